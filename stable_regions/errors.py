@@ -1,0 +1,5 @@
+"""The one exception that means "the user can mend this"."""
+
+
+class UserError(ValueError):
+    """A mistake in the input: one line that names the place, what it holds, and what would be right."""
