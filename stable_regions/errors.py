@@ -2,4 +2,4 @@
 
 
 class UserError(ValueError):
-    """A mistake in the input: one line that names the place, what it holds, and what would be right."""
+    """A mistake in the input: one line with the place, what it holds, and what would be right."""

@@ -1,0 +1,29 @@
+# One screen: the configuration, the stages, and the targets that a person asks for.
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+HERE = Path(str(workflow.current_basedir))
+sys.path.insert(0, str(HERE))  # the library is used from the checkout
+
+
+configfile: HERE / "config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/fetch.smk"
+include: "rules/activations.smk"
+include: "rules/interpolation.smk"
+include: "rules/tables.smk"
+include: "rules/figures.smk"
+include: "rules/paper.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        f"results/{STUDY}/paper.pdf",

@@ -1,0 +1,178 @@
+# What every stage needs: the checked configuration, and where things lie.
+import re
+
+from stable_regions import config as settings
+from stable_regions.errors import UserError
+from stable_regions.provenance import code_digest
+
+try:
+    CONFIG = settings.load(config)
+except UserError as error:
+    raise WorkflowError(str(error))
+
+STUDY = CONFIG.study
+EXPERIMENTS = CONFIG.selected().experiments
+COMPUTE = CONFIG.compute
+# Experiments whose pairs have names, and are quoted one by one.
+NAMED = [
+    name
+    for name in EXPERIMENTS
+    if CONFIG.prompts[CONFIG.experiments[name].prompts].kind == "pairs"
+]
+
+
+wildcard_constraints:
+    study="[^/]+",
+    model="[^/@]+",
+    ref="[^/]+",
+    prompts="[^/]+",
+    experiment="|".join(map(re.escape, EXPERIMENTS)),
+    shard="[0-9]+",
+
+
+def study_models():
+    """Every model of the selected study, each once, in the order of the configuration."""
+    used = {ref for refs in EXPERIMENTS.values() for ref in refs}
+    order = list(CONFIG.models)
+    return sorted(used, key=lambda ref: (order.index(settings.split(ref)[0]), ref))
+
+
+def code(script):
+    """What a script does, as a digest: a parameter of its rule, so that results follow the code."""
+    return code_digest(HERE / "scripts" / script)
+
+
+def model_of(ref):
+    """The entry of the model that `model` or `model@revision` names."""
+    return CONFIG.models[settings.split(ref)[0]]
+
+
+def entry(section, name):
+    """A section's entry as plain values: a parameter, so that results follow the configuration."""
+    return getattr(CONFIG, section)[name].model_dump()
+
+
+def folder(ref):
+    """Where a model's files lie."""
+    return f"resources/models/{ref}"
+
+
+# Input functions: where a job finds what it needs.
+
+
+def model_origin(wildcards):
+    """What a model folder is made from: a package, another model's folder, or a path."""
+    source = CONFIG.models[wildcards.model].source
+    if source.kind == "package":
+        return f"resources/packages/{CONFIG.packages[source.package].file}"
+    return folder(source.like) if source.kind == "random" else source.path
+
+
+def package_of(source):
+    """The package that a model comes in, as plain values; None for other kinds of source."""
+    return entry("packages", source.package) if source.kind == "package" else None
+
+
+def corpus_package(wildcards):
+    """The file of the package that a corpus comes in."""
+    return f"resources/packages/{CONFIG.packages[CONFIG.corpora[wildcards.corpus].package].file}"
+
+
+def corpus_of(wildcards):
+    """The corpus that a prompt set is drawn from, if it is drawn."""
+    prompts = CONFIG.prompts[wildcards.prompts]
+    return (
+        f"resources/corpora/{prompts.corpus}.parquet"
+        if prompts.kind == "random"
+        else []
+    )
+
+
+def prompt_file(study, prompts, ref, what="prompts"):
+    """A prompt set's table of prompts or of pairs; all revisions of a model share a tokenizer."""
+    return f"results/{study}/prompts/{prompts}/{settings.split(ref)[0]}.{what}.parquet"
+
+
+def layers_read(wildcards):
+    """The write layers that the study's experiments need of a model on a prompt set."""
+    wanted = [
+        CONFIG.experiments[name]
+        for name, refs in EXPERIMENTS.items()
+        if wildcards.ref in refs
+    ]
+    layers = [e.layers for e in wanted if e.prompts == wildcards.prompts]
+    return sorted({layer for some in layers for layer in some})
+
+
+def pair_count(experiment):
+    """How many pairs an experiment measures."""
+    wanted = CONFIG.experiments[experiment]
+    prompts = CONFIG.prompts[wanted.prompts]
+    most = prompts.count - 1 if prompts.kind == "random" else len(prompts.pairs)
+    return wanted.pairs or most
+
+
+def shard_pairs(experiment):
+    """The first pair of each shard, and the one after its last."""
+    wanted = CONFIG.experiments[experiment]
+    size = max(1, COMPUTE.shard_points // (wanted.steps * len(wanted.layers)))
+    count = pair_count(experiment)
+    return [(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def shards(wildcards):
+    """All shards of an experiment on a model."""
+    where = f"results/{wildcards.study}/interpolation/{wildcards.experiment}/{wildcards.ref}.shards"
+    return [
+        f"{where}/{i}.parquet" for i in range(len(shard_pairs(wildcards.experiment)))
+    ]
+
+
+def experiment_inputs(wildcards):
+    """What a job that runs a model on an experiment's pairs reads."""
+    prompts, study, ref = (
+        CONFIG.experiments[wildcards.experiment].prompts,
+        wildcards.study,
+        wildcards.ref,
+    )
+    return {
+        "model": folder(ref),
+        "prompts": prompt_file(study, prompts, ref),
+        "pairs": prompt_file(study, prompts, ref, "pairs"),
+        "activations": f"results/{study}/activations/{prompts}/{ref}.safetensors",
+    }
+
+
+def interpolated(wildcards):
+    """The raw outputs of an experiment, model by model."""
+    where = f"results/{wildcards.study}/interpolation/{wildcards.experiment}"
+    return [f"{where}/{ref}.parquet" for ref in EXPERIMENTS[wildcards.experiment]]
+
+
+def load_checks():
+    """The verdict of the load check of every model on every prompt set."""
+    pairs = {
+        (CONFIG.experiments[name].prompts, ref)
+        for name, refs in EXPERIMENTS.items()
+        for ref in refs
+    }
+    return [
+        f"results/{STUDY}/activations/{p}/{ref}.check.json" for p, ref in sorted(pairs)
+    ]
+
+
+# A figure is one module of the library and the tables it draws. It is part of a study when the
+# study runs every experiment whose tables it draws.
+FIGURES = {
+    "fig2": ["examples_paths"],
+    "figA_sharpness": ["sharpness_curves", "sharpness_pairs"],
+}
+
+
+def study_figures():
+    """The figures of the selected study."""
+    return [
+        figure
+        for figure, tables in FIGURES.items()
+        if all(table.partition("_")[0] in EXPERIMENTS for table in tables)
+    ]

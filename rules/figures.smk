@@ -1,0 +1,27 @@
+# Figures: each is one module of the library, and the tables it draws.
+
+
+rule figure:
+    input:
+        lambda w: [
+            f"results/{w.study}/tables/{table}.csv" for table in FIGURES[w.figure]
+        ],
+    output:
+        csv="results/{study}/figures/{figure}.csv",
+        pdf="results/{study}/figures/{figure}.pdf",
+        png="results/{study}/figures/{figure}.png",
+    log:
+        "logs/{study}/figures/{figure}.log",
+    wildcard_constraints:
+        figure="|".join(FIGURES),
+    conda:
+        "../envs/figures.yaml"
+    params:
+        drawing=lambda w: code_digest(
+            HERE / "stable_regions" / "figures" / f"{w.figure}.py"
+        ),
+        code=code("draw_figure.py"),
+    message:
+        "Draw {wildcards.figure}"
+    script:
+        "../scripts/draw_figure.py"

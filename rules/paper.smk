@@ -1,0 +1,59 @@
+# The paper: its source, and everything it shows, from the results.
+
+
+rule numbers:
+    input:
+        tables=lambda w: [
+            f"results/{w.study}/tables/{name}.csv" for name in EXPERIMENTS
+        ],
+        pairs=lambda w: [f"results/{w.study}/tables/{name}_pairs.csv" for name in NAMED],
+        models="results/{study}/tables/models.csv",
+        checks=load_checks(),
+    output:
+        "results/{study}/numbers.json",
+    log:
+        "logs/{study}/numbers.log",
+    conda:
+        "../envs/figures.yaml"
+    params:
+        title=lambda w: CONFIG.studies[w.study].title,
+        experiments={name: entry("experiments", name) for name in EXPERIMENTS},
+        prompts={
+            CONFIG.experiments[name].prompts: entry(
+                "prompts", CONFIG.experiments[name].prompts
+            )
+            for name in EXPERIMENTS
+        },
+        named=NAMED,
+        compute=COMPUTE.model_dump(),
+        figures=study_figures(),
+        code=code("collect_numbers.py"),
+    message:
+        "Collect the numbers of the paper"
+    script:
+        "../scripts/collect_numbers.py"
+
+
+rule paper:
+    input:
+        source=[
+            HERE / "paper" / "paper.typ",
+            HERE / "paper" / "style.typ",
+            HERE / "paper" / "references.bib",
+        ],
+        numbers="results/{study}/numbers.json",
+        figures=lambda w: [
+            f"results/{w.study}/figures/{figure}.pdf" for figure in study_figures()
+        ],
+    output:
+        "results/{study}/paper.pdf",
+    log:
+        "logs/{study}/paper.log",
+    conda:
+        "../envs/paper.yaml"
+    params:
+        code=code("set_paper.py"),
+    message:
+        "Set the paper"
+    script:
+        "../scripts/set_paper.py"

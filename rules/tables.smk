@@ -1,0 +1,57 @@
+# Summaries: raw outputs become tidy tables.
+
+
+rule interpolation_tables:
+    input:
+        interpolated,
+    output:
+        sharpness="results/{study}/tables/{experiment}.csv",
+        curves="results/{study}/tables/{experiment}_curves.csv",
+        pairs="results/{study}/tables/{experiment}_pairs.csv",
+    log:
+        "logs/{study}/tables/{experiment}.log",
+    conda:
+        "../envs/figures.yaml"
+    params:
+        resamples=COMPUTE.bootstrap,
+        seed=COMPUTE.seed,
+        code=code("summarise.py"),
+    message:
+        "Summarise {wildcards.experiment}"
+    script:
+        "../scripts/summarise.py"
+
+
+rule path_table:
+    input:
+        interpolated,
+    output:
+        "results/{study}/tables/{experiment}_paths.csv",
+    log:
+        "logs/{study}/tables/{experiment}_paths.log",
+    conda:
+        "../envs/figures.yaml"
+    params:
+        code=code("lay_out_paths.py"),
+    message:
+        "Lay out each path of {wildcards.experiment}"
+    script:
+        "../scripts/lay_out_paths.py"
+
+
+rule model_table:
+    input:
+        lambda w: [folder(ref) for ref in study_models()],
+    output:
+        "results/{study}/tables/models.csv",
+    log:
+        "logs/{study}/tables/models.log",
+    conda:
+        "../envs/figures.yaml"
+    params:
+        models=study_models(),
+        code=code("tabulate_models.py"),
+    message:
+        "Tabulate the models"
+    script:
+        "../scripts/tabulate_models.py"

@@ -1,0 +1,45 @@
+"""What every script does around its work: log to its file and the screen, fail in one line."""
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+# The library is used from the checkout, in whatever environment a script runs.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+# Progress is one line every few seconds, ours; the libraries' bars would bury it.
+os.environ.setdefault("TQDM_DISABLE", "1")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+@contextmanager
+def job(snakemake: Any) -> Iterator[logging.Logger]:
+    """Run a script's work: progress goes to the log file and the screen, errors are one line.
+
+    The traceback of an error that is not the user's mistake is in the log file alone.
+    """
+    from stable_regions.errors import UserError  # after the path is set
+
+    path = Path(str(snakemake.log[0]))
+    log = logging.getLogger("stable_regions")
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    to_file = logging.FileHandler(path, mode="w")
+    to_file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    to_screen = logging.StreamHandler()
+    to_screen.setFormatter(logging.Formatter(f"[{snakemake.rule}] %(message)s"))
+    log.addHandler(to_file)
+    log.addHandler(to_screen)
+    try:
+        yield log
+    except UserError as error:
+        log.error("error: %s", error)
+        sys.exit(1)
+    except Exception as error:
+        to_file.stream.write(traceback.format_exc())
+        log.error("error: %s: %s (traceback in %s)", type(error).__name__, error, path)
+        sys.exit(1)

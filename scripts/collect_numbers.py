@@ -1,0 +1,29 @@
+"""Collect the numbers of the paper into one file."""
+
+import pandas as pd
+from _job import job
+
+from stable_regions.files import read_json, write_json
+from stable_regions.numbers import collect
+
+with job(snakemake):
+    params = snakemake.params
+    tables = {
+        name: pd.read_csv(path)
+        for name, path in zip(params.experiments, snakemake.input.tables, strict=True)
+    }
+    pairs = {
+        name: pd.read_csv(path)
+        for name, path in zip(params.named, snakemake.input.pairs, strict=True)
+    }
+    facts = {
+        "study": {"name": snakemake.wildcards.study, "title": params.title},
+        "experiments": params.experiments,
+        "prompts": params.prompts,
+        "compute": params.compute,
+        "figures": params.figures,
+        "checks": [read_json(path) for path in snakemake.input.checks],
+    }
+    write_json(
+        snakemake.output[0], collect(tables, pairs, pd.read_csv(snakemake.input.models), facts)
+    )

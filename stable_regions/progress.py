@@ -1,0 +1,41 @@
+"""One line every few seconds: how far, how fast, how long still."""
+
+import logging
+import time
+
+log = logging.getLogger("stable_regions")
+
+
+class Progress:
+    """Reports the progress of `total` units of work to the log.
+
+    It exists so that every long loop says the same things in the same words.
+    """
+
+    def __init__(self, what: str, total: int, unit: str, every: float = 10.0) -> None:
+        self.what, self.total, self.unit, self.every = what, total, unit, every
+        self.done = 0
+        self.start = self.last = time.monotonic()
+
+    def advance(self, units: int) -> None:
+        """Note that `units` more are done."""
+        self.done += units
+        now = time.monotonic()
+        if now - self.last >= self.every or self.done == self.total:
+            self.last = now
+            rate = self.done / max(now - self.start, 1e-9)
+            left = (self.total - self.done) / max(rate, 1e-9)
+            log.info(
+                "%s: %d of %d %s, %.3g a second, %s left",
+                self.what, self.done, self.total, self.unit, rate, duration(left),
+            )  # fmt: skip
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: `48 s`, `12 min 5 s`, `3 h 20 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

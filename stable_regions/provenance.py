@@ -1,0 +1,97 @@
+"""What a result was made with: recorded in every raw file."""
+
+import ast
+import hashlib
+import platform
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stable_regions.files import read_json
+
+if TYPE_CHECKING:  # importing it would bring torch into jobs that need none
+    from stable_regions.model import Model
+
+PACKAGE = Path(__file__).parent
+
+
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """Versions of Python and of the installed packages named."""
+    found = {name: metadata.version(name) for name in packages}
+    return {"python": platform.python_version(), **found}
+
+
+def machine() -> dict[str, str]:
+    """Processor and system: what may change the last bits of a float."""
+    info = Path("/proc/cpuinfo")
+    names = [
+        line.split(":", 1)[1].strip()
+        for line in (info.read_text().splitlines() if info.exists() else [])
+        if line.startswith("model name")
+    ]
+    return {"processor": names[0] if names else platform.processor(), "system": platform.system()}
+
+
+def _meaning(tree: ast.Module) -> str:
+    """What a module does, as text: its syntax tree without docstrings (comments are not in it)."""
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+            and node.body
+            and isinstance(node.body[0], ast.Expr)
+            and isinstance(node.body[0].value, ast.Constant)
+        ):
+            node.body[0] = ast.Expr(ast.Constant(None))
+    return ast.dump(tree)
+
+
+def _imports(tree: ast.Module) -> set[Path]:
+    """The package's own modules that a module imports, as files."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    inside = (n.split(".")[1:] for n in names if n.split(".")[0] == PACKAGE.name)
+    files = (PACKAGE.joinpath(*parts).with_suffix(".py") for parts in inside if parts)
+    return {file for file in files if file.exists()}
+
+
+def code_digest(script: str | Path) -> str:
+    """Digest of what a script does: itself and every module of this package that it reaches.
+
+    Comments and docstrings do not count. A rule passes this as a parameter, so that Snakemake
+    makes a result again when the code behind it changes, and only then.
+    """
+    seen: dict[Path, str] = {}
+    todo = [Path(script)]
+    while todo:
+        file = todo.pop()
+        if file not in seen:
+            tree = ast.parse(file.read_text())
+            todo.extend(_imports(tree))
+            seen[file] = _meaning(tree)
+    text = "\n".join(f"{file.name}\n{seen[file]}" for file in sorted(seen))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def model_record(model: "Model", ref: str, compute: Mapping[str, Any]) -> dict[str, Any]:
+    """The record that every raw output of a model carries: what made it, and on what.
+
+    There is no time and no host name in it: two clean runs give the same bytes.
+    """
+    source = read_json(model.folder / "source.json")
+    return {
+        "model": ref,
+        "parameters": model.n_parameters,
+        "source": source["source"],
+        "files": source["files"],
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "device": model.device.type,
+        "compute": dict(compute),
+        "versions": versions(("torch", "transformers", "transformer-lens", "numpy")),
+        "machine": machine(),
+    }
