@@ -13,12 +13,12 @@ except UserError as error:
 STUDY = CONFIG.study
 EXPERIMENTS = CONFIG.selected().experiments
 COMPUTE = CONFIG.compute
-# Experiments whose pairs have names, and are quoted one by one.
-NAMED = [
-    name
-    for name in EXPERIMENTS
-    if CONFIG.prompts[CONFIG.experiments[name].prompts].kind == "pairs"
-]
+# Each stage adds what it gives: a figure is one module of the library and the tables it draws; a
+# table that the paper quotes is looked up by the values of its key columns, or is a list of rows.
+# The first part of a table's name (up to "_") is the experiment that it summarises: what a study
+# doesn't run is not part of it.
+FIGURES = {}
+QUOTED = {}
 
 
 wildcard_constraints:
@@ -27,6 +27,7 @@ wildcard_constraints:
     ref="[^/]+",
     prompts="[^/]+",
     experiment="|".join(map(re.escape, EXPERIMENTS)),
+    table="[^/]+",
     shard="[0-9]+",
 
 
@@ -69,13 +70,16 @@ def model_origin(wildcards):
 
 
 def package_of(source):
-    """The package that a model comes in, as plain values; None for other kinds of source."""
+    """The package that a model or a corpus comes in, as plain values; None if it is not in one."""
     return entry("packages", source.package) if source.kind == "package" else None
 
 
-def corpus_package(wildcards):
-    """The file of the package that a corpus comes in."""
-    return f"resources/packages/{CONFIG.packages[CONFIG.corpora[wildcards.corpus].package].file}"
+def corpus_origin(wildcards):
+    """What a corpus is read from: a package, or a path."""
+    corpus = CONFIG.corpora[wildcards.corpus]
+    if corpus.kind == "package":
+        return f"resources/packages/{CONFIG.packages[corpus.package].file}"
+    return corpus.path
 
 
 def corpus_of(wildcards):
@@ -161,18 +165,21 @@ def load_checks():
     ]
 
 
-# A figure is one module of the library and the tables it draws. It is part of a study when the
-# study runs every experiment whose tables it draws.
-FIGURES = {
-    "fig2": ["examples_paths"],
-    "figA_sharpness": ["sharpness_curves", "sharpness_pairs"],
-}
+def of_study(table):
+    """Whether the selected study runs the experiment that a table summarises."""
+    return table.partition("_")[0] in EXPERIMENTS
 
 
 def study_figures():
     """The figures of the selected study."""
-    return [
-        figure
-        for figure, tables in FIGURES.items()
-        if all(table.partition("_")[0] in EXPERIMENTS for table in tables)
-    ]
+    return [figure for figure, tables in FIGURES.items() if all(map(of_study, tables))]
+
+
+def study_tables():
+    """The tables of the selected study that the paper quotes."""
+    return [table for table in QUOTED if of_study(table)]
+
+
+def of_kind(kind):
+    """The selected study's experiments of one kind."""
+    return [name for name in EXPERIMENTS if CONFIG.experiments[name].kind == kind]

@@ -25,7 +25,7 @@ rule package:
 
 rule corpus:
     input:
-        corpus_package,
+        corpus_origin,
     output:
         "resources/corpora/{corpus}.parquet",
     log:
@@ -34,7 +34,7 @@ rule corpus:
         "../envs/figures.yaml"
     params:
         entry=lambda w: entry("corpora", w.corpus),
-        package=lambda w: entry("packages", CONFIG.corpora[w.corpus].package),
+        package=lambda w: package_of(CONFIG.corpora[w.corpus]),
         code=code("read_corpus.py"),
     message:
         "Read the corpus {wildcards.corpus}"

@@ -13,7 +13,7 @@ rule figure:
     log:
         "logs/{study}/figures/{figure}.log",
     wildcard_constraints:
-        figure="|".join(FIGURES),
+        figure="|".join(FIGURES) or "(?!)",
     conda:
         "../envs/figures.yaml"
     params:

@@ -4,9 +4,8 @@
 rule numbers:
     input:
         tables=lambda w: [
-            f"results/{w.study}/tables/{name}.csv" for name in EXPERIMENTS
+            f"results/{w.study}/tables/{table}.csv" for table in study_tables()
         ],
-        pairs=lambda w: [f"results/{w.study}/tables/{name}_pairs.csv" for name in NAMED],
         models="results/{study}/tables/models.csv",
         checks=load_checks(),
     output:
@@ -24,7 +23,7 @@ rule numbers:
             )
             for name in EXPERIMENTS
         },
-        named=NAMED,
+        tables={table: QUOTED[table] for table in study_tables()},
         compute=COMPUTE.model_dump(),
         figures=study_figures(),
         code=code("collect_numbers.py"),

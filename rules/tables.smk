@@ -1,4 +1,15 @@
-# Summaries: raw outputs become tidy tables.
+# Summaries: raw outputs of interpolations become tidy tables.
+
+QUOTED |= {name: ["model", "layer", "read_site"] for name in of_kind("interpolation")}
+QUOTED |= {
+    f"{name}_pairs": []
+    for name in of_kind("interpolation")
+    if CONFIG.prompts[CONFIG.experiments[name].prompts].kind == "pairs"
+}
+FIGURES |= {
+    "fig2": ["examples_paths"],
+    "figA_sharpness": ["sharpness_curves", "sharpness_pairs"],
+}
 
 
 rule interpolation_tables:
@@ -10,6 +21,8 @@ rule interpolation_tables:
         pairs="results/{study}/tables/{experiment}_pairs.csv",
     log:
         "logs/{study}/tables/{experiment}.log",
+    wildcard_constraints:
+        experiment="|".join(map(re.escape, of_kind("interpolation"))) or "(?!)",
     conda:
         "../envs/figures.yaml"
     params:

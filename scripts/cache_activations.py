@@ -11,13 +11,13 @@ from stable_regions.activations import cache
 from stable_regions.errors import UserError
 from stable_regions.files import read_parquet, write_json, write_safetensors
 from stable_regions.model import check_layer, load_model
-from stable_regions.prompts import token_array
+from stable_regions.prompts import by_length
 from stable_regions.provenance import model_record
 
 with job(snakemake) as log:
     params, compute = snakemake.params, snakemake.params.compute
     prompts, _ = read_parquet(snakemake.input.prompts)
-    tokens = torch.from_numpy(token_array(prompts, prompts["prompt"]))
+    tokens = list(prompts["tokens"])
     folder = Path(snakemake.input.model)
     model = load_model(
         folder, dtype=params.dtype, device=compute["device"], threads=compute["threads"]
@@ -26,16 +26,17 @@ with job(snakemake) as log:
         check_layer(model, layer)
     vectors = len(params.layers) + 2
     log.info(
-        "%d prompts of %d tokens, %d vectors of %d numbers each: %.1f MB on disk, "
+        "%d prompts, %d vectors of %d numbers each: %.1f MB on disk, "
         "at most %d MB of memory beside the weights",
-        *tokens.shape,
+        len(tokens),
         vectors,
         model.d_model,
         len(tokens) * vectors * model.d_model * model.dtype.itemsize / 2**20,
         compute["memory_budget_mb"],
     )
     budget = compute["memory_budget_mb"] * 2**20
-    check = engine.check(model, tokens[:4], params.layers[0], budget=budget)
+    sample = torch.from_numpy(by_length(tokens)[-1][1][:4])
+    check = engine.check(model, sample, params.layers[0], budget=budget)
     log.info("load check: %s", check.verdict)
     if check.verdict != "passed":
         raise UserError(f"{snakemake.wildcards.ref}: the load check failed: {check.verdict}")

@@ -9,12 +9,8 @@ from stable_regions.numbers import collect
 with job(snakemake):
     params = snakemake.params
     tables = {
-        name: pd.read_csv(path)
-        for name, path in zip(params.experiments, snakemake.input.tables, strict=True)
-    }
-    pairs = {
-        name: pd.read_csv(path)
-        for name, path in zip(params.named, snakemake.input.pairs, strict=True)
+        name: (pd.read_csv(path), keys)
+        for (name, keys), path in zip(params.tables.items(), snakemake.input.tables, strict=True)
     }
     facts = {
         "study": {"name": snakemake.wildcards.study, "title": params.title},
@@ -24,6 +20,4 @@ with job(snakemake):
         "figures": params.figures,
         "checks": [read_json(path) for path in snakemake.input.checks],
     }
-    write_json(
-        snakemake.output[0], collect(tables, pairs, pd.read_csv(snakemake.input.models), facts)
-    )
+    write_json(snakemake.output[0], collect(tables, pd.read_csv(snakemake.input.models), facts))

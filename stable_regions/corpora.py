@@ -11,7 +11,7 @@ from stable_regions.errors import UserError
 from stable_regions.sources import members
 
 
-def read_corpus(package: Path, patterns: list[str], query: str | None = None) -> pd.DataFrame:
+def read_package(package: Path, patterns: list[str], query: str | None = None) -> pd.DataFrame:
     """Read the works of a corpus from a package.
 
     Parameters
@@ -38,11 +38,22 @@ def read_corpus(package: Path, patterns: list[str], query: str | None = None) ->
             (work, "\n".join(text for _, text in group))
             for work, group in groupby(rows, key=lambda row: row[0])
         ]
-    table = pd.DataFrame(works, columns=["work", "text"])
-    empty = table.loc[table["text"].str.strip() == "", "work"]
-    if len(empty):
-        raise UserError(f"{package.name}: the work {empty.iloc[0]!r} holds no text")
-    return table
+    return _table(works, package)
+
+
+def read_local(path: Path) -> pd.DataFrame:
+    """Read the works of a corpus from a text file, or from all `*.txt` of a folder."""
+    files = sorted(path.glob("*.txt")) if path.is_dir() else [path]
+    if not files:
+        raise UserError(f"{path}: no *.txt in this folder")
+    return _table([(file.stem, _decode(file.read_bytes())) for file in files], path)
+
+
+def _table(works: list[tuple[str, str]], where: Path) -> pd.DataFrame:
+    for work, text in works:
+        if not text.strip():
+            raise UserError(f"{where.name}: the work {work!r} holds no text")
+    return pd.DataFrame(works, columns=["work", "text"])
 
 
 def _decode(content: bytes) -> str:

@@ -12,7 +12,7 @@ from stable_regions.engine import sweep
 from stable_regions.measures import alphas
 from stable_regions.model import Model
 from stable_regions.progress import Progress
-from stable_regions.prompts import token_array
+from stable_regions.prompts import by_length
 
 
 def path_points(
@@ -121,30 +121,31 @@ def interpolation_table(
     (L2 between A and B), and those of `interpolate` as lists, one value a step.
     """
     a, b = pairs["prompt_a"].to_numpy(copy=True), pairs["prompt_b"].to_numpy(copy=True)
-    tokens_a, tokens_b = token_array(prompts, a), token_array(prompts, b)
-    top = activations["top_token"]
-    top_tokens = torch.stack([top[a], top[b]], dim=1) if logits else None
+    tokens = dict(zip(prompts["prompt"], prompts["tokens"], strict=True))
     progress = Progress("interpolation", len(pairs) * steps * len(layers), "points")
+    top = activations["top_token"]
     tables = []
     for layer in layers:
         residual = activations[f"resid.{layer}"].to(model.device)
-        start, end = residual[a], residual[b]
-        found = interpolate(
-            model,
-            torch.from_numpy(tokens_a),
-            start,
-            end,
-            layer=layer,
-            steps=steps,
-            top_tokens=top_tokens,
-            budget=budget,
-            progress=progress,
-        )
         table = pairs[["pair", "prompt_a", "prompt_b"]].copy()
-        table["tokens_a"], table["tokens_b"] = list(tokens_a), list(tokens_b)
+        table["tokens_a"], table["tokens_b"] = [tokens[i] for i in a], [tokens[i] for i in b]
         table["layer"] = layer
-        table["input_distance"] = torch.linalg.vector_norm(end - start, dim=-1).cpu().numpy()
-        for name, value in found.items():
-            table[name] = list(value)
-        tables.append(table)
+        table["input_distance"] = torch.linalg.vector_norm(residual[b] - residual[a], dim=-1).cpu()
+        parts = []
+        for index, context in by_length([tokens[i] for i in a]):
+            start, end = a[index], b[index]
+            found = interpolate(
+                model,
+                torch.from_numpy(context),
+                residual[start],
+                residual[end],
+                layer=layer,
+                steps=steps,
+                top_tokens=torch.stack([top[start], top[end]], dim=1) if logits else None,
+                budget=budget,
+                progress=progress,
+            )
+            columns = {name: list(value) for name, value in found.items()}
+            parts.append(pd.DataFrame(columns, index=table.index[index]))
+        tables.append(table.join(pd.concat(parts)))
     return pd.concat(tables, ignore_index=True)

@@ -33,24 +33,23 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def collect(
-    tables: Mapping[str, pd.DataFrame],
-    pairs: Mapping[str, pd.DataFrame],
+    tables: Mapping[str, tuple[pd.DataFrame, list[str]]],
     models: pd.DataFrame,
     facts: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """All numbers: `tables.<experiment>.<model>.<layer>.<read site>.<column>`, pairs, models, facts.
+    """All numbers under one root: `tables.<table>`, `models`, and the facts given.
 
     Parameters
     ----------
     tables
-        Sharpness tables by experiment.
-    pairs
-        Tables with one row a pair, by experiment: of those experiments whose pairs have names.
+        Each table with its key columns, by which its values are looked up
+        (`tables.sharpness.<model>.<layer>.<read site>.median`); without keys it is a list of rows.
     """
-    keys = ["model", "layer", "read_site"]
     return {
         **facts,
         "models": records(models),
-        "pairs": {name: records(table) for name, table in pairs.items()},
-        "tables": {name: tree(table, keys) for name, table in tables.items()},
+        "tables": {
+            name: tree(table, keys) if keys else records(table)
+            for name, (table, keys) in tables.items()
+        },
     }

@@ -1,6 +1,6 @@
 """Prompts and pairs of prompts: token ids, text, and where each came from."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -124,17 +124,13 @@ def written_pairs(
     return prompts, table
 
 
-def token_array(prompts: pd.DataFrame, numbers: Iterable[int]) -> np.ndarray:
-    """Token ids of the prompts of the given numbers: int64 `[prompt, token]`.
+def by_length(tokens: Sequence[Sequence[int]]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Group token lists by their length.
 
-    Raises
-    ------
-    UserError
-        If they differ in length.
+    Returns
+    -------
+    For each length, from short to long: the indices of the lists, and their tokens `[list, token]`.
     """
-    by_number = dict(zip(prompts["prompt"], prompts["tokens"], strict=True))
-    rows = [np.asarray(by_number[n], dtype=np.int64) for n in numbers]
-    lengths = {len(row) for row in rows}
-    if len(lengths) > 1:
-        raise UserError(f"prompts of {sorted(lengths)} tokens in one set; one length is needed")
-    return np.stack(rows)
+    lengths = np.array([len(ids) for ids in tokens])
+    groups = (np.flatnonzero(lengths == length) for length in np.unique(lengths))
+    return [(some, np.array([tokens[i] for i in some], dtype=np.int64)) for some in groups]

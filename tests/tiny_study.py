@@ -1,0 +1,70 @@
+"""The sources of the tiny study: models of a few layers, and a text they can be prompted with."""
+
+import random
+from pathlib import Path
+
+import torch
+import yaml
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, PreTrainedConfig
+
+ROOT = Path(__file__).parent.parent
+CONFIG = ROOT / "tests" / "tiny" / "config.yaml"
+
+
+def written_prompts() -> list[str]:
+    """The hand-made prompts of config.yaml: each word of theirs becomes one token."""
+    sets = yaml.safe_load((ROOT / "config.yaml").read_text())["prompts"]
+    pairs = sets["examples"]["pairs"].values()
+    return [text for pair in pairs for text in (pair["a"], pair["b"])]
+
+
+def text(sentences: int = 400) -> str:
+    """Sentences of the hand-made prompts' words in random order."""
+    words = sorted({word for prompt in written_prompts() for word in prompt.split()})
+    draw = random.Random(0)
+    return "".join(" " + " ".join(draw.sample(words, 12)) + ".\n" for _ in range(sentences))
+
+
+def tokenizer() -> Tokenizer:
+    """A byte-level BPE tokenizer in which every word of the prompts is one token."""
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=1000,
+        show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )
+    made.train_from_iterator([text(), *written_prompts()], trainer)
+    return made
+
+
+def save_model(folder: Path, config: PreTrainedConfig, seed: int) -> None:
+    """A model with random weights large enough to matter, as a Hugging Face folder."""
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(config)
+    for weight in model.parameters():
+        if weight.dim() > 1:
+            torch.nn.init.normal_(weight, std=0.2)
+    model.save_pretrained(folder)
+    tokenizer().save(str(folder / "tokenizer.json"))
+
+
+def make_sources(where: Path) -> None:
+    """Make `sources/` of the tiny study below a folder."""
+    sources = where / "sources"
+    sources.mkdir(parents=True)
+    (sources / "tiny.txt").write_text(text())
+    size = tokenizer().get_vocab_size()
+    llama = LlamaConfig(
+        vocab_size=size, hidden_size=32, intermediate_size=64, num_hidden_layers=3,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64,
+        bos_token_id=None, eos_token_id=None,
+    )  # fmt: skip
+    gpt2 = GPT2Config(
+        vocab_size=size, n_embd=32, n_layer=3, n_head=4, n_positions=64, bos_token_id=None,
+        eos_token_id=None,
+    )  # fmt: skip
+    save_model(sources / "tiny-llama", llama, seed=0)
+    save_model(sources / "tiny-gpt2", gpt2, seed=2)
