@@ -1,0 +1,215 @@
+"""The one place that loads a model: a local Hugging Face folder becomes a `TransformerBridge`."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from transformer_lens.model_bridge import TransformerBridge
+from transformer_lens.model_bridge.sources import build_bridge_from_module
+from transformer_lens.model_bridge.sources.transformers import determine_architecture_from_hf_config
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
+
+from stable_regions.errors import UserError
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded model, and the facts about it that a measurement needs.
+
+    Attributes
+    ----------
+    bridge
+        The model behind TransformerLens hooks. Give it token ids, never text: it prepends no BOS.
+    family
+        `model_type` of its config, such as "llama".
+    n_parameters
+        Numbers in its weights, a tied weight counted once.
+    gated
+        Whether its MLPs have a gate beside the up-projection.
+    norm
+        Kind of the final norm: "rms" or "layer".
+    window
+        Tokens that a sliding-window layer sees, or None if every layer sees all.
+    max_tokens
+        Longest prompt that it has positions for.
+    tuple_blocks
+        Whether its blocks hand on a tuple in place of the bare residual stream.
+    """
+
+    bridge: TransformerBridge
+    folder: Path
+    family: str
+    dtype: torch.dtype
+    device: torch.device
+    n_layers: int
+    d_model: int
+    vocab_size: int
+    n_parameters: int
+    gated: bool
+    norm: str
+    window: int | None
+    max_tokens: int
+    tuple_blocks: bool
+
+
+def load_model(
+    folder: Path, *, dtype: str = "float32", device: str = "auto", threads: int
+) -> Model:
+    """Load a causal language model from a folder with `config.json` and safetensors.
+
+    The weights are read once, straight into the asked dtype. No tokenizer is needed, and no code
+    from the folder is run. Sets the number of threads of this process.
+
+    Parameters
+    ----------
+    dtype
+        "float32", "float64" or "bfloat16".
+    device
+        "auto" (CUDA if there is one), or a name that torch knows, such as "cpu" or "cuda:1".
+    threads
+        CPU threads for torch; part of what makes two runs give the same bytes.
+
+    Raises
+    ------
+    UserError
+        The folder, its weights, the dtype or the architecture cannot be used.
+    """
+    if dtype not in DTYPES:
+        raise UserError(f"dtype {dtype!r} is unknown; one of {', '.join(DTYPES)}")
+    torch.set_num_threads(threads)
+    place = torch.device(_default_device() if device == "auto" else device)
+    config = _read_config(folder)
+    _check_files(folder)
+    hf = _read_weights(folder, config, DTYPES[dtype], place)
+    n_parameters = sum(weight.numel() for weight in hf.parameters())
+    try:
+        architecture = determine_architecture_from_hf_config(config)
+        bridge = build_bridge_from_module(hf, architecture, hf_config=config)
+        tuple_blocks = _probe(bridge, place)
+    except Exception as error:
+        raise UserError(f"{folder}: {_unfit(config)}: {_first_line(error)}") from error
+    cfg = bridge.cfg
+    return Model(
+        bridge=bridge,
+        folder=folder,
+        family=config.model_type,
+        dtype=DTYPES[dtype],
+        device=place,
+        n_layers=cfg.n_layers,
+        d_model=cfg.d_model,
+        vocab_size=hf.get_output_embeddings().weight.shape[0],
+        n_parameters=n_parameters,
+        gated=bool(cfg.gated_mlp),
+        norm="rms" if bridge.ln_final.uses_rms_norm else "layer",
+        window=_window(config),
+        max_tokens=getattr(config, "max_position_embeddings", None) or cfg.n_ctx,
+        tuple_blocks=tuple_blocks,
+    )
+
+
+def check_layer(model: Model, layer: int) -> None:
+    """Raise `UserError` unless something comes after the write layer `layer`."""
+    last = model.n_layers - 1
+    if layer == last:
+        raise UserError(f"write layer {layer} is the model's last: nothing reads what is written")
+    if not 0 <= layer < last:
+        raise UserError(f"write layer {layer} is not in 0..{last - 1} ({model.n_layers} layers)")
+
+
+def _default_device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _unfit(config: PretrainedConfig) -> str:
+    return f"model type {config.model_type!r} cannot be hooked by TransformerLens"
+
+
+def _read_config(folder: Path) -> PretrainedConfig:
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder}: no config.json; a Hugging Face model folder is needed")
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except (ValueError, OSError, KeyError) as error:
+        raise UserError(f"{folder}/config.json: {_first_line(error)}") from error
+    config = config.get_text_config()
+    if getattr(config, "is_encoder_decoder", False):
+        raise UserError(
+            f"{folder}: {config.model_type!r} is an encoder-decoder; a decoder is needed"
+        )
+    return config
+
+
+def _check_files(folder: Path) -> None:
+    """Every weight file is a whole safetensors file, and every file of the index is there."""
+    files = sorted(folder.glob("*.safetensors"))
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        files = [
+            folder / name for name in set(json.loads(index.read_text())["weight_map"].values())
+        ]
+    if not files:
+        pickled = [path.name for path in folder.iterdir() if path.suffix in {".bin", ".pt", ".pth"}]
+        found = f"only pickled weights ({pickled[0]})" if pickled else "no weights"
+        raise UserError(f"{folder}: {found}; *.safetensors is needed")
+    for path in sorted(files):
+        try:
+            with safe_open(path, framework="pt"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise UserError(
+                f"{path}: not a whole safetensors file: {_first_line(error)}"
+            ) from error
+
+
+def _read_weights(
+    folder: Path, config: PretrainedConfig, dtype: torch.dtype, device: torch.device
+) -> Any:
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder,
+            config=config,
+            dtype=dtype,
+            attn_implementation="eager",
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except (ValueError, OSError, RuntimeError, KeyError) as error:
+        raise UserError(f"{folder}: cannot be loaded: {_first_line(error)}") from error
+    hf, info = loaded
+    # transformers fills what the file lacks with random numbers, and only warns
+    if absent := sorted(info["missing_keys"]):
+        raise UserError(f"{folder}: the weights lack {absent[0]} ({len(absent)} tensors missing)")
+    for name, weight in hf.named_parameters():
+        if not torch.isfinite(weight).all():
+            raise UserError(f"{folder}: weight {name} holds a number that is not finite")
+    return hf.to(device).eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def _probe(bridge: TransformerBridge, device: torch.device) -> bool:
+    """Run one token; return whether a block hands on a tuple."""
+    if not all("attn" in block.submodules for block in bridge.blocks):
+        raise TypeError("it has layers without attention")
+    handed: list[type] = []
+    handle = bridge.blocks[0].register_forward_hook(lambda _, __, out: handed.append(type(out)))
+    bridge(torch.zeros(1, 1, dtype=torch.long, device=device), return_type=None)
+    handle.remove()
+    return issubclass(handed[0], tuple)
+
+
+def _window(config: PretrainedConfig) -> int | None:
+    kinds = getattr(config, "layer_types", None)
+    if kinds is not None and "sliding_attention" not in kinds:
+        return None
+    return getattr(config, "sliding_window", None)
