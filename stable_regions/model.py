@@ -174,7 +174,7 @@ def _read_weights(
     folder: Path, config: PretrainedConfig, dtype: torch.dtype, device: torch.device
 ) -> Any:
     try:
-        hf, info = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             config=config,
             dtype=dtype,
@@ -186,6 +186,7 @@ def _read_weights(
         )
     except (ValueError, OSError, RuntimeError, KeyError) as error:
         raise UserError(f"{folder}: cannot be loaded: {_first_line(error)}") from error
+    hf, info = loaded
     # transformers fills what the file lacks with random numbers, and only warns
     if absent := sorted(info["missing_keys"]):
         raise UserError(f"{folder}: the weights lack {absent[0]} ({len(absent)} tensors missing)")

@@ -1,0 +1,59 @@
+"""Small random models, one of each architecture family, whose attention and MLP both matter."""
+
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+D_MODEL, HEADS, KV_HEADS, D_MLP, VOCAB, MAX_TOKENS, WINDOW = 32, 4, 2, 48, 61, 64, 16
+
+COMMON = {
+    "vocab_size": VOCAB,
+    "hidden_size": D_MODEL,
+    "intermediate_size": D_MLP,
+    "num_attention_heads": HEADS,
+    "max_position_embeddings": MAX_TOKENS,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+}
+GROUPED = {**COMMON, "num_key_value_heads": KV_HEADS}
+GEMMA = {**GROUPED, "head_dim": 8, "sliding_window": WINDOW, "query_pre_attn_scalar": 8}
+GPT = {
+    "vocab_size": VOCAB,
+    "n_embd": D_MODEL,
+    "n_head": HEADS,
+    "n_positions": MAX_TOKENS,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+SETTINGS: dict[str, dict] = {
+    "llama": GROUPED,
+    "mistral": {**GROUPED, "sliding_window": WINDOW},
+    "qwen2": GROUPED,
+    "qwen3": {**GROUPED, "head_dim": 16},
+    "olmo": {**GROUPED, "clip_qkv": 1.5},
+    "olmo2": GROUPED,
+    "gpt_neox": COMMON,
+    "gpt2": GPT,
+    "phi": COMMON,
+    "gemma2": GEMMA,
+    "gemma3_text": GEMMA,
+    "gptj": {**GPT, "rotary_dim": 4},
+}
+FAMILIES = list(SETTINGS)
+
+
+def make_model(folder: Path, family: str = "llama", n_layers: int = 3, seed: int = 0) -> Path:
+    """Write a random model of `family` into `folder` as float32 safetensors; return `folder`."""
+    layers = "n_layer" if SETTINGS[family].get("n_embd") else "num_hidden_layers"
+    config = AutoConfig.for_model(family, **SETTINGS[family], **{layers: n_layers})
+    model = AutoModelForCausalLM.from_config(config)
+    generator = torch.Generator().manual_seed(seed)
+    for name, weight in model.named_parameters():
+        # default weights are so small that a block hardly changes what passes through it
+        noise = torch.randn(weight.shape, generator=generator) * (0.3 if weight.ndim > 1 else 0.1)
+        is_gain = weight.ndim == 1 and name.endswith("weight") and "gemma" not in family
+        weight.data = 1 + noise if is_gain else noise
+    model.save_pretrained(folder)
+    return folder
