@@ -360,8 +360,9 @@ def swap_test(
 
     Under the null hypothesis a prompt's counts under either distance could as well be the other's.
     Swap them for a random half of the units, in all contexts at once, and score again. Prompts of
-    one kind are each other's neighbours, hence not independent: take their kinds as the units, and
-    the test speaks for kinds that are not in the list.
+    one kind are each other's neighbours, hence not independent: take their kinds as the units. (Of
+    made-up pairs of equally good distances, 7 % had p under 0.05 with kinds as units, 17 % with
+    prompts.)
 
     Parameters
     ----------
@@ -400,11 +401,14 @@ def partial_mantel(
     """Are prompts of different kinds further apart than the confounders explain?
 
     Partial correlation, over pairs, of the rank of the distance with "of different kinds", given
-    the ranks of the confounders: differences of log frequency or of token id (a value a prompt), or
-    another distance (a matrix). Pairs share prompts, so the p-value comes from shuffling prompts,
-    and what is shuffled is the part of "of different kinds" that the confounders leave (double
-    semi-partialling; Dekker, Krackhardt and Snijders 2007), which keeps its level where the
-    confounders are related to the kinds and plain partial Mantel tests do not.
+    cubics in the ranks of the confounders: differences of log frequency or of token id (a value a
+    prompt), or another distance (a matrix). Pairs share prompts, so the p-value comes from
+    shuffling prompts, and what is shuffled is the part of "of different kinds" that the confounders
+    leave (double semi-partialling; Dekker, Krackhardt and Snijders 2007), which is sounder than a
+    plain partial Mantel test where the confounders are related to the kinds. Read the correlation
+    first: where a distance is little else than a confounder, the p-value is too small (made-up
+    distances along one line, kinds in order on it: 29 % of p-values under 0.05, with a mean
+    correlation of 0.00; with five more dimensions 6 %).
 
     Returns
     -------
@@ -417,7 +421,8 @@ def partial_mantel(
     columns = [np.ones(len(upper[0]))]
     for value in map(np.asarray, confounders.values()):
         pairs = value if value.ndim == 2 else np.abs(value[:, None] - value)
-        columns.append(rankdata(pairs[upper]) / len(upper[0]))
+        rank = rankdata(pairs[upper]) / len(upper[0])
+        columns += [rank, rank**2, rank**3]
     basis = np.linalg.qr(np.stack(columns, axis=1))[0]
 
     def rest(pairs: Floats) -> Floats:
