@@ -1,7 +1,9 @@
 """Clusters and scores on made-up distances with known answers, both ways."""
 
 import hdbscan
+import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from stable_regions import clustering as cl
 from stable_regions.errors import UserError
+from stable_regions.figures import clustering as figures
 
 KINDS = np.repeat(np.arange(6), 12)
 
@@ -246,3 +249,44 @@ def test_map_gives_back_a_plane():
     np.testing.assert_allclose(matrix(places), matrix(plane), atol=1e-9)
     assert shown == pytest.approx(1)
     assert cl.classical_map(matrix(points(0, 1.0)))[1] < 0.8
+
+
+def test_figures_show_what_they_are_given():
+    names = np.array(list("abcdef"))[KINDS]
+    distances = matrix(points(0, 8.0))
+    result = found(distances)
+    figure, axes = plt.subplots(1, 3)
+    figures.draw_matrix(axes[0], distances, result.labels, names)
+    assert sorted(t.get_text() for t in axes[0].get_yticklabels()) == list("abcdef")
+    shown = axes[0].images[0].get_array()
+    assert np.median(shown[:12, :12]) < np.median(distances) / 2  # a cluster comes first
+    figures.draw_tree(axes[1], result.tree, result.labels, names)
+    assert "0 " + figures.cluster_names(result.labels, names)[0] in {
+        text.get_text() for text in axes[1].texts
+    }
+    places = cl.classical_map(distances)[0]
+    figures.draw_map(axes[2], places, result.labels, names)
+    assert len(axes[2].texts) == len(names) + len(result.persistence)
+    maps = figures.draw_maps(
+        {"input": places, "barrier": places}, dict.fromkeys(("input", "barrier"), result.labels), names
+    )
+    assert len(maps.axes) == 2
+    plt.close("all")
+
+
+def test_scores_are_drawn_with_chance_about_all_distances():
+    table = pd.DataFrame(
+        {
+            "layer": [0, 1, 0, 1],
+            "distance": ["input", "input", "barrier", "barrier"],
+            "value": [0.1, 0.2, 0.5, 0.6],
+            "low": [0.0, 0.1, 0.4, 0.5],
+            "high": [0.2, 0.3, 0.6, 0.7],
+        }
+    )
+    axes = plt.figure().subplots()
+    figures.draw_scores(axes, table, table, along="layer")
+    band = axes.collections[0].get_paths()[0].get_extents()
+    assert (band.ymin, band.ymax) == (0.0, 0.7)
+    assert [text.get_text() for text in axes.get_legend().texts][1:] == ["input", "barrier"]
+    plt.close("all")
