@@ -133,4 +133,4 @@ def by_length(tokens: Sequence[Sequence[int]]) -> list[tuple[np.ndarray, np.ndar
     """
     lengths = np.array([len(ids) for ids in tokens])
     groups = (np.flatnonzero(lengths == length) for length in np.unique(lengths))
-    return [(some, np.array([tokens[i] for i in some], dtype=np.int64)) for some in groups]
+    return [(some, np.array([tokens[int(i)] for i in some], dtype=np.int64)) for some in groups]
