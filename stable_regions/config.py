@@ -201,13 +201,15 @@ def _line(error: ValidationError, raw: Mapping[str, Any]) -> str:
     first = problems[0]
     path: list[str] = []
     held: Any = raw
-    for part in first["loc"]:
-        inside = part in held if isinstance(held, Mapping) else isinstance(part, int)
-        if inside:
-            held = held[part]
-        elif first["type"] != "missing":
-            continue  # pydantic puts the kind of a source or prompt set among the keys
+    parts = list(first["loc"])
+    while parts:
+        part = parts.pop(0)
         path.append(str(part))
+        inside = part in held if isinstance(held, Mapping) else isinstance(part, int)
+        held = held[part] if inside else None
+        # pydantic puts the kind of a source, prompt set or experiment among the keys
+        if isinstance(held, Mapping) and parts and parts[0] == held.get("kind"):
+            parts.pop(0)
     key, value = ".".join(path), _short(first["input"])
     if first["type"] == "missing":
         line = f"{key}: this key is missing"

@@ -1,0 +1,115 @@
+"""The configuration: what is shipped is right, and each mistake is one clear line."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from stable_regions import config
+from stable_regions.errors import UserError
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def raw() -> dict[str, Any]:
+    return copy.deepcopy(yaml.safe_load((ROOT / "config.yaml").read_text()))
+
+
+def test_the_shipped_configuration_is_right(raw: dict[str, Any]) -> None:
+    loaded = config.load(raw)
+    assert loaded.selected() == loaded.studies["embedded"]
+
+
+def put(raw: dict[str, Any], path: str, value: Any) -> None:
+    *parents, last = path.split("/")
+    for key in parents:
+        raw = raw[key]
+    raw[last] = value
+
+
+MISTAKES = {
+    "unknown study": ("study", "nowhere", "study: no study 'nowhere'; there is"),
+    "unknown key at the top": ("modles", {}, "modles: unknown key, holds {}"),
+    "unknown key in a model": (
+        "models/smollm2-135m/dytpe", "float32", "models.smollm2-135m.dytpe: unknown key",
+    ),
+    "unknown key in a source": (
+        "models/smollm2-135m/source/sha", "x", "models.smollm2-135m.source.sha: unknown key",
+    ),
+    "unknown dtype": (
+        "models/smollm2-135m/dtype", "flot32",
+        "models.smollm2-135m.dtype: holds 'flot32'; input should be",
+    ),
+    "unknown kind of source": (
+        "models/smollm2-135m/source/kind", "ftp", "models.smollm2-135m.source",
+    ),
+    "a model that a study names": (
+        "studies/embedded/experiments/sharpness", ["gpt5"],
+        "studies.embedded.experiments.sharpness: no model 'gpt5'; there is smollm2-135m",
+    ),
+    "an experiment that a study names": (
+        "studies/embedded/experiments/sharpnes", ["smollm2-135m"], "no experiment 'sharpnes'",
+    ),
+    "a study's experiment without models": (
+        "studies/embedded/experiments/sharpness", [], "names no model",
+    ),
+    "a negative count": (
+        "experiments/sharpness/pairs", -5,
+        "experiments.sharpness.pairs: holds -5; input should be greater than 0",
+    ),
+    "one step": ("experiments/sharpness/steps", 1, "experiments.sharpness.steps: holds 1"),
+    "a negative layer": (
+        "experiments/sharpness/layers", [-1], "experiments.sharpness.layers.0: holds -1",
+    ),
+    "no layers": ("experiments/sharpness/layers", [], "experiments.sharpness.layers: holds []"),
+    "more pairs than prompts": (
+        "experiments/sharpness/pairs", 10**6, "gives at most 1000",
+    ),
+    "text for a number": (
+        "experiments/sharpness/steps", "50", "experiments.sharpness.steps: holds '50'",
+    ),
+    "an unknown prompt set": (
+        "experiments/sharpness/prompts", "rnd",
+        "experiments.sharpness.prompts: no prompt set 'rnd'",
+    ),
+    "an unknown corpus": (
+        "prompts/random/corpus", "novels", "prompts.random.corpus: no corpus 'novels'",
+    ),
+    "a SHA-256 that is none": (
+        "packages/shakespeare/sha256", "abc", "packages.shakespeare.sha256: holds 'abc'",
+    ),
+    "a twin of nothing": (
+        "models/smollm2-135m-random/source/like", "x", "source.like: no model 'x'",
+    ),
+    "a twin of a twin": (
+        "models/smollm2-135m-random/source/like", "smollm2-135m-random", "is random itself",
+    ),
+    "a name that is a path": ("models/..%2Fx", {}, "models"),
+    "nothing in a section": ("experiments", None, "experiments: holds None"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_line_with_the_place(raw: dict[str, Any], mistake: str) -> None:
+    path, value, said = MISTAKES[mistake]
+    put(raw, path, value)
+    with pytest.raises(UserError) as error:
+        config.load(raw)
+    line = str(error.value)
+    assert said in line
+    assert line.startswith("config.yaml: ")
+    assert "\n" not in line
+
+
+def test_a_missing_key_is_named(raw: dict[str, Any]) -> None:
+    del raw["models"]["smollm2-135m"]["licence"]
+    with pytest.raises(UserError, match="models.smollm2-135m.licence: this key is missing"):
+        config.load(raw)
+
+
+def test_refs_are_split() -> None:
+    assert config.split("olmo-1b@step1000-tokens4B") == ("olmo-1b", "step1000-tokens4B")
+    assert config.split("olmo-1b") == ("olmo-1b", None)

@@ -1,0 +1,85 @@
+"""Files are whole or absent, and carry what they are of."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from stable_regions import files
+from stable_regions.errors import UserError
+
+
+def test_a_failure_leaves_nothing_and_keeps_what_was(tmp_path: Path) -> None:
+    target = tmp_path / "x.txt"
+    target.write_text("old")
+    with pytest.raises(RuntimeError), files.atomic(target) as made:
+        made.write_text("half")
+        raise RuntimeError
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_replaces_a_folder(tmp_path: Path) -> None:
+    target = tmp_path / "d"
+    for content in ("one", "two"):
+        with files.atomic(target) as made:
+            made.mkdir()
+            (made / content).write_text(content)
+    assert [p.name for p in target.iterdir()] == ["two"]
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_parquet_brings_back_table_and_metadata(tmp_path: Path) -> None:
+    table = pd.DataFrame({"pair": ["a", "b"], "distance": [np.arange(3.0), np.ones(3)]})
+    files.write_parquet(tmp_path / "t.parquet", table, {"alpha": [0, 0.5, 1]})
+    found, metadata = files.read_parquet(tmp_path / "t.parquet")
+    assert metadata == {"alpha": [0, 0.5, 1]}
+    np.testing.assert_array_equal(np.stack(list(found["distance"])), [[0, 1, 2], [1, 1, 1]])
+
+
+def test_the_same_table_gives_the_same_bytes(tmp_path: Path) -> None:
+    table = pd.DataFrame({"x": np.random.default_rng(0).normal(size=100)})
+    for name in ("a", "b"):
+        files.write_parquet(tmp_path / name, table, {"b": 1, "a": 2})
+    assert files.sha256(tmp_path / "a") == files.sha256(tmp_path / "b")
+
+
+def test_safetensors_bring_back_tensors_and_metadata(tmp_path: Path) -> None:
+    tensor = torch.arange(6).reshape(2, 3).T
+    files.write_safetensors(tmp_path / "t", {"x": tensor}, {"layer": 0})
+    found, metadata = files.read_safetensors(tmp_path / "t")
+    assert torch.equal(found["x"], tensor)
+    assert metadata == {"layer": 0}
+
+
+@pytest.mark.parametrize("read", [files.read_parquet, files.read_safetensors, files.read_json])
+@pytest.mark.parametrize("content", [b"", b"garbage", b"PAR1garbagePAR1", b"\xff" * 64])
+def test_a_damaged_file_is_one_line(tmp_path: Path, read, content: bytes) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="not a readable") as error:
+        read(path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_truncated_raw_file_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    files.write_parquet(path, pd.DataFrame({"x": range(1000)}), {})
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(UserError, match="not a readable Parquet"):
+        files.read_parquet(path)
+
+
+def test_json_has_no_nan(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        files.write_json(tmp_path / "x", {"a": float("nan")})
+    assert not list(tmp_path.iterdir())
+
+
+def test_csv_gives_a_float32_back(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(size=200).astype(np.float32)
+    files.write_csv(tmp_path / "x.csv", pd.DataFrame({"x": values}))
+    found = pd.read_csv(tmp_path / "x.csv")["x"].to_numpy(np.float32)
+    np.testing.assert_array_equal(found, values)

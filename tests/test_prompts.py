@@ -1,0 +1,84 @@
+"""Prompts and pairs: lengths, sources, seeds, and what is refused."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from stable_regions import prompts
+from stable_regions.errors import UserError
+from tests.tiny_study import text, tokenizer
+
+TOKENIZER = tokenizer()
+WORKS = pd.DataFrame({"work": ["one", "two"], "text": [text(60), text(30)[5:]]})
+
+
+def draw(count: int = 20, seed: int = 0) -> pd.DataFrame:
+    return prompts.chunk_prompts(WORKS, TOKENIZER, tokens=10, count=count, seed=seed)
+
+
+def test_chunks_have_the_length_and_the_text_they_say() -> None:
+    table = draw()
+    works = WORKS.set_index("work")["text"]
+    for row in table.itertuples():
+        assert len(row.tokens) == 10
+        assert works[row.work][row.offset :].startswith(row.text)
+        assert row.text.endswith(row.last_token)
+        assert TOKENIZER.decode(row.tokens) == row.text
+
+
+def test_chunks_are_drawn_without_replacement_from_all_works() -> None:
+    table = draw(60)
+    assert not table.duplicated(["work", "offset"]).any()
+    assert set(table["work"]) == {"one", "two"}
+
+
+def test_the_seed_decides() -> None:
+    pd.testing.assert_frame_equal(draw(), draw())
+    assert (draw()["offset"] != draw(seed=1)["offset"]).any()
+
+
+def test_a_short_corpus_is_refused() -> None:
+    with pytest.raises(UserError, match=r"has \d+ chunks of 10 tokens; 100000 prompts are asked"):
+        draw(100_000)
+
+
+def test_neighbours_are_pairs() -> None:
+    pairs = prompts.neighbour_pairs(draw(5))
+    assert pairs["prompt_a"].tolist() == [0, 1, 2, 3]
+    assert pairs["prompt_b"].tolist() == [1, 2, 3, 4]
+
+
+def test_written_pairs_share_their_prompts() -> None:
+    table, pairs = prompts.written_pairs(
+        {"P": (" was very", " was in"), "Q": (" was in", " was he")}, TOKENIZER
+    )
+    assert table["text"].tolist() == [" was very", " was in", " was he"]
+    assert pairs.to_numpy().tolist() == [["P", 0, 1], ["Q", 1, 2]]
+
+
+def test_a_pair_of_different_lengths_is_refused_by_name() -> None:
+    with pytest.raises(UserError, match="pair odd: its prompts have 2 and 3 tokens"):
+        prompts.written_pairs({"odd": (" was very", " was very very")}, TOKENIZER)
+
+
+@pytest.mark.parametrize("short", ["", " was"])
+def test_a_prompt_without_a_prefix_is_refused(short: str) -> None:
+    with pytest.raises(UserError, match="at least 2 are needed"):
+        prompts.written_pairs({"P": (short, " was very")}, TOKENIZER)
+
+
+def test_groups_by_length_hold_everything_once() -> None:
+    tokens = [[1, 2], [3, 4, 5], [6, 7]]
+    (first, pairs), (second, triples) = prompts.by_length(tokens)
+    assert first.tolist() == [0, 2]
+    assert second.tolist() == [1]
+    np.testing.assert_array_equal(pairs, [[1, 2], [6, 7]])
+    np.testing.assert_array_equal(triples, [[3, 4, 5]])
+
+
+def test_a_folder_without_tokenizer_is_named(tmp_path) -> None:
+    with pytest.raises(UserError, match="needs a tokenizer.json"):
+        prompts.load_tokenizer(tmp_path)
+    (tmp_path / "tokenizer.json").write_text("{")
+    with pytest.raises(UserError, match="not a readable tokenizer"):
+        prompts.load_tokenizer(tmp_path)

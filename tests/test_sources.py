@@ -1,0 +1,192 @@
+"""Sources: packages, GGUF files, folders and twins; what is damaged or unsafe is refused."""
+
+import hashlib
+import io
+import json
+import sqlite3
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from stable_regions import corpora, sources
+from stable_regions.errors import UserError
+from stable_regions.files import sha256
+from tests.models import make_model
+
+
+def wheel(path: Path, files: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w") as made:
+        for name, content in files.items():
+            made.writestr(name, content)
+    return path
+
+
+def sdist(path: Path, files: dict[str, bytes]) -> Path:
+    with tarfile.open(path, "w:gz") as made:
+        for name, content in files.items():
+            info = tarfile.TarInfo(f"pkg-1.0/{name}")
+            info.size = len(content)
+            made.addfile(info, io.BytesIO(content))
+    return path
+
+
+@pytest.mark.parametrize("make", [wheel, sdist])
+def test_members_are_found_by_pattern_in_order(tmp_path: Path, make) -> None:
+    name = "p-1.0-py3-none-any.whl" if make is wheel else "p-1.0.tar.gz"
+    package = make(tmp_path / name, {"t/b.txt": b"B", "t/a.txt": b"A", "t/c.md": b"C"})
+    found = list(sources.members(package, ["t/c.md", "t/*.txt"]))
+    assert found == [("t/c.md", b"C"), ("t/a.txt", b"A"), ("t/b.txt", b"B")]
+    with pytest.raises(UserError, match=r"no file in it matches 'x/\*'"):
+        list(sources.members(package, ["x/*"]))
+
+
+def fake_pip(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """Stand in for the interpreter that runs pip."""
+    stand_in = folder / "python"
+    stand_in.write_text(f"#!{sys.executable}\nimport sys, pathlib\nargs = sys.argv[1:]\n{script}")
+    stand_in.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(stand_in))
+
+
+def test_a_wrong_hash_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_pip(
+        tmp_path, monkeypatch,
+        "sys.stderr.write('ERROR: THESE PACKAGES DO NOT MATCH THE HASHES\\n"
+        "    Expected sha256 aaaa\\n         Got        bbbb\\n'); sys.exit(1)",
+    )  # fmt: skip
+    with pytest.raises(UserError, match="SHA-256 is bbbb, the config says aaaa"):
+        sources.download_package("p==1.0", "aaaa", tmp_path / "out" / "p.whl")
+    assert not (tmp_path / "out" / "p.whl").exists()
+
+
+def test_an_unreachable_index_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_pip(
+        tmp_path, monkeypatch,
+        "sys.stderr.write('WARNING: retrying\\nERROR: No matching distribution found\\n')\n"
+        "sys.exit(1)",
+    )  # fmt: skip
+    with pytest.raises(UserError, match="could not be downloaded as p.whl: ERROR: No matching"):
+        sources.download_package("p==1.0", "aaaa", tmp_path / "p.whl")
+
+
+def test_pip_is_asked_for_the_hash_and_no_dependencies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_pip(
+        tmp_path, monkeypatch,
+        "dest = pathlib.Path(args[args.index('--dest') + 1])\n"
+        "wanted = pathlib.Path(args[args.index('--requirement') + 1]).read_text()\n"
+        "assert '--no-deps' in args and '--require-hashes' in args\n"
+        "(dest / 'p.whl').write_text(wanted)",
+    )  # fmt: skip
+    sources.download_package("p==1.0", "aaaa", tmp_path / "p.whl")
+    assert (tmp_path / "p.whl").read_text() == "p==1.0 --hash=sha256:aaaa\n"
+
+
+def test_a_changed_file_is_noticed(tmp_path: Path) -> None:
+    file = tmp_path / "x"
+    file.write_bytes(b"abc")
+    sources.check_file(file, hashlib.sha256(b"abc").hexdigest())
+    with pytest.raises(UserError, match="delete the file to fetch it again"):
+        sources.check_file(file, hashlib.sha256(b"abd").hexdigest())
+
+
+def test_a_truncated_gguf_is_one_line(tmp_path: Path) -> None:
+    gguf = tmp_path / "m.gguf"
+    gguf.write_bytes(b"GGUF\x03\x00\x00\x00" + b"\x01" * 40)
+    with pytest.raises(UserError, match="m.gguf: not a whole, readable GGUF file") as error:
+        sources.convert_gguf(gguf, tmp_path / "out")
+    assert "\n" not in str(error.value)
+
+
+def test_a_twin_has_the_same_shapes_and_other_weights(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "m", "llama")
+    (folder / "tokenizer.json").write_text("{}")
+    weights = {}
+    for name, seed in (("a", 0), ("again", 0), ("b", 1)):
+        (tmp_path / name).mkdir()
+        sources.randomise(folder, tmp_path / name, seed)
+        weights[name] = load_file(tmp_path / name / "model.safetensors")
+    original = load_file(folder / "model.safetensors")
+    assert {n: w.shape for n, w in weights["a"].items()} == {
+        n: w.shape for n, w in original.items()
+    }
+    name = "model.layers.0.mlp.gate_proj.weight"
+    assert torch.equal(weights["a"][name], weights["again"][name])
+    assert not torch.equal(weights["a"][name], weights["b"][name])
+    assert not torch.equal(weights["a"][name], original[name])
+    assert (tmp_path / "a" / "tokenizer.json").exists()
+
+
+def test_a_local_folder_is_linked_without_what_is_not_needed(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "m", "llama")
+    (folder / "tokenizer.json").write_text("{}")
+    (folder / "training_args.bin").write_bytes(b"pickle")
+    (folder / "modeling_x.py").write_text("raise SystemExit")
+    sources.link_local(folder, tmp_path / "out")
+    assert {p.name for p in (tmp_path / "out").iterdir()} <= {
+        "config.json", "generation_config.json", "model.safetensors", "tokenizer.json",
+    }  # fmt: skip
+
+
+def test_a_pickle_offered_as_weights_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "pytorch_model.bin").write_bytes(b"\x80\x04")
+    with pytest.raises(UserError, match="pytorch_model.bin is a pickle and is not read"):
+        sources.link_local(folder, tmp_path / "out")
+
+
+def test_source_json_has_the_hash_of_each_file(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "m", "llama")
+    sources.describe(folder, licence="MIT")
+    said = sources.identity(folder)
+    assert said["licence"] == "MIT"
+    assert said["files"]["model.safetensors"] == sha256(folder / "model.safetensors")
+    assert "source.json" not in said["files"]
+
+
+def test_texts_are_read_in_either_encoding(tmp_path: Path) -> None:
+    package = sdist(
+        tmp_path / "p.tar.gz",
+        {"a.txt": "\ufeffcaf\u00e9\r\nx".encode(), "b.txt": "caf\u00e9".encode("latin-1")},
+    )
+    table = corpora.read_package(package, ["*.txt"])
+    assert table["text"].tolist() == ["caf\u00e9\nx", "caf\u00e9"]
+    assert table["work"].tolist() == ["a", "b"]
+
+
+def test_rows_of_a_database_are_joined_by_work(tmp_path: Path) -> None:
+    database = tmp_path / "x.db"
+    with sqlite3.connect(database) as connection:
+        connection.execute("CREATE TABLE t (work, text)")
+        rows = [("A", "1"), ("A", "2"), ("B", "3")]
+        connection.executemany("INSERT INTO t VALUES (?, ?)", rows)
+    connection.close()
+    package = wheel(tmp_path / "p.whl", {"x.db": database.read_bytes()})
+    table = corpora.read_package(package, ["x.db"], "SELECT work, text FROM t")
+    assert table.to_numpy().tolist() == [["A", "1\n2"], ["B", "3"]]
+    with pytest.raises(UserError, match="the query fails: no such table: nope"):
+        corpora.read_package(package, ["x.db"], "SELECT * FROM nope")
+    with pytest.raises(UserError, match="the query fails"):
+        corpora.read_package(package, ["x.db"], "DROP TABLE t")
+
+
+def test_an_empty_work_is_named(tmp_path: Path) -> None:
+    (tmp_path / "blank.txt").write_text(" \n")
+    with pytest.raises(UserError, match="the work 'blank' holds no text"):
+        corpora.read_local(tmp_path)
+
+
+def test_identity_needs_a_readable_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="not a readable JSON file"):
+        sources.identity(tmp_path)
+    (tmp_path / "source.json").write_text(json.dumps({"a": 1})[:-1])
+    with pytest.raises(UserError, match="not a readable JSON file"):
+        sources.identity(tmp_path)

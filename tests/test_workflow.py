@@ -1,0 +1,249 @@
+"""The tiny study end to end: the whole DAG on models of a few layers, through Snakemake."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from stable_regions.files import read_parquet, read_safetensors, sha256
+from stable_regions.measures import max_slope
+from stable_regions.summaries import stacked
+from tests.tiny_study import CONFIG, ROOT, make_sources
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
+    command += ["--directory", str(folder), "--cores", "2", *arguments]
+    if "--configfile" not in arguments:
+        command += ["--configfile", str(CONFIG)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the tiny study has been run to its paper."""
+    folder = tmp_path_factory.mktemp("tiny")
+    make_sources(folder)
+    done = snakemake(folder)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+def raw_files(folder: Path) -> dict[str, str]:
+    """SHA-256 of all results but the logs and what is set by Typst."""
+    results = folder / "results" / "tiny"
+    return {
+        str(path.relative_to(results)): sha256(path)
+        for path in sorted(results.rglob("*"))
+        if path.is_file()
+    }
+
+
+def jobs(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """Rules that a dry run would run."""
+    assert done.returncode == 0, done.stderr[-3000:]
+    lines = done.stdout.splitlines()
+    start = next((i for i, line in enumerate(lines) if line.startswith("-----")), None)
+    if start is None:
+        return []
+    end = next(i for i, line in enumerate(lines) if line.startswith("total"))
+    return [line.split()[0] for line in lines[start + 1 : end]]
+
+
+def test_the_paper_is_a_pdf(tiny: Path) -> None:
+    pdf = (tiny / "results" / "tiny" / "paper.pdf").read_bytes()
+    assert pdf.startswith(b"%PDF")
+    assert len(pdf) > 20_000
+
+
+def test_nothing_is_done_twice(tiny: Path) -> None:
+    assert jobs(snakemake(tiny, "--dry-run", "--quiet", "rules")) == []
+
+
+def test_interpolation_files_say_what_they_hold(tiny: Path) -> None:
+    table, meta = read_parquet(tiny / "results/tiny/interpolation/sharpness/tiny-llama.parquet")
+    assert len(table) == 24 * 2
+    assert {
+        "pair", "prompt_a", "prompt_b", "tokens_a", "tokens_b", "layer", "input_distance",
+        "distance_post_norm", "distance_pre_norm",
+    } <= set(table.columns)  # fmt: skip
+    assert meta["alpha"] == np.linspace(0, 1, 8).tolist()
+    assert meta["model"] == "tiny-llama"
+    assert len(meta["files"]["model.safetensors"]) == 64
+    assert meta["versions"]["torch"].startswith("2.13")
+    assert meta["prompts"]["seed"] == 0
+    distance = stacked(table["distance_post_norm"])
+    assert (distance[:, 0] == 0).all()
+    assert (distance[:, 1:] > 0).all()
+
+
+def test_shards_are_the_pairs_in_order(tiny: Path) -> None:
+    """Shards of 9 pairs, and each pair's first prompt is its context."""
+    table, _ = read_parquet(tiny / "results/tiny/interpolation/sharpness/tiny-llama.parquet")
+    prompts, _ = read_parquet(tiny / "results/tiny/prompts/tiny/tiny-llama.prompts.parquet")
+    assert sorted(table["pair"].astype(int)) == sorted(list(range(24)) * 2)
+    for row in table.itertuples():
+        assert list(row.tokens_a) == list(prompts["tokens"][row.prompt_a])
+        assert row.prompt_b == row.prompt_a + 1
+
+
+def test_the_table_is_computed_from_the_raw_file(tiny: Path) -> None:
+    table, _ = read_parquet(tiny / "results/tiny/interpolation/sharpness/tiny-gpt2.parquet")
+    sharp = pd.read_csv(tiny / "results/tiny/tables/sharpness.csv")
+    assert sharp.columns[:10].tolist() == [
+        "model", "parameters", "layer", "read_site", "pairs", "median", "q25", "q75",
+        "ci_low", "ci_high",
+    ]  # fmt: skip
+    [row] = sharp[
+        (sharp["model"] == "tiny-gpt2") & (sharp["layer"] == 1) & (sharp["read_site"] == "pre_norm")
+    ].itertuples()
+    slopes = max_slope(stacked(table.loc[table["layer"] == 1, "distance_pre_norm"]))
+    assert row.median == pytest.approx(np.median(slopes), rel=1e-6)
+    assert row.pairs == 24
+
+
+def test_each_model_was_checked_when_loaded(tiny: Path) -> None:
+    folder = tiny / "results" / "tiny" / "activations" / "tiny"
+    for model in ("tiny-llama", "tiny-random", "tiny-gpt2"):
+        check = json.loads((folder / f"{model}.check.json").read_text())
+        assert check["verdict"] == "passed"
+        assert 0 <= max(check["agreement"].values()) <= check["tolerance"]
+        tensors, meta = read_safetensors(folder / f"{model}.safetensors")
+        assert tensors["resid.1"].shape == (25, 32)
+        assert meta["model"] == model
+
+
+def test_the_paper_reads_its_numbers(tiny: Path) -> None:
+    numbers = json.loads((tiny / "results" / "tiny" / "numbers.json").read_text())
+    sharp = pd.read_csv(tiny / "results/tiny/tables/sharpness.csv")
+    [row] = sharp[
+        (sharp["model"] == "tiny-llama")
+        & (sharp["layer"] == 0)
+        & (sharp["read_site"] == "post_norm")
+    ].itertuples()
+    quoted = numbers["tables"]["sharpness"]["tiny-llama"]["0"]["post_norm"]
+    assert quoted["median"] == row.median
+    assert {model["model"] for model in numbers["models"]} == set(sharp["model"])
+
+
+def test_a_second_clean_run_gives_the_same_bytes(tiny: Path, tmp_path: Path) -> None:
+    make_sources(tmp_path)
+    done = snakemake(tmp_path, "--cores", "1")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert raw_files(tmp_path) == raw_files(tiny)
+
+
+@pytest.fixture
+def checkout(tiny: Path, tmp_path: Path) -> Path:
+    """A copy of the code beside the tiny study's results, free to be edited."""
+    for name in ("rules", "scripts", "stable_regions", "envs", "paper", "profiles", "config"):
+        if (ROOT / name).exists():
+            shutil.copytree(ROOT / name, tmp_path / name)
+    for name in ("Snakefile", "config.yaml"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    return tmp_path
+
+
+def changed(tiny: Path, checkout: Path, *arguments: str) -> list[str]:
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(checkout / "Snakefile")]
+    command += ["--directory", str(tiny), "--cores", "2", "--configfile", str(CONFIG)]
+    command += ["--dry-run", "--quiet", "rules", *arguments]
+    return jobs(subprocess.run(command, capture_output=True, text=True, check=False))
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_editing_a_figure_remakes_it_and_the_paper_alone(tiny: Path, checkout: Path) -> None:
+    replace(checkout / "stable_regions/figures/fig2.py", "similar pairs", "alike")
+    assert changed(tiny, checkout) == ["figure", "paper", "all"]
+
+
+def test_editing_a_measure_remakes_what_follows_from_it(tiny: Path, checkout: Path) -> None:
+    replace(checkout / "stable_regions/summaries.py", "[0.25, 0.5, 0.75])", "[0.2, 0.5, 0.8])")
+    again = changed(tiny, checkout)
+    assert "interpolation_tables" in again
+    assert not {"interpolation_shard", "activations", "model", "prompts"} & set(again)
+
+
+def test_editing_a_comment_remakes_nothing(tiny: Path, checkout: Path) -> None:
+    replace(checkout / "stable_regions/engine.py", "import torch\n", "import torch  # tensors\n")
+    assert changed(tiny, checkout) == []
+
+
+def test_changing_a_model_reruns_only_what_used_it(tiny: Path, checkout: Path) -> None:
+    overlay = yaml.safe_load(CONFIG.read_text())
+    overlay["models"]["tiny-random"]["source"]["seed"] = 5
+    path = checkout / "overlay.yaml"
+    path.write_text(yaml.safe_dump(overlay))
+    done = snakemake(tiny, "--dry-run", "--configfile", str(path))
+    assert done.returncode == 0, done.stderr[-2000:]
+    ran = [line for line in done.stdout.splitlines() if "Interpolate" in line or "Cache" in line]
+    assert ran
+    assert all("tiny-random" in line for line in ran)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"study": "none"}, "study: no study 'none'"),
+        ({"modles": {}}, "modles: unknown key"),
+        ({"experiments": {"sharpness": {"pairs": -1}}}, "experiments.sharpness.pairs: holds -1"),
+    ],
+)
+def test_a_wrong_configuration_is_one_line(tmp_path: Path, change: dict, said: str) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text(yaml.safe_dump(change))
+    done = snakemake(tmp_path, "--dry-run", "--configfile", str(path))
+    assert done.returncode != 0
+    said_lines = [line for line in done.stderr.splitlines() if "config.yaml: " in line]
+    assert len(said_lines) == 1
+    assert said in said_lines[0]
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"experiments": {"sharpness": {"layers": [0, 9]}}},
+            "write layer 9 is not in 0..1 (3 layers)",
+        ),
+        (
+            {"prompts": {"tiny": {"count": 100000}}},
+            "the corpus has",
+        ),
+    ],
+)
+def test_a_mistake_that_only_the_data_shows_is_one_line(
+    tiny: Path, tmp_path: Path, change: dict, said: str
+) -> None:
+    shutil.copytree(tiny / "sources", tmp_path / "sources")
+    shutil.copytree(tiny / "resources", tmp_path / "resources", symlinks=True)
+    overlay = yaml.safe_load(CONFIG.read_text())
+    for section, entries in change.items():
+        for name, keys in entries.items():
+            overlay[section][name] |= keys
+    path = tmp_path / "overlay.yaml"
+    path.write_text(yaml.safe_dump(overlay))
+    done = snakemake(
+        tmp_path, "--configfile", str(path), "results/tiny/activations/tiny/tiny-llama.safetensors"
+    )
+    assert done.returncode != 0
+    lines = [line for line in done.stderr.splitlines() if "error: " in line]
+    assert len(lines) == 1, done.stderr[-3000:]
+    assert said in lines[0]
+    assert "Traceback" not in done.stderr
+    assert not list((tmp_path / "results").rglob("*.safetensors"))
