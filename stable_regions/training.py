@@ -15,20 +15,19 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Int, Int64
-from safetensors import safe_open
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from stable_regions.errors import UserError
-from stable_regions.files import atomic, write_csv
+from stable_regions.files import atomic, read_safetensors, write_csv, write_safetensors
 from stable_regions.progress import Progress
 
 log = logging.getLogger("stable_regions")
@@ -37,6 +36,8 @@ END_OF_TEXT = "<|endoftext|>"
 BYTES = 256
 HELD_OUT_TOKENS = 16_384
 STATE_SECONDS = 30.0
+STATE = "state.safetensors"
+CURVE = ["step", "tokens", "learning_rate", "train_loss", "held_out_loss"]
 BETAS = (0.9, 0.95)
 GRADIENT_NORM = 1.0
 # The rate at the end of a cosine, as a share of the highest.
@@ -254,14 +255,13 @@ def train(
                 run.save(work)
                 saved = time.monotonic()
             progress.advance(1)
-    write_csv(work / "loss.csv", pd.DataFrame(run.curve))
+    for left in work.glob(".*"):  # by a call that was killed while it wrote
+        shutil.rmtree(left)
+    write_csv(work / "loss.csv", pd.DataFrame(run.curve, columns=CURVE))
     (work / STATE).unlink(missing_ok=True)
     if folder.exists():
         shutil.rmtree(folder)
     os.replace(work, folder)
-
-
-STATE = "state.safetensors"
 
 
 class _Run:
@@ -287,15 +287,8 @@ class _Run:
 
     def _note(self, rate: float, loss: float | None) -> None:
         seen = self.step * self.settings.batch * self.settings.context
-        self.curve.append(
-            {
-                "step": self.step,
-                "tokens": seen,
-                "learning_rate": rate,
-                "train_loss": loss,
-                "held_out_loss": None,
-            }
-        )
+        values = [self.step, seen, rate, loss, None]
+        self.curve.append(dict(zip(CURVE, values, strict=True)))
 
     def update(self, rows: Int64[Tensor, "batch sequence"]) -> None:
         self.step += 1
@@ -332,26 +325,24 @@ class _Run:
             tensors[f"exp_avg.{name}"] = moments["exp_avg"]
             tensors[f"exp_avg_sq.{name}"] = moments["exp_avg_sq"]
         facts = {"identity": self.identity, "step": self.step, "curve": self.curve}
-        with atomic(work / STATE) as made:
-            save_file(tensors, made, metadata={"run": json.dumps(facts)})
+        write_safetensors(work / STATE, tensors, facts)
 
     def load(self, work: Path) -> bool:
         """Take up the state in `work`; False if there is none of this very run."""
         if not (work / STATE).exists():
             return False
-        with safe_open(work / STATE, "pt") as state:
-            facts: dict[str, Any] = json.loads(state.metadata()["run"])
-            if facts["identity"] != self.identity:
-                log.info("%s is of another run: starting anew", work / STATE)
-                return False
-            with torch.no_grad():
-                for name, weight in self.weights.items():
-                    weight.copy_(state.get_tensor(f"weight.{name}"))
-                    self.optimizer.state[weight] = {
-                        "step": torch.tensor(float(facts["step"])),
-                        "exp_avg": state.get_tensor(f"exp_avg.{name}"),
-                        "exp_avg_sq": state.get_tensor(f"exp_avg_sq.{name}"),
-                    }
+        tensors, facts = read_safetensors(work / STATE)
+        if facts["identity"] != self.identity:
+            log.info("%s is of another run: starting anew", work / STATE)
+            return False
+        with torch.no_grad():
+            for name, weight in self.weights.items():
+                weight.copy_(tensors[f"weight.{name}"])
+                self.optimizer.state[weight] = {
+                    "step": torch.tensor(float(facts["step"])),
+                    "exp_avg": tensors[f"exp_avg.{name}"],
+                    "exp_avg_sq": tensors[f"exp_avg_sq.{name}"],
+                }
         self.step, self.curve = facts["step"], facts["curve"]
         log.info("going on from step %d of %d", self.step, self.settings.steps)
         return True
