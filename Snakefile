@@ -16,6 +16,7 @@ configfile: HERE / "config.yaml"
 
 include: "rules/common.smk"
 include: "rules/fetch.smk"
+include: "rules/train.smk"
 include: "rules/activations.smk"
 include: "rules/interpolation.smk"
 include: "rules/tables.smk"

@@ -3,7 +3,7 @@
 
 rule prompts:
     input:
-        model=lambda w: folder(w.model),
+        model=lambda w: tokenizer_folder(w.model),
         corpus=corpus_of,
     output:
         prompts="results/{study}/prompts/{prompts}/{model}.prompts.parquet",
@@ -34,11 +34,11 @@ rule activations:
         "logs/{study}/activations/{prompts}/{ref}.benchmark.tsv"
     conda:
         "../envs/model.yaml"
-    threads: COMPUTE.threads
+    threads: lambda w: threads_of(w.ref)
     params:
         layers=layers_read,
         dtype=lambda w: model_of(w.ref).dtype,
-        compute=COMPUTE.model_dump(include={"threads", "device", "memory_budget_mb"}),
+        compute=lambda w: compute_of(w.ref),
         code=code("cache_activations.py"),
     message:
         "Cache the activations of {wildcards.ref} on the prompts {wildcards.prompts}"

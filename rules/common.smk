@@ -11,7 +11,7 @@ except UserError as error:
     raise WorkflowError(str(error))
 
 STUDY = CONFIG.study
-EXPERIMENTS = CONFIG.selected().experiments
+EXPERIMENTS = {name: CONFIG.refs(name) for name in CONFIG.selected().experiments}
 COMPUTE = CONFIG.compute
 # Each stage adds what it gives: a figure is one module of the library and the tables it draws; a
 # table that the paper quotes is looked up by the values of its key columns, or is a list of rows.
@@ -29,6 +29,14 @@ wildcard_constraints:
     experiment="|".join(map(re.escape, EXPERIMENTS)),
     table="[^/]+",
     shard="[0-9]+",
+
+
+def trained_models():
+    """The models of the selected study that are trained here, each once."""
+    models = dict.fromkeys(
+        settings.split(ref)[0] for refs in EXPERIMENTS.values() for ref in refs
+    )
+    return [model for model in models if CONFIG.models[model].source.kind == "train"]
 
 
 def study_models():
@@ -72,6 +80,30 @@ def model_origin(wildcards):
 def package_of(source):
     """The package that a model or a corpus comes in, as plain values; None if it is not in one."""
     return entry("packages", source.package) if source.kind == "package" else None
+
+
+def tokenizer_folder(model):
+    """Where a model's tokenizer lies: all its revisions share one."""
+    source = CONFIG.models[model].source
+    return (
+        f"resources/tokenizers/{source.tokenizer}"
+        if source.kind == "train"
+        else folder(model)
+    )
+
+
+def threads_of(ref):
+    """Threads of the jobs that run a model."""
+    return model_of(ref).threads or COMPUTE.threads
+
+
+def compute_of(ref):
+    """How a model is run, as plain values."""
+    return {
+        "threads": threads_of(ref),
+        "device": COMPUTE.device,
+        "memory_budget_mb": COMPUTE.memory_budget_mb,
+    }
 
 
 def corpus_origin(wildcards):

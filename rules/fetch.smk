@@ -49,6 +49,8 @@ rule model:
         directory("resources/models/{model}"),
     log:
         "logs/fetch/model-{model}.log",
+    wildcard_constraints:
+        model="[^/@]+",
     conda:
         "../envs/model.yaml"
     threads: COMPUTE.threads

@@ -12,12 +12,12 @@ rule interpolation_shard:
         "logs/{study}/interpolation/{experiment}/{ref}.{shard}.benchmark.tsv"
     conda:
         "../envs/model.yaml"
-    threads: COMPUTE.threads
+    threads: lambda w: threads_of(w.ref)
     params:
         entry=lambda w: entry("experiments", w.experiment),
         rows=lambda w: shard_pairs(w.experiment)[int(w.shard)],
         dtype=lambda w: model_of(w.ref).dtype,
-        compute=COMPUTE.model_dump(include={"threads", "device", "memory_budget_mb"}),
+        compute=lambda w: compute_of(w.ref),
         code=code("interpolate.py"),
     message:
         "Interpolate: {wildcards.experiment}, {wildcards.ref}, shard {wildcards.shard}"

@@ -66,7 +66,32 @@ class RandomSource(Strict):
     seed: Seed = 0
 
 
-Source = Annotated[PackageSource | LocalSource | RandomSource, Field(discriminator="kind")]
+class TrainSource(Strict):
+    """A small Llama model trained in the workflow; see `training.TrainingSettings`.
+
+    Its checkpoints are the revisions `step0`, ... of the model.
+    """
+
+    kind: Literal["train"]
+    tokenizer: Name
+    layers: PositiveInt
+    width: PositiveInt
+    heads: PositiveInt
+    mlp_width: PositiveInt
+    context: PositiveInt
+    steps: PositiveInt
+    batch: PositiveInt
+    learning_rate: float
+    warmup: Annotated[int, Field(ge=0)]
+    schedule: Literal["constant", "cosine"]
+    weight_decay: float
+    seed: Seed
+    checkpoints: list[Annotated[int, Field(ge=0)]] = Field(min_length=2)
+
+
+Source = Annotated[
+    PackageSource | LocalSource | RandomSource | TrainSource, Field(discriminator="kind")
+]
 
 
 class Model(Strict):
@@ -76,6 +101,23 @@ class Model(Strict):
     family: str
     licence: str
     dtype: Literal["float32", "float64", "bfloat16"] = "float32"
+    threads: PositiveInt | None = None
+
+    def revisions(self) -> list[str]:
+        """The names of its checkpoints, first to last; none where it has one set of weights."""
+        if isinstance(self.source, TrainSource):
+            return [f"step{step}" for step in self.source.checkpoints]
+        return []
+
+
+class TokenizerTraining(Strict):
+    """A byte-level BPE tokenizer trained in the workflow, and the corpora that it is trained on.
+
+    The models that use it are trained on the same corpora.
+    """
+
+    corpora: list[Name] = Field(min_length=1)
+    vocabulary: PositiveInt
 
 
 class PackageTexts(Strict):
@@ -139,7 +181,11 @@ Experiment = Interpolation
 
 
 class Study(Strict):
-    """What is run on what: for each experiment the models, as `model` or `model@revision`."""
+    """What is run on what: for each experiment the models.
+
+    A model stands as `model`, or as `model@revision`; `model@*` is all its checkpoints in order,
+    `model@last` the last of them.
+    """
 
     title: str
     experiments: dict[Name, list[str]] = Field(min_length=1)
@@ -163,6 +209,7 @@ class Config(Strict):
     compute: Compute = Compute()
     packages: dict[Name, Package] = {}
     models: dict[Name, Model]
+    tokenizers: dict[Name, TokenizerTraining] = {}
     corpora: dict[Name, Corpus] = {}
     prompts: dict[Name, Prompts]
     experiments: dict[Name, Experiment]
@@ -171,6 +218,23 @@ class Config(Strict):
     def selected(self) -> Study:
         """The study that this run is about."""
         return self.studies[self.study]
+
+    def refs(self, experiment: str) -> list[str]:
+        """The models of one of the selected study's experiments, each checkpoint by its name."""
+        return [
+            ref
+            for written in self.selected().experiments[experiment]
+            for ref in self._expand(written)
+        ]
+
+    def _expand(self, written: str) -> list[str]:
+        name, revision = split(written)
+        known_revisions = self.models[name].revisions()
+        if revision == "*":
+            return [f"{name}@{r}" for r in known_revisions]
+        if revision == "last":
+            return [f"{name}@{known_revisions[-1]}"]
+        return [written]
 
 
 def split(ref: str) -> tuple[str, str | None]:
@@ -241,8 +305,17 @@ def _check_references(config: Config, where: str) -> None:
             known("package", model.source.package, config.packages, f"{key}.package", where)
         if isinstance(model.source, RandomSource):
             known("model", model.source.like, config.models, f"{key}.like", where)
-            if isinstance(config.models[model.source.like].source, RandomSource):
-                raise UserError(f"{where}: {key}.like: {model.source.like!r} is random itself")
+            kind = config.models[model.source.like].source.kind
+            if kind in ("random", "train"):
+                raise UserError(
+                    f"{where}: {key}.like: {model.source.like!r} is of kind {kind!r}; "
+                    "a twin needs a model with weights of its own"
+                )
+        if isinstance(model.source, TrainSource):
+            known("tokenizer", model.source.tokenizer, config.tokenizers, f"{key}.tokenizer", where)
+    for name, tokenizer in config.tokenizers.items():
+        for corpus_name in tokenizer.corpora:
+            known("corpus", corpus_name, config.corpora, f"tokenizers.{name}.corpora", where)
     for name, corpus in config.corpora.items():
         if isinstance(corpus, PackageTexts):
             known("package", corpus.package, config.packages, f"corpora.{name}.package", where)
@@ -266,7 +339,18 @@ def _check_references(config: Config, where: str) -> None:
             if not refs:
                 raise UserError(f"{where}: {key}: names no model; at least one is needed")
             for ref in refs:
-                known("model", split(ref)[0], config.models, key, where)
+                model_name, revision = split(ref)
+                known("model", model_name, config.models, key, where)
+                checkpoints = config.models[model_name].revisions()
+                if checkpoints and revision not in (*checkpoints, "*", "last"):
+                    raise UserError(
+                        f"{where}: {key}: holds {ref!r}; a checkpoint is needed, as in "
+                        f"{model_name}@last, @* or @{checkpoints[0]}"
+                    )
+                if not checkpoints and revision is not None:
+                    raise UserError(
+                        f"{where}: {key}: holds {ref!r}; {model_name!r} has no revisions"
+                    )
 
 
 def read(path: str | Path) -> Config:

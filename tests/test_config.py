@@ -50,6 +50,13 @@ MISTAKES = {
         "studies/embedded/experiments/sharpness", ["gpt5"],
         "studies.embedded.experiments.sharpness: no model 'gpt5'; there is smollm2-135m",
     ),
+    "a checkpoint that there is not": (
+        "studies/embedded/experiments/training", ["suite-d4-w64@step3"],
+        "holds 'suite-d4-w64@step3'; a checkpoint is needed, as in suite-d4-w64@last",
+    ),
+    "a revision of a model without any": (
+        "studies/embedded/experiments/training", ["smollm2-135m@main"], "has no revisions",
+    ),
     "an experiment that a study names": (
         "studies/embedded/experiments/sharpnes", ["smollm2-135m"], "no experiment 'sharpnes'",
     ),
@@ -85,7 +92,7 @@ MISTAKES = {
         "models/smollm2-135m-random/source/like", "x", "source.like: no model 'x'",
     ),
     "a twin of a twin": (
-        "models/smollm2-135m-random/source/like", "smollm2-135m-random", "is random itself",
+        "models/smollm2-135m-random/source/like", "smollm2-135m-random", "is of kind 'random'",
     ),
     "a name that is a path": ("models/..%2Fx", {}, "models"),
     "nothing in a section": ("experiments", None, "experiments: holds None"),
@@ -113,3 +120,11 @@ def test_a_missing_key_is_named(raw: dict[str, Any]) -> None:
 def test_refs_are_split() -> None:
     assert config.split("olmo-1b@step1000-tokens4B") == ("olmo-1b", "step1000-tokens4B")
     assert config.split("olmo-1b") == ("olmo-1b", None)
+
+
+def test_checkpoints_are_written_out(raw: dict[str, Any]) -> None:
+    refs = ["suite-d4-w64@last", "smollm2-135m", "suite-d8-w64@*", "suite-d8-w64@step0"]
+    raw["studies"]["embedded"]["experiments"]["training"] = refs
+    found = config.load(raw).refs("training")
+    assert found[:3] == ["suite-d4-w64@step800", "smollm2-135m", "suite-d8-w64@step0"]
+    assert len(found) == 2 + 8 + 1

@@ -1,0 +1,82 @@
+# The suite: small models trained here, and their checkpoints as revisions `model@stepN`.
+
+
+rule tokenizer:
+    input:
+        lambda w: [
+            f"resources/corpora/{c}.parquet"
+            for c in CONFIG.tokenizers[w.tokenizer].corpora
+        ],
+    output:
+        directory("resources/tokenizers/{tokenizer}"),
+    log:
+        "logs/train/tokenizer-{tokenizer}.log",
+    conda:
+        "../envs/model.yaml"
+    params:
+        entry=lambda w: entry("tokenizers", w.tokenizer),
+        code=code("train_tokenizer.py"),
+    message:
+        "Train the tokenizer {wildcards.tokenizer} and encode its corpora"
+    script:
+        "../scripts/train_tokenizer.py"
+
+
+rule train:
+    input:
+        lambda w: tokenizer_folder(w.model),
+    output:
+        directory("resources/training/{model}"),
+    log:
+        "logs/train/{model}.log",
+    benchmark:
+        "logs/train/{model}.benchmark.tsv"
+    priority: 10  # the longest jobs, and most others wait for them
+    conda:
+        "../envs/model.yaml"
+    threads: lambda w: threads_of(w.model)
+    params:
+        source=lambda w: entry("models", w.model)["source"],
+        threads=lambda w: threads_of(w.model),
+        code=code("train_model.py"),
+    message:
+        "Train {wildcards.model}"
+    script:
+        "../scripts/train_model.py"
+
+
+rule checkpoint:
+    input:
+        training="resources/training/{model}",
+        tokenizer=lambda w: tokenizer_folder(w.model),
+    output:
+        directory("resources/models/{model}@{revision}"),
+    log:
+        "logs/train/{model}@{revision}.log",
+    conda:
+        "../envs/figures.yaml"
+    params:
+        entry=lambda w: entry("models", w.model),
+        code=code("make_checkpoint.py"),
+    message:
+        "Make the model folder of {wildcards.model}@{wildcards.revision}"
+    script:
+        "../scripts/make_checkpoint.py"
+
+
+rule loss_table:
+    input:
+        lambda w: [f"resources/training/{model}" for model in trained_models()],
+    output:
+        "results/{study}/tables/training_losses.csv",
+    log:
+        "logs/{study}/tables/training_losses.log",
+    conda:
+        "../envs/figures.yaml"
+    params:
+        models=trained_models(),
+        code=code("tabulate_losses.py"),
+    message:
+        "Tabulate the loss curves"
+    script:
+        "../scripts/tabulate_losses.py"
