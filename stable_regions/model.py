@@ -1,7 +1,7 @@
 """The one place that loads a model: a local Hugging Face folder becomes a `TransformerBridge`."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from transformer_lens.model_bridge.sources.transformers import determine_archite
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
 from stable_regions.errors import UserError
+from stable_regions.fused import Fused, regroup
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
 
@@ -39,6 +40,8 @@ class Model:
         Longest prompt that it has positions for.
     tuple_blocks
         Whether its blocks hand on a tuple in place of the bare residual stream.
+    fused
+        Its weights regrouped for the fast engine, or None if sweeps go through the bridge.
     """
 
     bridge: TransformerBridge
@@ -55,10 +58,21 @@ class Model:
     window: int | None
     max_tokens: int
     tuple_blocks: bool
+    fused: Fused | None = None
+
+    @property
+    def engine(self) -> str:
+        """What a sweep runs on: "fused" or "bridge"."""
+        return "fused" if self.fused else "bridge"
 
 
 def load_model(
-    folder: Path, *, dtype: str = "float32", device: str = "auto", threads: int
+    folder: Path,
+    *,
+    dtype: str = "float32",
+    device: str = "auto",
+    engine: str = "auto",
+    threads: int,
 ) -> Model:
     """Load a causal language model from a folder with `config.json` and safetensors.
 
@@ -71,6 +85,9 @@ def load_model(
         "float32", "float64" or "bfloat16".
     device
         "auto" (CUDA if there is one), or a name that torch knows, such as "cpu" or "cuda:1".
+    engine
+        "auto" (the fused engine where it was seen to equal plain patching, on a trial run here), or
+        "bridge".
     threads
         CPU threads for torch; part of what makes two runs give the same bytes.
 
@@ -81,6 +98,8 @@ def load_model(
     """
     if dtype not in DTYPES:
         raise UserError(f"dtype {dtype!r} is unknown; one of {', '.join(DTYPES)}")
+    if engine not in {"auto", "bridge"}:
+        raise UserError(f"engine {engine!r} is unknown; one of auto, bridge")
     torch.set_num_threads(threads)
     place = torch.device(_default_device() if device == "auto" else device)
     config = _read_config(folder)
@@ -94,7 +113,7 @@ def load_model(
     except Exception as error:
         raise UserError(f"{folder}: {_unfit(config)}: {_first_line(error)}") from error
     cfg = bridge.cfg
-    return Model(
+    model = Model(
         bridge=bridge,
         folder=folder,
         family=config.model_type,
@@ -109,7 +128,9 @@ def load_model(
         window=_window(config),
         max_tokens=getattr(config, "max_position_embeddings", None) or cfg.n_ctx,
         tuple_blocks=tuple_blocks,
+        fused=regroup(hf) if engine == "auto" and cfg.n_layers > 1 else None,
     )
+    return model if model.fused is None or _fused_agrees(model) else replace(model, fused=None)
 
 
 def check_layer(model: Model, layer: int) -> None:
@@ -206,6 +227,16 @@ def _probe(bridge: TransformerBridge, device: torch.device) -> bool:
     bridge(torch.zeros(1, 1, dtype=torch.long, device=device), return_type=None)
     handle.remove()
     return issubclass(handed[0], tuple)
+
+
+def _fused_agrees(model: Model) -> bool:
+    """Try the fused engine against plain patching on two random prompts."""
+    from stable_regions.engine import check  # it needs this module: a circle at import otherwise
+
+    seq = min(8, model.max_tokens, model.window or 8)
+    generator = torch.Generator().manual_seed(0)
+    prompts = torch.randint(0, model.vocab_size, (2, seq), generator=generator)
+    return check(model, prompts, 0, budget=2**40).verdict == "passed"
 
 
 def _window(config: PretrainedConfig) -> int | None:

@@ -11,17 +11,18 @@ from tests.models import make_model
 
 @pytest.fixture(scope="session")
 def model_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Model]:
-    """Give a small random model of a family in a dtype, made and loaded once a session."""
+    """Give a small random model of a family, dtype and engine, made and loaded once a session."""
     folders: dict[str, Path] = {}
-    models: dict[tuple[str, str], Model] = {}
+    models: dict[tuple[str, ...], Model] = {}
 
-    def give(family: str = "llama", dtype: str = "float64") -> Model:
+    def give(family: str = "llama", dtype: str = "float64", engine: str = "auto") -> Model:
         if family not in folders:
             folders[family] = make_model(tmp_path_factory.mktemp(family), family)
-        if (family, dtype) not in models:
-            models[family, dtype] = load_model(
-                folders[family], dtype=dtype, device="cpu", threads=1
+        key = (family, dtype, engine)
+        if key not in models:
+            models[key] = load_model(
+                folders[family], dtype=dtype, device="cpu", engine=engine, threads=1
             )
-        return models[family, dtype]
+        return models[key]
 
     return give

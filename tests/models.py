@@ -1,6 +1,7 @@
 """Small random models, one of each architecture family, whose attention and MLP both matter."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -44,10 +45,15 @@ SETTINGS: dict[str, dict] = {
 FAMILIES = list(SETTINGS)
 
 
-def make_model(folder: Path, family: str = "llama", n_layers: int = 3, seed: int = 0) -> Path:
-    """Write a random model of `family` into `folder` as float32 safetensors; return `folder`."""
+def make_model(
+    folder: Path, family: str = "llama", n_layers: int = 3, seed: int = 0, **changes: Any
+) -> Path:
+    """Write a random model of `family` into `folder` as float32 safetensors; return `folder`.
+
+    `changes` go into the config.
+    """
     layers = "n_layer" if SETTINGS[family].get("n_embd") else "num_hidden_layers"
-    config = AutoConfig.for_model(family, **SETTINGS[family], **{layers: n_layers})
+    config = AutoConfig.for_model(family, **{**SETTINGS[family], layers: n_layers, **changes})
     model = AutoModelForCausalLM.from_config(config)
     generator = torch.Generator().manual_seed(seed)
     for name, weight in model.named_parameters():

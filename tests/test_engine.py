@@ -1,7 +1,8 @@
-"""The engine against plain patching, and its promises on memory, bytes and errors.
+"""The engines against plain patching, and their promises on memory, bytes and errors.
 
-Largest relative errors measured here between a sweep and plain patching: float64 2e-7 (GPT-J, whose
-attention computes its scores in float32; 1e-15 elsewhere), float32 7e-7, bfloat16 4e-3.
+Largest relative errors measured here between a sweep and plain patching: 6e-15 where everything is
+float64, 1e-6 in a float64 model as the Hub writes it, 7e-7 in float32 and 7e-2 in bfloat16 (4e-3
+through the bridge, which rounds where plain patching does).
 """
 
 import dataclasses
@@ -13,16 +14,20 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from stable_regions.engine import TOLERANCE, batch_rows, check, clean, plain, sweep
 from stable_regions.errors import UserError
+from stable_regions.fused import FAMILIES as FUSED_FAMILIES
 from stable_regions.model import check_layer, load_model
 from tests.models import D_MLP, D_MODEL, FAMILIES, MAX_TOKENS, VOCAB, WINDOW, make_model
 
 SITES = ("pre_norm", "post_norm", "logits", "gate.2", "resid.2")
 BUDGET = 10**7
+ENGINES = [(family, "bridge") for family in FAMILIES]
+ENGINES += [(family, "fused") for family in sorted(FUSED_FAMILIES)]
 
 
 def tokens(n, seq=7, seed=0):
@@ -49,35 +54,111 @@ def error(ours, reference):
     return float((gap / reference.double().norm(dim=-1)).max())
 
 
+class InDouble(TorchFunctionMode):
+    """Lifts to float64 what the Hub's code takes in float32 whatever the model's dtype."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        def lift(value):
+            return torch.float64 if value is torch.float32 else value
+
+        func = torch.Tensor.double if func is torch.Tensor.float else func
+        return func(*map(lift, args), **{key: lift(value) for key, value in (kwargs or {}).items()})
+
+
+def loaded(model_of, family, engine, dtype="float64"):
+    model = model_of(family, dtype, "auto" if engine == "fused" else engine)
+    assert model.engine == engine
+    return model
+
+
 @pytest.mark.parametrize("layer", [0, 1])
-@pytest.mark.parametrize("family", FAMILIES)
-def test_sweep_equals_plain_patching(model_of, family, layer):
-    model = model_of(family)
+@pytest.mark.parametrize(("family", "engine"), ENGINES)
+def test_sweep_equals_plain_patching(model_of, family, engine, layer):
+    model = loaded(model_of, family, engine)
     contexts, context_of, points = tokens(3), torch.tensor([2, 0, 2, 1, 0]), cloud(5, 4)
-    out = run(model, layer, contexts, context_of, points)
-    for row, context in enumerate(context_of):
-        reference = plain(model, layer, contexts[context], points[row], SITES)
-        for site in SITES:
-            assert out[site][row].shape == reference[site].shape
-            assert error(out[site][row], reference[site]) < 1e-6, site
+    with InDouble():
+        out = run(model, layer, contexts, context_of, points)
+        for row, context in enumerate(context_of):
+            reference = plain(model, layer, contexts[context], points[row], SITES)
+            for site in SITES:
+                assert out[site][row].shape == reference[site].shape
+                assert error(out[site][row], reference[site]) < 1e-13, site
+
+
+@pytest.mark.parametrize(
+    ("family", "changes"),
+    [
+        ("llama", {"attention_bias": True, "mlp_bias": True, "head_dim": 16}),
+        ("llama", {"tie_word_embeddings": True, "hidden_act": "gelu", "num_key_value_heads": 1}),
+        (
+            "llama",
+            {
+                "rope_parameters": {
+                    "rope_type": "llama3",
+                    "rope_theta": 1e4,
+                    "factor": 4.0,
+                    "low_freq_factor": 1.0,
+                    "high_freq_factor": 4.0,
+                    "original_max_position_embeddings": 16,
+                }
+            },
+        ),
+        ("mistral", {"num_key_value_heads": 4}),
+        ("olmo", {"clip_qkv": None, "num_key_value_heads": 1}),
+    ],
+)
+def test_the_fused_engine_follows_the_config(tmp_path, family, changes):
+    folder = make_model(tmp_path, family, **changes)
+    model = load_model(folder, dtype="float64", device="cpu", threads=1)
+    assert model.engine == "fused"
+    contexts, points = tokens(2), cloud(2, 3)
+    with InDouble():
+        out = run(model, 0, contexts, torch.arange(2), points)
+        for row in range(2):
+            reference = plain(model, 0, contexts[row], points[row], SITES)
+            assert max(error(out[site][row], reference[site]) for site in SITES) < 1e-13
+
+
+def test_rotations_that_depend_on_length_are_left_to_the_bridge(tmp_path):
+    rotation = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0}
+    folder = make_model(tmp_path, rope_parameters=rotation)
+    assert load_model(folder, dtype="float64", device="cpu", threads=1).engine == "bridge"
+
+
+def test_a_fused_engine_that_disagrees_is_not_chosen(tmp_path, monkeypatch):
+    monkeypatch.setattr("stable_regions.fused.apply_rotary_pos_emb", lambda q, k, *_: (q, k))
+    model = load_model(make_model(tmp_path), dtype="float64", device="cpu", threads=1)
+    assert model.engine == "bridge"
+
+
+def test_regrouped_weights_are_no_second_copy(model_of):
+    model = model_of()
+    layer, attention = model.fused.layers[0], model.bridge.blocks[0].original_component.self_attn
+    for name, start in (("q_proj", 0), ("k_proj", D_MODEL)):
+        part = getattr(attention, name).original_component.weight
+        assert part.data_ptr() == layer.qkv.weight[start:].data_ptr()
 
 
 @pytest.mark.parametrize("layer", [0, 3, 6])
 @pytest.mark.parametrize("seq", [2, 9])
-def test_first_middle_and_last_write_layers(tmp_path, layer, seq):
-    model = load_model(make_model(tmp_path, n_layers=8), dtype="float64", device="cpu", threads=1)
+@pytest.mark.parametrize("engine", ["bridge", "auto"])
+def test_first_middle_and_last_write_layers(tmp_path, layer, seq, engine):
+    folder = make_model(tmp_path, n_layers=8)
+    model = load_model(folder, dtype="float64", device="cpu", engine=engine, threads=1)
     contexts, points = tokens(2, seq), cloud(2, 3)
     sites = ("pre_norm", f"gate.{layer + 1}", "gate.7", f"resid.{layer + 1}")
     out = run(model, layer, contexts, torch.arange(2), points, sites)
     for row in range(2):
         reference = plain(model, layer, contexts[row], points[row], sites)
-        assert max(error(out[site][row], reference[site]) for site in sites) < 1e-6
+        assert max(error(out[site][row], reference[site]) for site in sites) < 1e-5
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_lower_precision_stays_within_its_tolerance(model_of, dtype):
-    for family in FAMILIES:
-        result = check(model_of(family, dtype), tokens(3), 0, budget=BUDGET)
+@pytest.mark.parametrize("engine", ["bridge", "fused"])
+def test_lower_precision_stays_within_its_tolerance(model_of, dtype, engine):
+    for family in [family for family, its in ENGINES if its == engine]:
+        model = loaded(model_of, family, engine, dtype)
+        result = check(model, tokens(3), 0, budget=BUDGET)
         assert result.verdict == "passed"
         assert max(result.agreement.values()) < TOLERANCE[getattr(torch, dtype)]
 
@@ -88,16 +169,17 @@ def test_lower_precision_stays_within_its_tolerance(model_of, dtype):
     k=st.integers(1, 5),
     seq=st.integers(2, 8),
     layer=st.integers(0, 1),
+    engine=st.sampled_from(["bridge", "auto"]),
     seed=st.integers(0, 99),
 )
-def test_sweep_equals_plain_patching_at_any_shape(model_of, rows, k, seq, layer, seed):
-    model = model_of()
+def test_sweep_equals_plain_patching_at_any_shape(model_of, rows, k, seq, layer, engine, seed):
+    model = model_of(engine=engine)
     contexts, points = tokens(3, seq, seed), cloud(rows, k, seed)
     context_of = torch.randint(0, 3, (rows,), generator=torch.Generator().manual_seed(seed))
     out = run(model, layer, contexts, context_of, points, ("pre_norm",))["pre_norm"]
     for row in range(rows):
         reference = plain(model, layer, contexts[context_of[row]], points[row], ("pre_norm",))
-        assert error(out[row], reference["pre_norm"]) < 1e-6
+        assert error(out[row], reference["pre_norm"]) < 1e-5
 
 
 def test_own_activation_gives_the_clean_output(model_of):
@@ -109,8 +191,8 @@ def test_own_activation_gives_the_clean_output(model_of):
     for layer in (0, 1):
         points = runs[f"resid.{layer}"][:, None]
         out = run(model, layer, prompts, torch.arange(4), points, ("post_norm", "gate.2"))
-        assert error(out["post_norm"][:, 0], runs["post_norm"]) < 1e-6
-        assert error(out["gate.2"][:, 0], runs["gate.2"]) < 1e-6
+        assert error(out["post_norm"][:, 0], runs["post_norm"]) < 1e-5
+        assert error(out["gate.2"][:, 0], runs["gate.2"]) < 1e-5
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
@@ -141,7 +223,7 @@ def test_clean_runs_no_layer_beyond_what_is_asked(model_of):
 
 
 def test_points_run_only_the_layers_after_the_write_layer(model_of):
-    model = model_of()
+    model = model_of(engine="bridge")
     ran = []
     handles = [
         block.mlp.register_forward_hook(
@@ -156,8 +238,9 @@ def test_points_run_only_the_layers_after_the_write_layer(model_of):
     assert ran == [*prefix, (2, 5, 4, D_MODEL)]
 
 
-def test_batches_change_nothing_but_rounding_and_runs_repeat_to_the_byte(model_of):
-    model = model_of("llama", "float32")
+@pytest.mark.parametrize("engine", ["bridge", "fused"])
+def test_batches_change_nothing_but_rounding_and_runs_repeat_to_the_byte(model_of, engine):
+    model = loaded(model_of, "llama", engine, "float32")
     contexts, context_of, points = tokens(4), torch.arange(12) % 4, cloud(12, 5)
     one = batch_rows(model, k=5, seq=7, sites=SITES, budget=BUDGET)
     row_bytes = BUDGET // one
@@ -174,7 +257,7 @@ def test_a_clean_run_does_not_depend_on_its_batches(model_of):
     size = BUDGET // batch_rows(model, k=1, seq=7, sites=("logits",), budget=BUDGET)
     whole = clean(model, tokens(5), [], sites=("logits",), budget=BUDGET)["logits"]
     parts = clean(model, tokens(5), [], sites=("logits",), budget=2 * size)["logits"]
-    assert error(parts, whole) < 1e-6
+    assert error(parts, whole) < 1e-5
 
 
 def storages(tree):
@@ -209,10 +292,13 @@ class PeakBytes(TorchDispatchMode):
         self.live -= size
 
 
-@pytest.mark.parametrize("sites", [("post_norm",), ("logits",), ("gate.2", "pre_norm")])
+@pytest.mark.parametrize("engine", ["bridge", "fused"])
+@pytest.mark.parametrize("sites", [("post_norm",), ("logits",), ("gate.1", "gate.2", "pre_norm")])
 @pytest.mark.parametrize(("k", "seq"), [(20, 5), (3, 16)])
-def test_peak_memory_keeps_to_the_budget_and_does_not_grow_with_rows(model_of, sites, k, seq):
-    model, budget = model_of(), 10**6
+def test_peak_memory_keeps_to_the_budget_and_does_not_grow_with_rows(
+    model_of, engine, sites, k, seq
+):
+    model, budget = loaded(model_of, "llama", engine), 10**6
     size = batch_rows(model, k=k, seq=seq, sites=sites, budget=budget)
     assert size > 2
     peaks = []
@@ -248,7 +334,7 @@ def test_check_passes_and_is_json(model_of):
     result = check(model_of(), tokens(3), 1, budget=BUDGET)
     assert result.verdict == "passed"
     assert result.points == 12
-    assert json.loads(json.dumps(dataclasses.asdict(result)))["engine"] == "bridge"
+    assert json.loads(json.dumps(dataclasses.asdict(result)))["engine"] == "fused"
 
 
 def test_check_fails_on_a_wrong_engine(model_of, monkeypatch):
@@ -313,7 +399,7 @@ def test_a_prompt_as_long_as_the_window_is_exact(model_of):
     model, contexts, points = model_of("gemma2"), tokens(1, WINDOW), cloud(1, 3)
     out = run(model, 0, contexts, torch.zeros(1, dtype=torch.long), points, ("pre_norm",))
     reference = plain(model, 0, contexts[0], points[0], ("pre_norm",))
-    assert error(out["pre_norm"][0], reference["pre_norm"]) < 1e-6
+    assert error(out["pre_norm"][0], reference["pre_norm"]) < 1e-5
 
 
 def test_check_layer_accepts_every_layer_with_one_after_it(model_of):
