@@ -32,13 +32,13 @@ def token_axis(axes: Axes, tokens: pd.Series) -> None:
     start = 10.0**low
     axes.set_xscale("symlog", linthresh=start, linscale=0.6)
     axes.set_xlim(-0.25 * start, 1.5 * tokens.max())
-    axes.axvline(start, color="0.5", linewidth=0.6, linestyle=(0, (1, 2)), zorder=0)
+    axes.axvline(start, color="0.5", linewidth=0.6, linestyle=(0, (1, 2)), ymax=0.4, zorder=0)
     powers = 10 ** np.arange(low, high + 1)
     ticks = [0, *powers[powers <= 1.5 * tokens.max()]]
     axes.set_xticks(ticks, ["0", *(short(tick) for tick in ticks[1:])])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel("tokens seen (linear up to the dots)")
+    axes.set_xlabel("tokens seen (linear left of dots)")
 
 
 def draw(

@@ -17,7 +17,7 @@ CHOICES = {
     "path": "path",
     "target": "path to",
     "corpus": "corpus",
-    "dtype": "numbers",
+    "dtype": "precision",
 }
 VALUES = {
     "default": "default",

@@ -33,6 +33,7 @@ def draw(sharpness: pd.DataFrame, curves: pd.DataFrame) -> tuple[pd.DataFrame, F
             draw_medians(axis, rows, "layer", str(model), i)
             drawn.append(rows.assign(panel=letter))
         straight_line(axis)
+        axis.set_xlim(sharpness["layer"].min() - 1, sharpness["layer"].max() + 1)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.set(xlabel="write layer", ylabel="max slope")
         style.panel(axis, letter, title)

@@ -68,7 +68,7 @@ def draw_medians(axes: Axes, table: pd.DataFrame, along: str, label: str, index:
         linestyle=style.DASHES[index % len(style.DASHES)],
         linewidth=1,
         marker=MARKERS[index % len(MARKERS)],
-        markersize=3.5,
+        markersize=3,
         markeredgecolor="white",
         markeredgewidth=0.4,
         label=label,
