@@ -179,6 +179,16 @@ def experiment_inputs(wildcards):
     }
 
 
+def choices_inputs(wildcards):
+    """The same, and the prompts that take the place of the experiment's own."""
+    others = CONFIG.experiments[wildcards.experiment].prompt_sets
+    study, ref = wildcards.study, wildcards.ref
+    return experiment_inputs(wildcards) | {
+        f"other_{what}": [prompt_file(study, name, ref, what) for name in others]
+        for what in ("prompts", "pairs")
+    }
+
+
 def interpolated(wildcards):
     """The raw outputs of an experiment, model by model."""
     where = f"results/{wildcards.study}/interpolation/{wildcards.experiment}"
@@ -199,7 +209,7 @@ def load_checks():
 
 def of_study(table):
     """Whether the selected study runs the experiment that a table summarises."""
-    return table.partition("_")[0] in EXPERIMENTS
+    return table == "models" or table.partition("_")[0] in EXPERIMENTS
 
 
 def study_figures():

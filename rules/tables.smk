@@ -8,6 +8,9 @@ QUOTED |= {
 }
 FIGURES |= {
     "fig2": ["examples_paths"],
+    "fig3": ["training", "training_curves", "models"],
+    "fig4": ["size", "size_curves", "models"],
+    "figA_layers": ["layers", "layers_curves"],
     "figA_sharpness": ["sharpness_curves", "sharpness_pairs"],
 }
 

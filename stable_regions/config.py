@@ -26,6 +26,8 @@ Revision = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Seed = Annotated[int, Field(ge=0)]
 Layer = Annotated[int, Field(ge=0)]
+Steps = Annotated[int, Field(ge=2)]
+Dtype = Literal["float32", "float64", "bfloat16"]
 
 
 class Strict(BaseModel):
@@ -100,7 +102,7 @@ class Model(Strict):
     source: Source
     family: str
     licence: str
-    dtype: Literal["float32", "float64", "bfloat16"] = "float32"
+    dtype: Dtype = "float32"
     threads: PositiveInt | None = None
 
     def revisions(self) -> list[str]:
@@ -172,12 +174,35 @@ class Interpolation(Strict):
     kind: Literal["interpolation"]
     prompts: Name
     pairs: PositiveInt | None = None
-    steps: Annotated[int, Field(ge=2)] = 50
+    steps: Steps = 50
     layers: list[Layer] = Field(default=[0], min_length=1)
     logits: bool = False
 
 
-Experiment = Interpolation
+class Choices(Strict):
+    """One choice changed at a time, on the same pairs: how much does the max slope depend on it?
+
+    The default is what `interpolation` does: output read after the final norm, L2 distance,
+    `steps` points on the straight path to the next prompt's activation, in the model's dtype. Each
+    list names what takes the place of one part of it.
+    """
+
+    kind: Literal["choices"]
+    prompts: Name
+    pairs: PositiveInt | None = None
+    steps: Steps = 50
+    layers: list[Layer] = Field(default=[0], min_length=1, max_length=1)
+    read_sites: list[Literal["pre_norm", "logits"]] = []
+    distances: list[Literal["cosine", "angle", "jensen_shannon", "root_jensen_shannon"]] = []
+    grids: list[Steps] = []
+    paths: list[Literal["interpolated_norm"]] = []
+    targets: list[Literal["covariance", "isotropic"]] = []
+    prompt_sets: list[Name] = []
+    dtypes: list[Dtype] = []
+    seed: Seed = 0
+
+
+Experiment = Annotated[Interpolation | Choices, Field(discriminator="kind")]
 
 
 class Study(Strict):
@@ -324,14 +349,13 @@ def _check_references(config: Config, where: str) -> None:
             known("corpus", prompts.corpus, config.corpora, f"prompts.{name}.corpus", where)
     for name, experiment in config.experiments.items():
         key = f"experiments.{name}"
-        known("prompt set", experiment.prompts, config.prompts, f"{key}.prompts", where)
-        prompts = config.prompts[experiment.prompts]
-        most = prompts.count - 1 if isinstance(prompts, RandomPrompts) else len(prompts.pairs)
-        if experiment.pairs is not None and experiment.pairs > most:
-            raise UserError(
-                f"{where}: {key}.pairs: holds {experiment.pairs}; the prompt set "
-                f"{experiment.prompts!r} gives at most {most}"
-            )
+        used = {"prompts": [experiment.prompts]}
+        if isinstance(experiment, Choices):
+            used["prompt_sets"] = experiment.prompt_sets
+        for part, prompt_sets in used.items():
+            for prompt_set in prompt_sets:
+                known("prompt set", prompt_set, config.prompts, f"{key}.{part}", where)
+                _check_pairs(config, experiment, prompt_set, key, where)
     for name, study in config.studies.items():
         for experiment_name, refs in study.experiments.items():
             key = f"studies.{name}.experiments.{experiment_name}"
@@ -351,6 +375,23 @@ def _check_references(config: Config, where: str) -> None:
                     raise UserError(
                         f"{where}: {key}: holds {ref!r}; {model_name!r} has no revisions"
                     )
+
+
+def _check_pairs(
+    config: Config, experiment: Interpolation | Choices, prompt_set: str, key: str, where: str
+) -> None:
+    prompts = config.prompts[prompt_set]
+    if isinstance(experiment, Choices) and not isinstance(prompts, RandomPrompts):
+        raise UserError(
+            f"{where}: {key}: the prompt set {prompt_set!r} is of kind 'pairs'; "
+            "choices are compared on a set of kind 'random'"
+        )
+    most = prompts.count - 1 if isinstance(prompts, RandomPrompts) else len(prompts.pairs)
+    if experiment.pairs is not None and experiment.pairs > most:
+        raise UserError(
+            f"{where}: {key}.pairs: holds {experiment.pairs}; the prompt set "
+            f"{prompt_set!r} gives at most {most}"
+        )
 
 
 def read(path: str | Path) -> Config:

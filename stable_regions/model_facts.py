@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from stable_regions.files import read_json
 LAYERS = ("num_hidden_layers", "n_layer")
 WIDTH = ("hidden_size", "n_embd")
 LAYER_NORMS = ("gpt2", "gpt_neox", "phi", "olmo")
+# Checkpoints on the hub say in their revision's name how far training was: step1000-tokens4B.
+CHECKPOINT = re.compile(r"step(\d+)-tokens(\d+)([KMBT]?)")
+UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 
 
 def _first(config: dict[str, Any], names: Sequence[str], where: Path) -> int:
@@ -52,6 +56,35 @@ def model_facts(folder: Path) -> dict[str, Any]:
     }
 
 
+def training_state(source: dict[str, Any], revision: str) -> tuple[int | None, int | None]:
+    """Updates done and tokens seen, from `source.json` or else the revision's name; None if unsaid.
+
+    The name gives the tokens rounded, as whoever published the checkpoint did.
+    """
+    named = CHECKPOINT.fullmatch(revision)
+    step, tokens = (int(named[1]), int(named[2]) * UNITS[named[3]]) if named else (None, None)
+    return source.get("step", step), source.get("tokens", tokens)
+
+
 def model_table(folders: dict[str, Path]) -> pd.DataFrame:
-    """One row a model, in the order given."""
-    return pd.DataFrame([{"model": name, **model_facts(path)} for name, path in folders.items()])
+    """One row a model, in the order given.
+
+    Parameters
+    ----------
+    folders
+        The folder of each model, by `model` or `model@revision`.
+
+    Returns
+    -------
+    Columns `model`, those of `model_facts`, `name` (the model without its revision), `revision`,
+    `step` and `tokens` (of a checkpoint: updates done and tokens seen; missing where unsaid).
+    """
+    rows = []
+    for ref, folder in folders.items():
+        source = read_json(folder / "source.json")
+        name, _, revision = ref.partition("@")
+        revision = revision or source["source"].get("revision") or ""
+        step, tokens = training_state(source, revision)
+        facts = {"name": name, "revision": revision, "step": step, "tokens": tokens}
+        rows.append({"model": ref, **model_facts(folder), **facts})
+    return pd.DataFrame(rows).astype({"step": "Int64", "tokens": "Int64"})

@@ -1,0 +1,264 @@
+"""Does the sharpness depend on the choices? The interpolation with one of them changed at a time.
+
+The default is the one of `stable_regions.interpolation`: the output read after the final norm, its
+L2 distance, the straight path from A to B. Every choice is measured on the same pairs.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from stable_regions.engine import clean, sweep
+from stable_regions.interpolation import path_points
+from stable_regions.measures import alphas
+from stable_regions.model import Model
+from stable_regions.progress import Progress
+
+# A measurement's name: the choice that is changed, and what it is changed to.
+Key = tuple[str, str]
+DEFAULT: Key = ("default", "default")
+Outputs = Float[Tensor, "step width"]
+Distances = Float[Tensor, " step"]
+
+
+def l2(out: Outputs) -> Distances:
+    """L2 distance of each output from the first."""
+    return torch.linalg.vector_norm(out - out[:1], dim=-1)
+
+
+def _chord(out: Outputs) -> Distances:
+    # between unit vectors: exact where 1 - cos would cancel
+    return l2(out / torch.linalg.vector_norm(out, dim=-1, keepdim=True))
+
+
+def cosine(out: Outputs) -> Distances:
+    """1 - cos of the angle to the first output; grows with the square of a small angle."""
+    return _chord(out) ** 2 / 2
+
+
+def angle(out: Outputs) -> Distances:
+    """Angle to the first output, in radians."""
+    return 2 * torch.asin((_chord(out) / 2).clamp(max=1))
+
+
+def jensen_shannon(logits: Outputs) -> Distances:
+    """Jensen-Shannon divergence from the first prediction, in bits; grows with the square."""
+    log_p = torch.log_softmax(logits, dim=-1)
+    log_q = log_p[:1]
+    log_m = torch.logaddexp(log_p, log_q) - np.log(2)
+    twice = (log_p.exp() * (log_p - log_m) + log_q.exp() * (log_q - log_m)).sum(-1)
+    return (twice / (2 * np.log(2))).clamp(min=0)
+
+
+def root_jensen_shannon(logits: Outputs) -> Distances:
+    """Square root of the Jensen-Shannon divergence, which is a metric."""
+    return jensen_shannon(logits).sqrt()
+
+
+# What is read of an output, and how far it is from where the path begins.
+READINGS: dict[Key, tuple[str, Callable[[Outputs], Distances]]] = {
+    DEFAULT: ("post_norm", l2),
+    ("read_site", "pre_norm"): ("pre_norm", l2),
+    ("read_site", "logits"): ("logits", l2),
+    ("distance", "cosine"): ("post_norm", cosine),
+    ("distance", "angle"): ("post_norm", angle),
+    ("distance", "jensen_shannon"): ("logits", jensen_shannon),
+    ("distance", "root_jensen_shannon"): ("logits", root_jensen_shannon),
+}
+
+
+def interpolated_norm(
+    start: Float[Tensor, "pair d"], end: Float[Tensor, "pair d"], alpha: Float[Tensor, " step"]
+) -> Float[Tensor, "pair step d"]:
+    """The straight path, each point scaled to the norm `(1 - alpha) |A| + alpha |B|`.
+
+    A straight path passes nearer to the origin than its ends lie; this one does not.
+    """
+    points = path_points(start, end, alpha)
+    lengths = [torch.linalg.vector_norm(x, dim=-1)[:, None] for x in (start, end)]
+    wanted = lengths[0] + alpha * (lengths[1] - lengths[0])
+    return points * (wanted / torch.linalg.vector_norm(points, dim=-1))[..., None]
+
+
+PATHS = {"interpolated_norm": interpolated_norm}
+
+
+def covariance_points(
+    residual: Float[Tensor, "prompt d"], count: int, generator: torch.Generator
+) -> Float[Tensor, "count d"]:
+    """Random points with the mean and the covariance of the prompts' activations (normal)."""
+    centre = residual.mean(0)
+    weights = torch.randn(count, len(residual), generator=generator, dtype=residual.dtype)
+    return centre + weights @ (residual - centre) / (len(residual) - 1) ** 0.5
+
+
+def isotropic_points(
+    start: Float[Tensor, "pair d"], end: Float[Tensor, "pair d"], generator: torch.Generator
+) -> Float[Tensor, "pair d"]:
+    """Points as far from A as B is, in directions drawn uniformly."""
+    direction = torch.randn(start.shape, generator=generator, dtype=start.dtype)
+    length = torch.linalg.vector_norm(end - start, dim=-1, keepdim=True)
+    return start + length * direction / torch.linalg.vector_norm(direction, dim=-1, keepdim=True)
+
+
+def measure(
+    model: Model,
+    contexts: Sequence[Sequence[int]],
+    points: Float[Tensor, "pair step d"],
+    readings: Iterable[Key],
+    *,
+    layer: int,
+    budget: int,
+) -> dict[Key, Float[np.ndarray, "pair step"]]:
+    """Output distances along paths, read in several ways from one pass.
+
+    Parameters
+    ----------
+    contexts
+        Tokens of the first prompt of each pair, all of one length.
+    points
+        What takes the place of the residual stream after `layer` at the last position.
+    readings
+        Keys of `READINGS`.
+    budget
+        Memory for one batch, in bytes.
+    """
+    readings = list(readings)
+    progress = Progress("choices", points.shape[0] * points.shape[1], "points")
+    found: dict[Key, list[np.ndarray]] = {key: [] for key in readings}
+    for rows, out in sweep(
+        model,
+        layer,
+        torch.tensor(np.stack(contexts)),
+        torch.arange(len(contexts)),
+        lambda rows: points[rows],
+        sorted({READINGS[key][0] for key in readings}),
+        budget=budget,
+    ):
+        for key in readings:
+            site, distance = READINGS[key]
+            # one path at a time: a batch's logits in float64 would not fit the budget
+            found[key] += [distance(path.double()).cpu().numpy() for path in out[site]]
+        progress.advance((rows.stop - rows.start) * points.shape[1])
+    return {key: np.stack(paths) for key, paths in found.items()}
+
+
+def _grid(steps: int, like: Tensor) -> Float[Tensor, " step"]:
+    return torch.as_tensor(alphas(steps), dtype=like.dtype)
+
+
+def _rows(pairs: pd.DataFrame, key: Key, distance: Float[np.ndarray, "pair step"]) -> pd.DataFrame:
+    table = pairs[["pair", "prompt_a", "prompt_b"]].copy()
+    table["choice"], table["value"] = key
+    table["distance"] = list(distance)
+    return table
+
+
+def default_table(
+    model: Model,
+    prompts: pd.DataFrame,
+    pairs: pd.DataFrame,
+    key: Key,
+    *,
+    layer: int,
+    steps: int,
+    budget: int,
+) -> pd.DataFrame:
+    """The default measurement on a model or a prompt set that is itself the choice.
+
+    Parameters
+    ----------
+    prompts, pairs
+        As made by `stable_regions.prompts`; all prompts of one length.
+    key
+        The name that the measurement goes by.
+
+    Returns
+    -------
+    One row a pair: `pair`, `prompt_a`, `prompt_b`, `choice`, `value`, `distance` (a list).
+    """
+    tokens = np.stack(prompts["tokens"].to_list())
+    a, b = pairs["prompt_a"].to_numpy(), pairs["prompt_b"].to_numpy()
+    used, index = np.unique(np.concatenate([a, b]), return_inverse=True)
+    site = f"resid.{layer}"
+    residual = clean(model, torch.tensor(tokens[used]), [layer], budget=budget)[site].cpu()
+    # the path itself is never coarser than float32, whatever the model's dtype
+    residual = residual.to(torch.promote_types(residual.dtype, torch.float32))
+    start, end = residual[index[: len(a)]], residual[index[len(a) :]]
+    points = path_points(start, end, _grid(steps, residual))
+    found = measure(model, list(tokens[a]), points, [DEFAULT], layer=layer, budget=budget)
+    return _rows(pairs, key, found[DEFAULT])
+
+
+def varied_table(
+    model: Model,
+    prompts: pd.DataFrame,
+    pairs: pd.DataFrame,
+    residual: Float[Tensor, "prompt d"],
+    *,
+    layer: int,
+    steps: int,
+    read_sites: Sequence[str],
+    distances: Sequence[str],
+    grids: Sequence[int],
+    paths: Sequence[str],
+    targets: Sequence[str],
+    seed: int,
+    budget: int,
+) -> pd.DataFrame:
+    """The default, and every choice that needs no other model and no other prompts.
+
+    Parameters
+    ----------
+    prompts, pairs
+        As made by `stable_regions.prompts`; all prompts of one length.
+    residual
+        The residual stream after `layer` at the last position of every prompt; the covariance is
+        that of all of them, whether or not they are in `pairs`.
+    read_sites, distances
+        Read from the default's own paths.
+    grids
+        Numbers of steps.
+    paths
+        Keys of `PATHS`.
+    targets
+        `covariance`: A to a point of `covariance_points`; `isotropic`: A to a point of
+        `isotropic_points`.
+    seed
+        Of the random targets.
+
+    Returns
+    -------
+    The rows of `default_table` for each choice and value, those of the default first.
+    """
+    tokens = list(prompts["tokens"])
+    contexts = [tokens[i] for i in pairs["prompt_a"]]
+    start, end = (residual[pairs[f"prompt_{side}"].to_numpy(copy=True)] for side in "ab")
+    grid = _grid(steps, residual)
+    readings = [DEFAULT, *(("read_site", site) for site in read_sites)]
+    readings += [("distance", distance) for distance in distances]
+    straight = path_points(start, end, grid)
+    found = measure(model, contexts, straight, readings, layer=layer, budget=budget)
+    varied: dict[Key, Tensor] = {}
+    for count in grids:
+        varied["steps", str(count)] = path_points(start, end, _grid(count, residual))
+    for name in paths:
+        varied["path", name] = PATHS[name](start, end, grid)
+    for name in targets:
+        generator = torch.Generator().manual_seed(seed)
+        if name == "covariance":
+            target = covariance_points(residual, len(pairs), generator)
+        else:
+            target = isotropic_points(start, end, generator)
+        varied["target", name] = path_points(start, target, grid)
+    for key, points in varied.items():
+        found[key] = measure(model, contexts, points, [DEFAULT], layer=layer, budget=budget)[
+            DEFAULT
+        ]
+    return pd.concat(
+        [_rows(pairs, key, distance) for key, distance in found.items()], ignore_index=True
+    )
