@@ -47,11 +47,9 @@ def angle(out: Outputs) -> Distances:
 
 def jensen_shannon(logits: Outputs) -> Distances:
     """Jensen-Shannon divergence from the first prediction, in bits; grows with the square."""
-    log_p = torch.log_softmax(logits, dim=-1)
-    log_q = log_p[:1]
-    log_m = torch.logaddexp(log_p, log_q) - np.log(2)
-    twice = (log_p.exp() * (log_p - log_m) + log_q.exp() * (log_q - log_m)).sum(-1)
-    return (twice / (2 * np.log(2))).clamp(min=0)
+    p = torch.softmax(logits, dim=-1)
+    mixed, own = (torch.special.entr(q).sum(-1) for q in ((p + p[:1]) / 2, p))
+    return ((mixed - (own + own[:1]) / 2) / np.log(2)).clamp(min=0)
 
 
 def root_jensen_shannon(logits: Outputs) -> Distances:
