@@ -91,6 +91,7 @@ def model_record(model: "Model", ref: str, compute: Mapping[str, Any]) -> dict[s
         "files": source["files"],
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": model.device.type,
+        "engine": model.engine,
         "compute": dict(compute),
         "versions": versions(("torch", "transformers", "transformer-lens", "numpy")),
         "machine": machine(),
