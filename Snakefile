@@ -21,6 +21,7 @@ include: "rules/activations.smk"
 include: "rules/interpolation.smk"
 include: "rules/choices.smk"
 include: "rules/tables.smk"
+include: "rules/planes.smk"
 include: "rules/figures.smk"
 include: "rules/paper.smk"
 

@@ -202,7 +202,22 @@ class Choices(Strict):
     seed: Seed = 0
 
 
-Experiment = Annotated[Interpolation | Choices, Field(discriminator="kind")]
+class Plane(Strict):
+    """Planes through the activations of three prompts (the paper's Figure 1).
+
+    Triple i has the prompts 3i, 3i + 1 and 3i + 2, so that no prompt is used twice. A resolution
+    of 6m + 1 puts A and B on the grid at the extent of 0.25.
+    """
+
+    kind: Literal["plane"]
+    prompts: Name
+    triples: PositiveInt = 1
+    resolution: Annotated[int, Field(ge=2)] = 61
+    extent: Annotated[float, Field(ge=0)] = 0.25
+    layers: list[Layer] = Field(default=[0], min_length=1)
+
+
+Experiment = Annotated[Interpolation | Choices | Plane, Field(discriminator="kind")]
 
 
 class Study(Strict):
@@ -355,7 +370,10 @@ def _check_references(config: Config, where: str) -> None:
         for part, prompt_sets in used.items():
             for prompt_set in prompt_sets:
                 known("prompt set", prompt_set, config.prompts, f"{key}.{part}", where)
-                _check_pairs(config, experiment, prompt_set, key, where)
+                if isinstance(experiment, Plane):
+                    _check_triples(config, experiment, key, where)
+                else:
+                    _check_pairs(config, experiment, prompt_set, key, where)
     for name, study in config.studies.items():
         for experiment_name, refs in study.experiments.items():
             key = f"studies.{name}.experiments.{experiment_name}"
@@ -391,6 +409,20 @@ def _check_pairs(
         raise UserError(
             f"{where}: {key}.pairs: holds {experiment.pairs}; the prompt set "
             f"{prompt_set!r} gives at most {most}"
+        )
+
+
+def _check_triples(config: Config, plane: Plane, key: str, where: str) -> None:
+    prompts = config.prompts[plane.prompts]
+    if not isinstance(prompts, RandomPrompts):
+        raise UserError(
+            f"{where}: {key}: the prompt set {plane.prompts!r} is of kind 'pairs'; "
+            "planes are drawn on a set of kind 'random'"
+        )
+    if 3 * plane.triples > prompts.count:
+        raise UserError(
+            f"{where}: {key}.triples: holds {plane.triples}; the prompt set "
+            f"{plane.prompts!r} gives at most {prompts.count // 3}"
         )
 
 

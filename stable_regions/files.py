@@ -99,12 +99,15 @@ def write_safetensors(path: str | Path, tensors: Mapping[str, Any], metadata: An
         )
 
 
-def read_safetensors(path: str | Path) -> tuple[dict[str, Any], Any]:
-    """Read what `write_safetensors` wrote: the tensors (on the CPU) and the metadata."""
+def read_safetensors(path: str | Path, framework: str = "pt") -> tuple[dict[str, Any], Any]:
+    """Read what `write_safetensors` wrote: the tensors (on the CPU) and the metadata.
+
+    With the framework "numpy" they are arrays, and torch is not needed.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework=framework) as file:
             stored = (file.metadata() or {}).get(METADATA_KEY.decode())
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:

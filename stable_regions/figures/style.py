@@ -1,5 +1,6 @@
 """The house style of every plot: widths, palette and type sizes, and the same bytes each time."""
 
+import re
 from pathlib import Path
 
 import matplotlib as mpl
@@ -64,6 +65,17 @@ def shades(count: int) -> list[tuple[float, float, float]]:
 def panel(axes: Axes, letter: str, title: str) -> None:
     """Head a panel: `(a) title`, on the left."""
     axes.set_title(f"({letter}) {title}", loc="left")
+
+
+def frame_title(ref: str) -> str:
+    """A model as the title of one frame of a series: `model@step400` -> `step 400`.
+
+    A revision's name may go on after the step (`step400-tokens1B`); a revision that names no step
+    stands as it is, and a model without revision by its name.
+    """
+    model, _, revision = ref.partition("@")
+    step = re.match(r"step(\d+)(?![0-9A-Za-z])", revision)
+    return f"step {int(step[1]):,}" if step else revision or model
 
 
 def save(figure: Figure, data: pd.DataFrame, csv: str, pdf: str, png: str) -> None:
