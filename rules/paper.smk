@@ -35,11 +35,8 @@ rule numbers:
 
 rule paper:
     input:
-        source=[
-            HERE / "paper" / "paper.typ",
-            HERE / "paper" / "style.typ",
-            HERE / "paper" / "references.bib",
-        ],
+        main=HERE / "paper" / "paper.typ",
+        parts=sorted((HERE / "paper").rglob("*.*")),
         numbers="results/{study}/numbers.json",
         figures=lambda w: [
             f"results/{w.study}/figures/{figure}.pdf" for figure in study_figures()

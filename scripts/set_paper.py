@@ -10,7 +10,7 @@ from stable_regions.files import atomic
 
 with job(snakemake):
     results = Path(snakemake.input.numbers).parent.resolve()
-    source = Path(snakemake.input.source[0]).resolve()
+    source = Path(snakemake.input.main).resolve()
     try:
         # The results may lie outside the checkout, so the root is the whole file system.
         pdf = typst.compile(source, root="/", sys_inputs={"results": str(results)})
