@@ -20,10 +20,10 @@ def draw(
     ----------
     slopes, controls, predictions
         The tables `meaning_slopes`, `controls_slopes` and `meaning_predictions`; the lowest write
-        layer is drawn, and in (a) and (c) the first model.
+        layer is drawn, and in (a) and (c) the model whose name comes first.
     """
     style.use()
-    first = slopes["model"].iloc[0]
+    first = slopes["model"].min()
     slopes, controls, predictions = (
         table[table["layer"] == slopes["layer"].min()] for table in (slopes, controls, predictions)
     )
