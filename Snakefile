@@ -22,6 +22,8 @@ include: "rules/interpolation.smk"
 include: "rules/choices.smk"
 include: "rules/tables.smk"
 include: "rules/planes.smk"
+include: "rules/polytopes.smk"
+include: "rules/meaning.smk"
 include: "rules/figures.smk"
 include: "rules/paper.smk"
 

@@ -119,7 +119,7 @@ def corpus_of(wildcards):
     prompts = CONFIG.prompts[wildcards.prompts]
     return (
         f"resources/corpora/{prompts.corpus}.parquet"
-        if prompts.kind == "random"
+        if prompts.kind in ("random", "crossed")
         else []
     )
 
@@ -143,9 +143,7 @@ def layers_read(wildcards):
 def pair_count(experiment):
     """How many pairs an experiment measures."""
     wanted = CONFIG.experiments[experiment]
-    prompts = CONFIG.prompts[wanted.prompts]
-    most = prompts.count - 1 if prompts.kind == "random" else len(prompts.pairs)
-    return wanted.pairs or most
+    return wanted.pairs or CONFIG.prompts[wanted.prompts].most_pairs
 
 
 def shard_pairs(experiment):
@@ -156,11 +154,18 @@ def shard_pairs(experiment):
     return [(start, min(start + size, count)) for start in range(0, count, size)]
 
 
+def raw_folder(wildcards):
+    """Where the raw outputs of an experiment lie: a folder a kind, a folder an experiment."""
+    kind = CONFIG.experiments[wildcards.experiment].kind
+    return f"results/{wildcards.study}/{kind}/{wildcards.experiment}"
+
+
 def shards(wildcards):
     """All shards of an experiment on a model."""
-    where = f"results/{wildcards.study}/interpolation/{wildcards.experiment}/{wildcards.ref}.shards"
+    count = len(shard_pairs(wildcards.experiment))
     return [
-        f"{where}/{i}.parquet" for i in range(len(shard_pairs(wildcards.experiment)))
+        f"{raw_folder(wildcards)}/{wildcards.ref}.shards/{i}.parquet"
+        for i in range(count)
     ]
 
 
@@ -189,10 +194,19 @@ def choices_inputs(wildcards):
     }
 
 
-def interpolated(wildcards):
+def raw_outputs(wildcards):
     """The raw outputs of an experiment, model by model."""
-    where = f"results/{wildcards.study}/interpolation/{wildcards.experiment}"
-    return [f"{where}/{ref}.parquet" for ref in EXPERIMENTS[wildcards.experiment]]
+    return [
+        f"{raw_folder(wildcards)}/{ref}.parquet"
+        for ref in EXPERIMENTS[wildcards.experiment]
+    ]
+
+
+def raw_prompts(wildcards):
+    """The prompts of each of an experiment's raw outputs."""
+    prompts = CONFIG.experiments[wildcards.experiment].prompts
+    refs = EXPERIMENTS[wildcards.experiment]
+    return [prompt_file(wildcards.study, prompts, ref) for ref in refs]
 
 
 def load_checks():

@@ -17,7 +17,7 @@ FIGURES |= {
 
 rule interpolation_tables:
     input:
-        interpolated,
+        raw_outputs,
     output:
         sharpness="results/{study}/tables/{experiment}.csv",
         curves="results/{study}/tables/{experiment}_curves.csv",
@@ -40,7 +40,7 @@ rule interpolation_tables:
 
 rule path_table:
     input:
-        interpolated,
+        raw_outputs,
     output:
         "results/{study}/tables/{experiment}_paths.csv",
     log:

@@ -11,15 +11,22 @@ with job(snakemake) as log:
     entry = snakemake.params.entry
     tokenizer = prompts.load_tokenizer(Path(snakemake.input.model))
     if entry["kind"] == "random":
-        works, _ = read_parquet(snakemake.input.corpus)
         table = prompts.chunk_prompts(
-            works,
+            read_parquet(snakemake.input.corpus)[0],
             tokenizer,
             tokens=entry["tokens"],
             count=entry["count"],
             seed=entry["seed"],
         )
         pairs = prompts.neighbour_pairs(table)
+    elif entry["kind"] == "crossed":
+        table, pairs = prompts.crossed_pairs(
+            read_parquet(snakemake.input.corpus)[0],
+            tokenizer,
+            tokens=entry["tokens"],
+            crossings=entry["crossings"],
+            seed=entry["seed"],
+        )
     else:
         written = {name: (pair["a"], pair["b"]) for name, pair in entry["pairs"].items()}
         table, pairs = prompts.written_pairs(written, tokenizer)

@@ -150,6 +150,30 @@ class RandomPrompts(Strict):
     count: Annotated[int, Field(ge=2)]
     seed: Seed = 0
 
+    @property
+    def most_pairs(self) -> int:
+        """The pairs that these prompts give."""
+        return self.count - 1
+
+
+class CrossedPrompts(Strict):
+    """Two contexts by two last tokens, all from one corpus: controls for what a pair shares.
+
+    Each crossing gives three pairs with one prompt in common, the other of which differs in its
+    last token, in its context, or in both.
+    """
+
+    kind: Literal["crossed"]
+    corpus: Name
+    tokens: Annotated[int, Field(ge=2)] = 10
+    crossings: PositiveInt
+    seed: Seed = 0
+
+    @property
+    def most_pairs(self) -> int:
+        """The pairs that these prompts give."""
+        return 3 * self.crossings
+
 
 class PromptPair(Strict):
     """Two prompts written by hand."""
@@ -164,8 +188,13 @@ class PairPrompts(Strict):
     kind: Literal["pairs"]
     pairs: dict[Name, PromptPair] = Field(min_length=1)
 
+    @property
+    def most_pairs(self) -> int:
+        """The pairs that these prompts give."""
+        return len(self.pairs)
 
-Prompts = Annotated[RandomPrompts | PairPrompts, Field(discriminator="kind")]
+
+Prompts = Annotated[RandomPrompts | CrossedPrompts | PairPrompts, Field(discriminator="kind")]
 
 
 class Interpolation(Strict):
@@ -217,7 +246,17 @@ class Plane(Strict):
     layers: list[Layer] = Field(default=[0], min_length=1)
 
 
-Experiment = Annotated[Interpolation | Choices | Plane, Field(discriminator="kind")]
+class Polytopes(Strict):
+    """Gates that change sign on paths between two activations (the paper's appendix F)."""
+
+    kind: Literal["polytopes"]
+    prompts: Name
+    pairs: PositiveInt | None = None
+    steps: Steps = 50
+    layers: list[Layer] = Field(default=[0], min_length=1)
+
+
+Experiment = Annotated[Interpolation | Choices | Plane | Polytopes, Field(discriminator="kind")]
 
 
 class Study(Strict):
@@ -360,7 +399,7 @@ def _check_references(config: Config, where: str) -> None:
         if isinstance(corpus, PackageTexts):
             known("package", corpus.package, config.packages, f"corpora.{name}.package", where)
     for name, prompts in config.prompts.items():
-        if isinstance(prompts, RandomPrompts):
+        if isinstance(prompts, RandomPrompts | CrossedPrompts):
             known("corpus", prompts.corpus, config.corpora, f"prompts.{name}.corpus", where)
     for name, experiment in config.experiments.items():
         key = f"experiments.{name}"
@@ -396,15 +435,19 @@ def _check_references(config: Config, where: str) -> None:
 
 
 def _check_pairs(
-    config: Config, experiment: Interpolation | Choices, prompt_set: str, key: str, where: str
+    config: Config,
+    experiment: Interpolation | Choices | Polytopes,
+    prompt_set: str,
+    key: str,
+    where: str,
 ) -> None:
     prompts = config.prompts[prompt_set]
     if isinstance(experiment, Choices) and not isinstance(prompts, RandomPrompts):
         raise UserError(
-            f"{where}: {key}: the prompt set {prompt_set!r} is of kind 'pairs'; "
+            f"{where}: {key}: the prompt set {prompt_set!r} is of kind {prompts.kind!r}; "
             "choices are compared on a set of kind 'random'"
         )
-    most = prompts.count - 1 if isinstance(prompts, RandomPrompts) else len(prompts.pairs)
+    most = prompts.most_pairs
     if experiment.pairs is not None and experiment.pairs > most:
         raise UserError(
             f"{where}: {key}.pairs: holds {experiment.pairs}; the prompt set "
@@ -416,7 +459,7 @@ def _check_triples(config: Config, plane: Plane, key: str, where: str) -> None:
     prompts = config.prompts[plane.prompts]
     if not isinstance(prompts, RandomPrompts):
         raise UserError(
-            f"{where}: {key}: the prompt set {plane.prompts!r} is of kind 'pairs'; "
+            f"{where}: {key}: the prompt set {plane.prompts!r} is of kind {prompts.kind!r}; "
             "planes are drawn on a set of kind 'random'"
         )
     if 3 * plane.triples > prompts.count:

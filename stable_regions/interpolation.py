@@ -1,6 +1,6 @@
 """The interpolation experiment: the model's output along paths between two prompts' activations."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -14,12 +14,77 @@ from stable_regions.model import Model
 from stable_regions.progress import Progress
 from stable_regions.prompts import by_length
 
+READ_SITES = ("post_norm", "pre_norm")
+# What is measured on pairs of prompts of one length: layer, tokens of the first prompts, numbers of
+# the first and of the second prompts -> arrays `[pair, ...]` by name.
+Measure = Callable[[int, Int[Tensor, "pair seq"], np.ndarray, np.ndarray], dict[str, np.ndarray]]
+
 
 def path_points(
     start: Float[Tensor, "pair d"], end: Float[Tensor, "pair d"], alpha: Float[Tensor, " step"]
 ) -> Float[Tensor, "pair step d"]:
     """`X(alpha) = A + alpha (B - A)` (paper, section 3)."""
     return start[:, None] + alpha[None, :, None] * (end - start)[:, None]
+
+
+def sweep_paths(
+    model: Model,
+    tokens: Int[Tensor, "pair seq"],
+    start: Float[Tensor, "pair d"],
+    end: Float[Tensor, "pair d"],
+    sites: Sequence[str],
+    reduce: Callable[[slice, dict[str, Tensor]], dict[str, Tensor]],
+    *,
+    layer: int,
+    steps: int,
+    budget: int,
+    progress: Progress | None = None,
+) -> dict[str, np.ndarray]:
+    """Run all points of all paths, and keep of each batch what `reduce` makes of it.
+
+    Parameters
+    ----------
+    reduce
+        Given the batch's pairs (a slice) and what the sites hold, `[pair, step, width]`, returns
+        what is kept, `[pair, ...]` by name.
+
+    Returns
+    -------
+    What was kept of all pairs, `[pair, ...]` by name.
+    """
+    grid = torch.as_tensor(alphas(steps), dtype=start.dtype, device=start.device)
+    parts: dict[str, list[np.ndarray]] = {}
+    for rows, out in sweep(
+        model,
+        layer,
+        tokens,
+        torch.arange(len(tokens)),
+        lambda rows: path_points(start[rows], end[rows], grid),
+        sites,
+        budget=budget,
+    ):
+        for name, value in reduce(rows, out).items():
+            parts.setdefault(name, []).append(value.cpu().numpy())
+        if progress:
+            progress.advance((rows.stop - rows.start) * steps)
+    return {name: np.concatenate(values) for name, values in parts.items()}
+
+
+def output_movement(out: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """How far the output is from where it started, and how far each step takes it.
+
+    Returns
+    -------
+    For both read sites, L2: `distance_<site>` `[pair, step]` and `step_<site>` `[pair, step - 1]`,
+    the distance between successive outputs.
+    """
+    return {
+        f"distance_{site}": torch.linalg.vector_norm(out[site] - out[site][:, :1], dim=-1)
+        for site in READ_SITES
+    } | {
+        f"step_{site}": torch.linalg.vector_norm(out[site].diff(dim=1), dim=-1)
+        for site in READ_SITES
+    }
 
 
 def interpolate(
@@ -34,7 +99,7 @@ def interpolate(
     budget: int,
     progress: Progress | None = None,
 ) -> dict[str, np.ndarray]:
-    """Output distances along paths, in the context of each pair's first prompt.
+    """Outputs along paths, in the context of each pair's first prompt.
 
     Parameters
     ----------
@@ -50,33 +115,23 @@ def interpolate(
     Returns
     -------
     Arrays `[pair, step]`: `distance_post_norm`, `distance_pre_norm` (L2, in units of the residual
-    stream after and before the final norm); with `top_tokens` also `logit_difference`
-    (`logit[t_A] - logit[t_B]`), `top_token`, and `jensen_shannon` (bits, from the prediction at
-    alpha = 0).
+    stream after and before the final norm), and `[pair, step - 1]`: `step_post_norm`,
+    `step_pre_norm` (between successive outputs). With `top_tokens` also `logit_difference`
+    (`logit[t_A] - logit[t_B]`), `top_token`, `jensen_shannon` (bits, from the prediction at
+    alpha = 0) and `jensen_shannon_step` `[pair, step - 1]` (between successive predictions).
     """
-    grid = torch.as_tensor(alphas(steps), dtype=start.dtype, device=start.device)
-    sites = ["post_norm", "pre_norm"] + (["logits"] if top_tokens is not None else [])
-    parts: dict[str, list[np.ndarray]] = {}
-    for rows, out in sweep(
-        model,
-        layer,
-        tokens,
-        torch.arange(len(tokens)),
-        lambda rows: path_points(start[rows], end[rows], grid),
-        sites,
-        budget=budget,
-    ):
-        found = {
-            f"distance_{site}": torch.linalg.vector_norm(out[site] - out[site][:, :1], dim=-1)
-            for site in ("post_norm", "pre_norm")
-        }
-        if top_tokens is not None:
-            found |= _predictions(out["logits"], top_tokens[rows])
-        for name, value in found.items():
-            parts.setdefault(name, []).append(value.cpu().numpy())
-        if progress:
-            progress.advance(next(iter(out.values())).shape[0] * steps)
-    return {name: np.concatenate(values) for name, values in parts.items()}
+    sites = READ_SITES if top_tokens is None else (*READ_SITES, "logits")
+
+    def reduce(rows: slice, out: dict[str, Tensor]) -> dict[str, Tensor]:
+        found = output_movement(out)
+        return (
+            found if top_tokens is None else found | _predictions(out["logits"], top_tokens[rows])
+        )
+
+    return sweep_paths(
+        model, tokens, start, end, sites, reduce,
+        layer=layer, steps=steps, budget=budget, progress=progress,
+    )  # fmt: skip
 
 
 def _predictions(
@@ -84,15 +139,32 @@ def _predictions(
 ) -> dict[str, Tensor]:
     steps = logits.shape[1]
     chosen = logits.gather(-1, top.to(logits.device)[:, None].expand(-1, steps, -1))
-    log_p = torch.log_softmax(logits.double(), dim=-1)
-    log_q = log_p[:, :1]
-    log_m = torch.logaddexp(log_p, log_q) - np.log(2)
-    divergence = ((log_p.exp() * (log_p - log_m)) + (log_q.exp() * (log_q - log_m))).sum(-1)
+    from_start, by_step = [], []
+    for row in logits:  # one path at a time: what the divergence needs stays small
+        p = torch.softmax(row.to(torch.promote_types(row.dtype, torch.float32)), dim=-1)
+        from_start.append(torch.stack([jensen_shannon(point, p[0]) for point in p]))
+        by_step.append(torch.stack([jensen_shannon(p[i + 1], p[i]) for i in range(steps - 1)]))
     return {
         "logit_difference": chosen[..., 0] - chosen[..., 1],
         "top_token": logits.argmax(-1),
-        "jensen_shannon": divergence / (2 * np.log(2)),
+        "jensen_shannon": torch.stack(from_start),
+        "jensen_shannon_step": torch.stack(by_step),
     }
+
+
+def jensen_shannon(p: Float[Tensor, " token"], q: Float[Tensor, " token"]) -> Float[Tensor, ""]:
+    """Jensen-Shannon divergence of two distributions, in bits, in their own precision.
+
+    With m = (p + q) / 2 and t = (p - q) / (p + q) it is the sum of
+    m ((1 + t) log(1 + t) + (1 - t) log(1 - t)) / 2. Written so, two distributions that are nearly
+    equal do not cancel: in float32, with 49,152 tokens, the error is below 1e-5 of the value, and
+    below 1e-4 of values under 1e-8.
+    """
+    info = torch.finfo(p.dtype)
+    total = p + q
+    t = (p - q).div_(total.clamp(min=info.tiny)).clamp_(info.eps / 2 - 1, 1 - info.eps / 2)
+    terms = torch.log1p(t).mul_(1 + t).add_(torch.log1p(-t).mul_(1 - t))
+    return terms.mul_(total).sum() / (4 * np.log(2))
 
 
 def interpolation_table(
@@ -117,34 +189,55 @@ def interpolation_table(
 
     Returns
     -------
+    The columns of `path_table`, and those of `interpolate` as lists, one value a step.
+    """
+    progress = Progress("interpolation", len(pairs) * steps * len(layers), "points")
+    top = activations["top_token"]
+
+    def measure(layer: int, tokens: Tensor, a: np.ndarray, b: np.ndarray) -> dict[str, np.ndarray]:
+        residual = activations[f"resid.{layer}"].to(model.device)
+        return interpolate(
+            model,
+            tokens,
+            residual[a],
+            residual[b],
+            layer=layer,
+            steps=steps,
+            top_tokens=torch.stack([top[a], top[b]], dim=1) if logits else None,
+            budget=budget,
+            progress=progress,
+        )
+
+    return path_table(prompts, pairs, activations, layers=layers, measure=measure)
+
+
+def path_table(
+    prompts: pd.DataFrame,
+    pairs: pd.DataFrame,
+    activations: Mapping[str, Tensor],
+    *,
+    layers: Sequence[int],
+    measure: Measure,
+) -> pd.DataFrame:
+    """Measure every pair at each write layer, and lay the results out: one row a pair and layer.
+
+    Returns
+    -------
     Columns `pair`, `prompt_a`, `prompt_b`, `tokens_a`, `tokens_b`, `layer`, `input_distance`
-    (L2 between A and B), and those of `interpolate` as lists, one value a step.
+    (L2 between A and B), and what `measure` gives as lists.
     """
     a, b = pairs["prompt_a"].to_numpy(copy=True), pairs["prompt_b"].to_numpy(copy=True)
     tokens = dict(zip(prompts["prompt"], prompts["tokens"], strict=True))
-    progress = Progress("interpolation", len(pairs) * steps * len(layers), "points")
-    top = activations["top_token"]
     tables = []
     for layer in layers:
-        residual = activations[f"resid.{layer}"].to(model.device)
+        residual = activations[f"resid.{layer}"]
         table = pairs[["pair", "prompt_a", "prompt_b"]].copy()
         table["tokens_a"], table["tokens_b"] = [tokens[i] for i in a], [tokens[i] for i in b]
         table["layer"] = layer
-        table["input_distance"] = torch.linalg.vector_norm(residual[b] - residual[a], dim=-1).cpu()
+        table["input_distance"] = torch.linalg.vector_norm(residual[b] - residual[a], dim=-1)
         parts = []
         for index, context in by_length([tokens[i] for i in a]):
-            start, end = a[index], b[index]
-            found = interpolate(
-                model,
-                torch.from_numpy(context),
-                residual[start],
-                residual[end],
-                layer=layer,
-                steps=steps,
-                top_tokens=torch.stack([top[start], top[end]], dim=1) if logits else None,
-                budget=budget,
-                progress=progress,
-            )
+            found = measure(layer, torch.from_numpy(context), a[index], b[index])
             columns = {name: list(value) for name, value in found.items()}
             parts.append(pd.DataFrame(columns, index=table.index[index]))
         tables.append(table.join(pd.concat(parts)))

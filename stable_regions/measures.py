@@ -1,5 +1,7 @@
 """The paper's quantities, on arrays: distances along a path, and how sharp they rise."""
 
+from collections.abc import Callable
+
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -39,24 +41,30 @@ def normalised_logit_difference(
 
 
 def block_bootstrap(
-    values: Float[np.ndarray, " pair"], *, block: int, resamples: int, seed: int
+    values: Float[np.ndarray, " pair"],
+    *,
+    block: int,
+    resamples: int,
+    seed: int,
+    statistic: Callable[[np.ndarray], np.floating] = np.median,
 ) -> Float[np.ndarray, " resample"]:
-    """Medians of circular block resamples of a series of pairs.
+    """Medians (or another statistic) of circular block resamples of a series of pairs.
 
     Neighbouring pairs share a prompt, so they are not independent; blocks of consecutive pairs
     keep that dependence inside a block (the pairs are 1-dependent: any block of several pairs
-    will do). With `block=1` it is the ordinary bootstrap.
+    will do). With `block=1` it is the ordinary bootstrap. A short series is cut into shorter
+    blocks, so that there are five at least: one block of the whole would always give it back.
     """
     count = len(values)
-    block = min(block, count)
+    block = max(1, min(block, count // 5))
     rng = np.random.default_rng(seed)
     blocks = -(-count // block)
-    medians = np.empty(resamples)
+    found = np.empty(resamples)
     for i in range(resamples):
         starts = rng.integers(count, size=blocks)
         index = (starts[:, None] + np.arange(block)).ravel()[:count] % count
-        medians[i] = np.median(values[index])
-    return medians
+        found[i] = statistic(values[index])
+    return found
 
 
 def interval(resampled: Float[np.ndarray, " resample"], level: float = 0.95) -> tuple[float, float]:

@@ -1,6 +1,7 @@
 """Prompts and pairs of prompts: token ids, text, and where each came from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -49,21 +50,28 @@ def chunk_prompts(
     UserError
         If the corpus has fewer chunks than `count`.
     """
+    drawn = list(islice(_chunks(works, tokenizer, tokens=tokens, seed=seed), count))
+    if len(drawn) < count:
+        raise UserError(
+            f"the corpus has {len(drawn)} chunks of {tokens} tokens; {count} prompts are asked for"
+        )
+    rows = [
+        (number, *_texts(tokenizer, ids), work, offset)
+        for number, (ids, work, offset) in enumerate(drawn)
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _chunks(
+    works: pd.DataFrame, tokenizer: Tokenizer, *, tokens: int, seed: int
+) -> Iterator[tuple[list[int], str, int]]:
+    """All chunks of a corpus in random order: ids, work, offset of the first character."""
     encoded = tokenizer.encode_batch(list(works["text"]), add_special_tokens=False)
     chunks = [(work, at) for work, e in enumerate(encoded) for at in range(len(e.ids) // tokens)]
-    if len(chunks) < count:
-        raise UserError(
-            f"the corpus has {len(chunks)} chunks of {tokens} tokens; {count} prompts are asked for"
-        )
-    drawn = np.random.default_rng(seed).permutation(len(chunks))[:count]
-    rows = []
-    for number, index in enumerate(drawn):
+    for index in np.random.default_rng(seed).permutation(len(chunks)):
         work, at = chunks[index]
         ids = encoded[work].ids[at * tokens : (at + 1) * tokens]
-        offset = encoded[work].offsets[at * tokens][0]
-        name = works["work"].iloc[work]
-        rows.append((number, *_texts(tokenizer, ids), name, offset))
-    return pd.DataFrame(rows, columns=COLUMNS)
+        yield ids, works["work"].iloc[work], encoded[work].offsets[at * tokens][0]
 
 
 def _texts(tokenizer: Tokenizer, ids: list[int]) -> tuple[str, list[int], str]:
@@ -87,6 +95,50 @@ def neighbour_pairs(prompts: pd.DataFrame) -> pd.DataFrame:
             "prompt_b": numbers[1:],
         }
     )
+
+
+def crossed_pairs(
+    works: pd.DataFrame, tokenizer: Tokenizer, *, tokens: int, crossings: int, seed: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Cross two contexts with two last tokens: what does a pair share, and what follows from it?
+
+    Chunks of the corpus are drawn two by two; those with the same last token or the same context
+    are passed over. Two chunks (context c, token t) and (context d, token u) give the four prompts
+    ct, dt, cu, du and three pairs that start at ct: with dt (`context-N`: only the context
+    differs), with cu (`token-N`: only the last token does) and with du (`both-N`). So the three
+    kinds of pairs are made of the same material, and share the context in which outputs are taken.
+
+    Returns
+    -------
+    Tables of prompts and of pairs, as `chunk_prompts` and `neighbour_pairs` give them. `work` and
+    `offset` are those of the context.
+
+    Raises
+    ------
+    UserError
+        If the corpus has too few chunks.
+    """
+    chunks = _chunks(works, tokenizer, tokens=tokens, seed=seed)
+    prompts: list[tuple] = []
+    pairs: list[tuple] = []
+    for (c, *c_from), (d, *d_from) in zip(chunks, chunks, strict=False):
+        if c[-1] == d[-1] or c[:-1] == d[:-1]:
+            continue
+        crossing, first = len(prompts) // 4, len(prompts)
+        if crossing == crossings:
+            break
+        crossed = [(c, c_from), (d[:-1] + c[-1:], d_from), (c[:-1] + d[-1:], c_from), (d, d_from)]
+        for number, (ids, origin) in enumerate(crossed, first):
+            prompts.append((number, *_texts(tokenizer, ids), *origin))
+        for other, differs in enumerate(("context", "token", "both"), 1):
+            pairs.append((f"{differs}-{crossing}", first, first + other))
+    if len(prompts) < 4 * crossings:
+        raise UserError(
+            f"the corpus gives {len(prompts) // 4} crossings of {tokens} tokens; "
+            f"{crossings} are asked for"
+        )
+    table = pd.DataFrame(pairs, columns=["pair", "prompt_a", "prompt_b"])
+    return pd.DataFrame(prompts, columns=COLUMNS), table
 
 
 def written_pairs(

@@ -1,6 +1,6 @@
 """Raw outputs -> tidy tables: one row a number, with its interval and its count."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,42 @@ def stacked(column: pd.Series) -> np.ndarray:
     return np.stack(list(column)).astype(np.float64)
 
 
+def block_of(table: pd.DataFrame) -> int:
+    """How many consecutive pairs are resampled together: one, unless pairs share prompts."""
+    return BLOCK if shared_prompts(table[["prompt_a", "prompt_b"]].to_numpy()) else 1
+
+
+def spread(values: np.ndarray, *, block: int, resamples: int, seed: int) -> dict[str, float]:
+    """Count, median, quartiles and the median's 95 % interval of finite values; NaN of none."""
+    if len(values) == 0:
+        return {"pairs": 0} | dict.fromkeys(["median", "q25", "q75", "ci_low", "ci_high"], np.nan)
+    low, high = interval(block_bootstrap(values, block=block, resamples=resamples, seed=seed))
+    q25, median, q75 = np.quantile(values, [0.25, 0.5, 0.75])
+    return {
+        "pairs": len(values), "median": median, "q25": q25, "q75": q75,
+        "ci_low": low, "ci_high": high,
+    }  # fmt: skip
+
+
+def estimate(
+    values: np.ndarray,
+    statistic: Callable[[np.ndarray], np.floating],
+    *,
+    block: int,
+    resamples: int,
+    seed: int,
+) -> dict[str, float]:
+    """Count, `value` of the statistic and its 95 % interval, of finite values; NaN of none."""
+    if len(values) == 0:
+        return {"pairs": 0, "value": np.nan, "ci_low": np.nan, "ci_high": np.nan}
+    low, high = interval(
+        block_bootstrap(values, block=block, resamples=resamples, seed=seed, statistic=statistic)
+    )
+    return {
+        "pairs": len(values), "value": float(statistic(values)), "ci_low": low, "ci_high": high,
+    }  # fmt: skip
+
+
 def sharpness(raw: Raw, *, resamples: int, seed: int) -> pd.DataFrame:
     """Max slope by model, write layer and read site: median, quartiles, 95 % interval.
 
@@ -35,26 +71,17 @@ def sharpness(raw: Raw, *, resamples: int, seed: int) -> pd.DataFrame:
     rows = []
     for table, meta in raw:
         for layer, part in table.groupby("layer"):
-            block = BLOCK if shared_prompts(part[["prompt_a", "prompt_b"]].to_numpy()) else 1
+            block = block_of(part)
             for site in READ_SITES:
                 slopes = max_slope(stacked(part[f"distance_{site}"]))
                 found = slopes[np.isfinite(slopes)]
-                low, high = interval(
-                    block_bootstrap(found, block=block, resamples=resamples, seed=seed)
-                )
-                q25, median, q75 = np.quantile(found, [0.25, 0.5, 0.75])
                 rows.append(
                     {
                         "model": meta["model"],
                         "parameters": meta["parameters"],
                         "layer": layer,
                         "read_site": site,
-                        "pairs": len(found),
-                        "median": median,
-                        "q25": q25,
-                        "q75": q75,
-                        "ci_low": low,
-                        "ci_high": high,
+                        **spread(found, block=block, resamples=resamples, seed=seed),
                         "undefined": len(slopes) - len(found),
                     }
                 )

@@ -82,3 +82,28 @@ def test_a_folder_without_tokenizer_is_named(tmp_path) -> None:
     (tmp_path / "tokenizer.json").write_text("{")
     with pytest.raises(UserError, match="not a readable tokenizer"):
         prompts.load_tokenizer(tmp_path)
+
+
+def test_crossed_prompts_share_what_they_say() -> None:
+    table, pairs = prompts.crossed_pairs(WORKS, tokenizer(), tokens=6, crossings=4, seed=0)
+    assert (len(table), len(pairs)) == (16, 12)
+    ids = dict(zip(table["prompt"], table["tokens"], strict=True))
+    for _, pair in pairs.iterrows():
+        a, b = ids[pair["prompt_a"]], ids[pair["prompt_b"]]
+        kind = pair["pair"].split("-")[0]
+        assert (a[:-1] != b[:-1]) == (kind in ("context", "both"))
+        assert (a[-1] != b[-1]) == (kind in ("token", "both"))
+    by_crossing = pairs.groupby(pairs["pair"].str.split("-").str[1])["prompt_a"]
+    assert (by_crossing.nunique() == 1).all()
+    assert (table["text"] == [tokenizer().decode(i) for i in table["tokens"]]).all()
+
+
+def test_crossed_prompts_follow_the_seed_and_refuse_a_short_corpus() -> None:
+    def drawn(seed: int) -> list:
+        return prompts.crossed_pairs(WORKS, tokenizer(), tokens=6, crossings=4, seed=seed)[0][
+            "tokens"
+        ].tolist()
+
+    assert drawn(0) == drawn(0) != drawn(1)
+    with pytest.raises(UserError, match="crossings of 6 tokens; 99999 are asked for"):
+        prompts.crossed_pairs(WORKS, tokenizer(), tokens=6, crossings=99_999, seed=0)

@@ -1,0 +1,167 @@
+"""Sign changes of gates: against plain patching, and tables of made-up counts."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from stable_regions import polytope_tables
+from stable_regions.engine import clean, plain
+from stable_regions.interpolation import path_points
+from stable_regions.measures import alphas
+from stable_regions.model import Model
+from stable_regions.polytopes import gate_changes, gate_table
+from stable_regions.summaries import stacked
+
+BUDGET = 2**22
+STEPS = 6
+
+
+def ends(model: Model, layer: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    tokens = torch.arange(3 * 5).reshape(3, 5)
+    residual = clean(model, tokens, [layer], budget=BUDGET)[f"resid.{layer}"]
+    return tokens, residual, residual.roll(-1, 0)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])  # with a gate, and without
+@pytest.mark.parametrize("layer", [0, 1])
+def test_counts_are_those_of_plain_patching(
+    model_of: Callable[..., Model], family: str, layer: int
+) -> None:
+    model = model_of(family)
+    tokens, start, end = ends(model, layer)
+    found = gate_changes(model, tokens, start, end, layer=layer, steps=STEPS, budget=BUDGET)
+    read = range(layer + 1, model.n_layers)
+    points = path_points(start, end, torch.as_tensor(alphas(STEPS)))
+    for pair in range(len(tokens)):
+        held = plain(model, layer, tokens[pair], points[pair], [f"gate.{n}" for n in read])
+        signs = np.stack([np.sign(held[f"gate.{n}"]) for n in read])  # [layer, step, gate]
+        moves = signs[:, 1:] * signs[:, :-1] < 0
+        np.testing.assert_array_equal(
+            found["mismatch"][pair], (signs[:, 0] * signs[:, -1] < 0).sum(-1)
+        )
+        np.testing.assert_array_equal(found["passed"][pair], moves.sum((1, 2)))
+        np.testing.assert_array_equal(found["passed_by_step"][pair], moves.sum((0, 2)))
+        np.testing.assert_array_equal(found["passed_by_step_last"][pair], moves[-1].sum(-1))
+    assert found["passed"].sum() > 0
+
+
+def test_a_path_that_stays_changes_nothing(model_of: Callable[..., Model]) -> None:
+    model = model_of()
+    tokens, start, _ = ends(model, 0)
+    found = gate_changes(model, tokens, start, start, layer=0, steps=STEPS, budget=BUDGET)
+    assert found["passed"].sum() == found["mismatch"].sum() == 0
+
+
+def test_mismatches_are_passed_and_steps_are_parts_of_the_whole(
+    model_of: Callable[..., Model],
+) -> None:
+    model = model_of()
+    tokens, start, end = ends(model, 0)
+    found = gate_changes(model, tokens, start, end, layer=0, steps=20, budget=BUDGET)
+    assert (found["mismatch"] <= found["passed"]).all()
+    assert ((found["passed"] - found["mismatch"]) % 2 == 0).all()  # there and back again
+    np.testing.assert_array_equal(found["passed_by_step"].sum(1), found["passed"].sum(1))
+    assert (found["step_pre_norm"].sum(1) >= found["distance_pre_norm"][:, -1] - 1e-9).all()
+
+
+def test_one_row_a_pair_and_layer(model_of: Callable[..., Model]) -> None:
+    model = model_of()
+    prompts = pd.DataFrame({"prompt": range(3), "tokens": torch.arange(15).reshape(3, 5).tolist()})
+    pairs = pd.DataFrame({"pair": ["0", "1"], "prompt_a": [0, 1], "prompt_b": [1, 2]})
+    runs = clean(model, torch.tensor(prompts["tokens"]), [0, 1], budget=BUDGET)
+    table = gate_table(model, prompts, pairs, runs, layers=[0, 1], steps=STEPS, budget=BUDGET)
+    assert table[["pair", "layer"]].to_numpy().tolist() == [["0", 0], ["1", 0], ["0", 1], ["1", 1]]
+    assert [len(m) for m in table["mismatch"]] == [2, 2, 1, 1]
+
+
+def made_up(jumps: list[int], changes: int = 100) -> tuple[pd.DataFrame, dict]:
+    """Paths of 21 points in 2 layers of 50 gates, with so many jumps of one step each.
+
+    At each jump so many gates change sign; at every other step, one.
+    """
+    steps = np.ones((len(jumps), 20))
+    for row, number in enumerate(jumps):
+        steps[row, 3 : 3 + 4 * number : 4] = 40
+    passed = np.where(steps > 1, changes, 1)
+    distance = np.pad(np.cumsum(steps, axis=1), ((0, 0), (1, 0)))
+    table = pd.DataFrame(
+        {
+            "pair": [str(i) for i in range(len(jumps))],
+            "layer": 0,
+            "prompt_a": range(0, 2 * len(jumps), 2),
+            "prompt_b": range(1, 2 * len(jumps), 2),
+            "mismatch": [[7, 3]] * len(jumps),
+            "passed": [[total - 5, 5] for total in passed.sum(1)],
+            "passed_by_step": list(passed),
+            "passed_by_step_last": list(np.ones_like(passed)),
+        }
+        | {f"step_{site}": list(steps) for site in ("post_norm", "pre_norm")}
+        | {f"distance_{site}": list(distance) for site in ("post_norm", "pre_norm")}
+    )
+    return table, {"model": "m", "layers": 3, "gates": 50, "gated": False}
+
+
+def row(table: pd.DataFrame, **wanted: object) -> pd.Series:
+    for name, value in wanted.items():
+        table = table[table[name] == value]
+    [found] = [one for _, one in table.iterrows()]
+    return found
+
+
+MAIN = {"read_site": "post_norm", "definition": "speed > 2"}
+
+
+def test_gates_by_layer_and_over_all() -> None:
+    table = polytope_tables.gates([made_up([1, 1, 1])], resamples=20, seed=0)
+    assert row(table, measure="mismatch", read_layer="1")["median"] == 7
+    assert row(table, measure="mismatch", read_layer="2")["median"] == 3
+    over_all = row(table, measure="passed", read_layer="all")
+    assert (over_all["median"], over_all["gates"]) == (100 + 19, 100)
+    assert not table["gated"].any()
+
+
+def test_boundaries_are_counted_by_definition() -> None:
+    table = polytope_tables.boundaries([made_up([0, 1, 1, 4])], resamples=20, seed=0)
+    main = row(table, **MAIN)
+    assert main[["mean", "none", "one", "more"]].tolist() == [1.5, 0.25, 0.5, 0.25]
+    assert main["steps"] == pytest.approx(6 / 80)
+    assert main["ci_low"] <= main["mean"] <= main["ci_high"]
+    assert row(table, read_site="post_norm", definition="speed > 5")["mean"] == 0.5
+
+
+def test_sign_changes_for_each_boundary() -> None:
+    table = polytope_tables.comparison([made_up([0, 1, 3])], resamples=20, seed=0)
+    both = row(table, **MAIN, measure="per_boundary")
+    assert both["pairs"] == 2
+    assert both["median"] == pytest.approx(((100 + 19) + (300 + 17) / 3) / 2)
+    assert row(table, **MAIN, measure="per_boundary_last")["median"] == pytest.approx(40 / 3)
+    regions = row(table, **MAIN, measure="per_region")
+    assert (regions["pairs"], regions["median"]) == (3, pytest.approx(19 / 2))
+    assert row(table, **MAIN, measure="density")["median"] == pytest.approx(100)
+
+
+def test_no_boundaries_leave_nothing_to_compare() -> None:
+    raw = [made_up([0, 0])]
+    table = polytope_tables.comparison(raw, resamples=20, seed=0)
+    for measure in ("per_boundary", "density"):
+        empty = row(table, **MAIN, measure=measure)
+        assert empty["pairs"] == 0
+        assert np.isnan(empty["median"])
+    assert row(table, **MAIN, measure="per_region")["median"] == 20
+    assert row(polytope_tables.boundaries(raw, resamples=20, seed=0), **MAIN)["none"] == 1
+
+
+def test_gates_that_do_not_care_have_density_one() -> None:
+    table = polytope_tables.comparison([made_up([1, 2], changes=1)], resamples=20, seed=0)
+    assert row(table, **MAIN, measure="density")["median"] == 1
+
+
+def test_pairs_say_what_was_counted() -> None:
+    table = polytope_tables.pairs([made_up([0, 2])])
+    assert table["boundaries"].tolist() == [0, 2]
+    assert table["mismatch_last"].tolist() == [3, 3]
+    assert table["passed_all"].tolist() == [20, 218]
+    assert stacked(made_up([2])[0]["step_post_norm"]).max() == 40
