@@ -265,6 +265,10 @@ def test_choices_have_a_row_each_at_the_same_height_in_both_panels(models: list[
     assert names == ["default", "read site: before the norm", "read site: logits", "steps: 25"]
     points = [line for line in right.lines if line.get_marker() not in ("None", "")]
     assert [list(line.get_xdata()) for line in points] == [[-0.5, 0.0, 0.25]] * len(models)
+    # the same choice is at the same height left and right
+    whole = [line for line in left.lines if line.get_marker() not in ("None", "")]
+    for line, all_of in zip(points, whole, strict=True):
+        assert list(line.get_ydata()) == list(all_of.get_ydata())[1:]
     # bars lie where the points do
     bars = [c for c in right.collections if isinstance(c, LineCollection)]
     for line, bar in zip(points, bars, strict=True):
