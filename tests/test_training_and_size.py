@@ -233,13 +233,13 @@ def test_losses_are_smoothed_and_held_out_points_kept() -> None:
             "step": steps,
             "tokens": steps * 2048,
             "train_loss": np.where(steps == 0, np.nan, 5 + (-1.0) ** steps),
-            "heldout_loss": np.where(steps % 50 == 0, 5.5, np.nan),
+            "held_out_loss": np.where(steps % 50 == 0, 5.5, np.nan),
         }
     )
     data, _ = figA_losses.draw(losses)
     assert data["train_loss_smoothed"].iloc[0] != data["train_loss_smoothed"].iloc[0]  # NaN
     assert data["train_loss_smoothed"].iloc[-1] == pytest.approx(5)
-    assert data["heldout_loss"].notna().sum() == 3
+    assert data["held_out_loss"].notna().sum() == 3
 
 
 def chosen(models: list[str]) -> pd.DataFrame:
