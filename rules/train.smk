@@ -1,5 +1,8 @@
 # The suite: small models trained here, and their checkpoints as revisions `model@stepN`.
 
+if trained_models():
+    FIGURES |= {"figA_losses": ["training_losses"]}
+
 
 rule tokenizer:
     input:

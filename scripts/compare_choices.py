@@ -54,10 +54,10 @@ with job(snakemake) as log:
         log.info("corpus: %s", name)
         other, its_pairs = (read_parquet(path)[0] for path in paths)
         tables.append(measure(model, other, its_pairs.iloc[: params.pairs], ("corpus", name)))
+    del model  # one copy of the weights at a time
     for dtype in entry["dtypes"]:
         log.info("dtype: %s", dtype)
-        model = load(dtype=dtype)
-        tables.append(measure(model, prompts, pairs, ("dtype", dtype)))
+        tables.append(measure(load(dtype=dtype), prompts, pairs, ("dtype", dtype)))
     facts = {
         **record,
         "study": snakemake.wildcards.study,

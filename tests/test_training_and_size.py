@@ -233,13 +233,13 @@ def test_losses_are_smoothed_and_held_out_points_kept() -> None:
             "step": steps,
             "tokens": steps * 2048,
             "train_loss": np.where(steps == 0, np.nan, 5 + (-1.0) ** steps),
-            "heldout_loss": np.where(steps % 50 == 0, 5.5, np.nan),
+            "held_out_loss": np.where(steps % 50 == 0, 5.5, np.nan),
         }
     )
     data, _ = figA_losses.draw(losses)
     assert data["train_loss_smoothed"].iloc[0] != data["train_loss_smoothed"].iloc[0]  # NaN
     assert data["train_loss_smoothed"].iloc[-1] == pytest.approx(5)
-    assert data["heldout_loss"].notna().sum() == 3
+    assert data["held_out_loss"].notna().sum() == 3
 
 
 def chosen(models: list[str]) -> pd.DataFrame:
@@ -265,6 +265,10 @@ def test_choices_have_a_row_each_at_the_same_height_in_both_panels(models: list[
     assert names == ["default", "read site: before the norm", "read site: logits", "steps: 25"]
     points = [line for line in right.lines if line.get_marker() not in ("None", "")]
     assert [list(line.get_xdata()) for line in points] == [[-0.5, 0.0, 0.25]] * len(models)
+    # the same choice is at the same height left and right
+    whole = [line for line in left.lines if line.get_marker() not in ("None", "")]
+    for line, all_of in zip(points, whole, strict=True):
+        assert list(line.get_ydata()) == list(all_of.get_ydata())[1:]
     # bars lie where the points do
     bars = [c for c in right.collections if isinstance(c, LineCollection)]
     for line, bar in zip(points, bars, strict=True):

@@ -18,7 +18,7 @@ def draw(losses: pd.DataFrame) -> tuple[pd.DataFrame, Figure]:
     Parameters
     ----------
     losses
-        The table `training_losses`: `model`, `step`, `tokens`, `train_loss` and `heldout_loss`
+        The table `training_losses`: `model`, `step`, `tokens`, `train_loss` and `held_out_loss`
         (missing between checkpoints), in nats a token.
     """
     style.use()
@@ -35,7 +35,7 @@ def draw(losses: pd.DataFrame) -> tuple[pd.DataFrame, Figure]:
             linewidth=0.9, label=model,
         )  # fmt: skip
         axes.scatter(
-            part["tokens"], part["heldout_loss"], color=colour, s=12, zorder=3,
+            part["tokens"], part["held_out_loss"], color=colour, s=12, zorder=3,
             marker=MARKERS[i % len(MARKERS)], edgecolor="white", linewidth=0.4,
         )  # fmt: skip
         drawn.append(part)
@@ -47,5 +47,5 @@ def draw(losses: pd.DataFrame) -> tuple[pd.DataFrame, Figure]:
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set(xlabel="tokens seen", ylabel="loss (nats a token)")
     axes.legend(loc="lower left", fontsize=6)
-    columns = ["model", "step", "tokens", "train_loss", "train_loss_smoothed", "heldout_loss"]
+    columns = ["model", "step", "tokens", "train_loss", "train_loss_smoothed", "held_out_loss"]
     return pd.concat(drawn, ignore_index=True)[columns], figure
