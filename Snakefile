@@ -28,6 +28,18 @@ include: "rules/figures.smk"
 include: "rules/paper.smk"
 
 
+onstart:
+    study = CONFIG.selected()
+    print(f"Study {STUDY}: {study.title}. {study.cost or ''}", file=sys.stderr)
+
+
+onerror:
+    print(
+        "A step failed: its error is above, the rest in the log it names.",
+        file=sys.stderr,
+    )
+
+
 rule all:
     default_target: True
     input:

@@ -267,6 +267,7 @@ class Study(Strict):
     """
 
     title: str
+    cost: str | None = None  # what a whole run was measured to take, said before it starts
     experiments: dict[Name, list[str]] = Field(min_length=1)
 
 

@@ -31,11 +31,21 @@ def atomic(path: str | Path) -> Iterator[Path]:
     made = scratch / path.name
     try:
         yield made
+        _open_to_readers(made)
         if made.is_dir() and path.is_dir():
             shutil.rmtree(path)
         os.replace(made, path)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _open_to_readers(path: Path) -> None:
+    """Give files the mode that the umask asks for: safetensors are written for their owner alone."""
+    umask = os.umask(0)
+    os.umask(umask)
+    for file in [path, *path.rglob("*")]:
+        if file.is_file() and not file.is_symlink():
+            file.chmod(0o666 & ~umask)
 
 
 def sha256(path: str | Path) -> str:

@@ -86,6 +86,7 @@ def model_record(model: "Model", ref: str, compute: Mapping[str, Any]) -> dict[s
     source = read_json(model.folder / "source.json")
     return {
         "model": ref,
+        "revision": source.get("revision"),
         "parameters": model.n_parameters,
         "source": source["source"],
         "files": source["files"],

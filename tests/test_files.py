@@ -83,3 +83,18 @@ def test_csv_gives_a_float32_back(tmp_path: Path) -> None:
     files.write_csv(tmp_path / "x.csv", pd.DataFrame({"x": values}))
     found = pd.read_csv(tmp_path / "x.csv")["x"].to_numpy(np.float32)
     np.testing.assert_array_equal(found, values)
+
+
+def test_others_may_read_what_is_written(tmp_path: Path) -> None:
+    files.write_safetensors(tmp_path / "t", {"x": torch.zeros(2)}, {})
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "t").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_what_a_link_points_to_is_left_alone(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.touch(mode=0o600)
+    with files.atomic(tmp_path / "d") as made:
+        made.mkdir()
+        (made / "link").symlink_to(outside)
+    assert outside.stat().st_mode & 0o777 == 0o600
