@@ -247,20 +247,20 @@ def batch_rows(model: Model, *, k: int, seq: int, sites: Sequence[str], budget: 
     - the larger of 4 T d_mlp in the MLP, and in attention 4 T (h + 2 h_kv) d_head for queries, keys
       and values, 2 (T + seq) h d_head for the repeated keys and values, 3 T (T + seq) h for scores;
     - 2 seq h_kv d_head for each layer of the prefix's keys and values;
-    - K times the width of each site, and twice that for logits.
+    - 2 K times the width of each site: a caller may still hold the batch before.
 
     It depends on nothing else: the number of rows does not come in.
     """
     cfg: Any = model.bridge.cfg
     heads, kv_heads = cfg.n_heads, cfg.n_key_value_heads or cfg.n_heads
-    width = {"logits": 2 * model.vocab_size}
+    width = {"logits": model.vocab_size}
     tokens, keys = max(k, seq), max(k, seq) + seq
     attention = 4 * tokens * (heads + 2 * kv_heads) * cfg.d_head
     attention += 2 * keys * heads * cfg.d_head + 3 * tokens * keys * heads
     numbers = 4 * tokens * model.d_model + max(4 * tokens * cfg.d_mlp, attention)
     numbers += 2 * model.n_layers * seq * kv_heads * cfg.d_head
     for site in sites:
-        numbers += k * width.get(site, cfg.d_mlp if site.startswith("gate") else model.d_model)
+        numbers += 2 * k * width.get(site, cfg.d_mlp if site.startswith("gate") else model.d_model)
     row = numbers * model.dtype.itemsize
     if row > budget:
         raise UserError(f"a memory budget of {budget} bytes is less than one row needs: {row}")

@@ -123,7 +123,8 @@ def run(
         block.out.add_to(resid, mixed)
         gate = _mlp(block, resid)
         if f"gate.{n}" in sites:
-            read[f"gate.{n}"] = gate.contiguous()  # lets go of the up-projection
+            read[f"gate.{n}"] = gate.contiguous()
+        del gate  # a view that holds the up-projection too
         if f"resid.{n}" in sites:
             read[f"resid.{n}"] = resid.clone()
     if "pre_norm" in sites:
@@ -148,7 +149,7 @@ def _prefix(fused: Fused, tokens: Int[Tensor, "c p"]) -> list[tuple[Tensor, Tens
         )
         turned = apply_rotary_pos_emb(query, key, cos, sin)
         query, key = (each.to(value.dtype) for each in turned)  # OLMo's angles are float32
-        pasts.append((key, value))
+        pasts.append((key, value.contiguous()))  # a copy, to let go of the query
         if len(pasts) == len(fused.layers):
             break
         mixed = scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=True)
