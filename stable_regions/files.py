@@ -40,7 +40,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
 
 
 def _open_to_readers(path: Path) -> None:
-    """Give files the mode that the umask asks for: safetensors are written for their owner alone."""
+    """Give files the mode that the umask asks for; safetensors write them for the owner alone."""
     umask = os.umask(0)
     os.umask(umask)
     for file in [path, *path.rglob("*")]:
