@@ -22,7 +22,7 @@ QUOTED = {}
 
 
 wildcard_constraints:
-    study="[^/]+",
+    study=re.escape(STUDY),
     model="[^/@]+",
     ref="[^/]+",
     prompts="[^/]+",

@@ -34,8 +34,6 @@ rule interpolation:
         "logs/{study}/interpolation/{experiment}/{ref}.log",
     conda:
         "../envs/figures.yaml"
-    params:
-        code=code("gather.py"),
     message:
         "Gather the paths of {wildcards.experiment}, {wildcards.ref}"
     script:

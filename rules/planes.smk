@@ -7,7 +7,12 @@ QUOTED |= {f"{name}_triples": [] for name in of_kind("plane")}
 FIGURES |= {
     "fig1": ["training-plane_points", "training-plane_triples"],
     "figA_planes_training": ["training-planes_points", "training-planes_triples"],
+    "figA_planes_training_common": [
+        "training-planes_points",
+        "training-planes_triples",
+    ],
     "figA_planes_models": ["planes_points", "planes_triples"],
+    "figA_planes_models_common": ["planes_points", "planes_triples"],
     "figA_planes_tokens": ["planes_points", "planes_triples", "planes_tokens"],
 }
 

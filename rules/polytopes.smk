@@ -50,8 +50,6 @@ rule polytopes:
         "logs/{study}/polytopes/{experiment}/{ref}.log",
     conda:
         "../envs/figures.yaml"
-    params:
-        code=code("gather.py"),
     message:
         "Gather the gates of {wildcards.experiment}, {wildcards.ref}"
     script:

@@ -5,7 +5,6 @@ whole, references between sections included, before any work starts.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -468,10 +467,3 @@ def _check_triples(config: Config, plane: Plane, key: str, where: str) -> None:
             f"{where}: {key}.triples: holds {plane.triples}; the prompt set "
             f"{plane.prompts!r} gives at most {prompts.count // 3}"
         )
-
-
-def read(path: str | Path) -> Config:
-    """Read and check a YAML file."""
-    import yaml
-
-    return load(yaml.safe_load(Path(path).read_text()), Path(path).name)

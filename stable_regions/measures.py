@@ -74,16 +74,6 @@ def interval(resampled: Float[np.ndarray, " resample"], level: float = 0.95) -> 
     return float(low), float(high)
 
 
-def jensen_shannon(
-    log_p: Float[np.ndarray, "*point token"], log_q: Float[np.ndarray, "*point token"]
-) -> Float[np.ndarray, "*point"]:
-    """Jensen-Shannon divergence of two distributions given by log-probabilities, in bits."""
-    log_m = np.logaddexp(log_p, log_q) - np.log(2)
-    left = (np.exp(log_p) * (log_p - log_m)).sum(-1)
-    right = (np.exp(log_q) * (log_q - log_m)).sum(-1)
-    return (left + right) / (2 * np.log(2))
-
-
 def shared_prompts(pairs: Int[np.ndarray, "pair 2"]) -> bool:
     """Whether any two pairs have a prompt in common."""
     flat = np.asarray(pairs).ravel()

@@ -8,8 +8,10 @@ from stable_regions import plane_tables
 from stable_regions.figures import (
     fig1,
     figA_planes_models,
+    figA_planes_models_common,
     figA_planes_tokens,
     figA_planes_training,
+    figA_planes_training_common,
     planes,
     style,
 )
@@ -74,6 +76,22 @@ def test_rows_and_columns_of_the_appendix():
     drawn, figure = figA_planes_models.draw(points, triples)
     assert len(drawn) == len(points)
     assert [axis.get_title() for axis in figure.axes[:3]] == [f"triple {i}" for i in range(3)]
+
+
+def test_a_common_scale_is_the_largest_of_the_triples_planes():
+    points, triples, _ = tables(triples=2)
+    first = points["model"] == points["model"].iloc[0]
+    points.loc[first, ["distance_a", "distance_b", "distance_c"]] *= 5
+    own, _ = figA_planes_models.draw(points, triples)
+    common, _ = figA_planes_models_common.draw(points, triples)
+    darkest = {
+        name: drawn.groupby(drawn["model"] == points["model"].iloc[0])["red"].min()
+        for name, drawn in (("own", own), ("common", common))
+    }
+    assert darkest["own"].to_numpy() == pytest.approx([0, 0])
+    assert darkest["common"][True] == pytest.approx(0)
+    assert darkest["common"][False] == pytest.approx(1 - 4 / 5)
+    assert figA_planes_training_common.draw(points, triples)[0]["red"].max() <= 1
 
 
 def test_regions_of_tokens_are_named_once_and_bordered():

@@ -39,7 +39,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def raw_files(folder: Path) -> dict[str, str]:
-    """SHA-256 of all results but the logs and what is set by Typst."""
+    """SHA-256 of every result, the paper included."""
     results = folder / "results" / "tiny"
     return {
         str(path.relative_to(results)): sha256(path)
@@ -87,10 +87,11 @@ def test_interpolation_files_say_what_they_hold(tiny: Path) -> None:
 
 
 def test_shards_are_the_pairs_in_order(tiny: Path) -> None:
-    """Shards of 9 pairs, and each pair's first prompt is its context."""
+    """Several shards, put together in the order of the pairs, which the block bootstrap needs."""
     table, _ = read_parquet(tiny / "results/tiny/interpolation/sharpness/tiny-llama.parquet")
     prompts, _ = read_parquet(tiny / "results/tiny/prompts/tiny/tiny-llama.prompts.parquet")
-    assert sorted(table["pair"].astype(int)) == sorted(list(range(24)) * 2)
+    for _, part in table.groupby("layer"):
+        assert part["pair"].astype(int).tolist() == list(range(24))
     for row in table.itertuples():
         assert list(row.tokens_a) == list(prompts["tokens"][row.prompt_a])
         assert row.prompt_b == row.prompt_a + 1
@@ -132,7 +133,7 @@ def test_the_paper_reads_its_numbers(tiny: Path) -> None:
     ].itertuples()
     quoted = numbers["tables"]["sharpness"]["tiny-llama"]["0"]["post_norm"]
     assert quoted["median"] == row.median
-    assert {model["model"] for model in numbers["models"]} == set(sharp["model"])
+    assert {model["model"] for model in numbers["models"]} >= set(sharp["model"])
 
 
 def test_a_second_clean_run_gives_the_same_bytes(tiny: Path, tmp_path: Path) -> None:

@@ -24,9 +24,10 @@ KINDS = {
     ],
     "clustering": [
         "hdbscan", "scikit-learn", "scipy", "numpy", "pandas", "pyarrow", "pyyaml", "jaxtyping",
+        "pydantic",
     ],
     "figures": ["seaborn", "matplotlib", "numpy", "pandas", "pyarrow", "jaxtyping", "safetensors"],
-    "paper": ["typst", "pandas", "pyyaml"],
+    "paper": ["typst", "pandas", "pyarrow"],
 }  # fmt: skip
 # pip and what it brings are the environment's own
 SKIP = {"pip", "setuptools", "wheel", "stable-regions"}

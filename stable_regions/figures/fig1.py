@@ -1,7 +1,6 @@
 """Figure 1: the plane of three prompts at checkpoints of a training run."""
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -18,7 +17,7 @@ def draw(points: pd.DataFrame, triples: pd.DataFrame) -> tuple[pd.DataFrame, Fig
     """
     style.use()
     frames = planes.each(points[points["triple"] == points["triple"].iloc[0]])
-    common = np.max([planes.own_scale(planes.grids(part, "distance")) for part in frames], axis=0)
+    [common] = planes.common_scales(pd.concat(frames)).values()
     width = style.FULL / max(4, len(frames))
     figure, axes = plt.subplots(
         2, len(frames), figsize=(width * len(frames), 2 * width + 0.2), squeeze=False

@@ -16,7 +16,8 @@ def draw(paths: pd.DataFrame) -> tuple[pd.DataFrame, Figure]:
         The table `examples_paths` of one model: pairs named S... and D....
     """
     style.use()
-    paths = paths[paths["model"] == paths["model"].iloc[0]]
+    first = paths.iloc[0]
+    paths = paths[(paths["model"] == first["model"]) & (paths["layer"] == first["layer"])]
     similar = paths[paths["pair"].str.startswith("S")]
     dissimilar = paths[paths["pair"].str.startswith("D")]
     figure, axes = plt.subplots(1, 3, figsize=(style.FULL, 2.2), sharex=True)

@@ -9,13 +9,17 @@ from stable_regions.figures import planes, style
 GAP = 0.25  # between the two triples of a line, in widths of a frame
 
 
-def draw(points: pd.DataFrame, triples: pd.DataFrame) -> tuple[pd.DataFrame, Figure]:
-    """Each triple's planes, a column a model, each on its own scale; two triples a line.
+def draw(
+    points: pd.DataFrame, triples: pd.DataFrame, *, common: bool = False
+) -> tuple[pd.DataFrame, Figure]:
+    """Each triple's planes, a column a model, two triples a line.
 
     Parameters
     ----------
     points, triples
         The tables `training-planes_points` and `training-planes_triples`.
+    common
+        Whether a triple has one scale for all its planes, or each plane its own.
     """
     style.use()
     models, numbers = list(points["model"].unique()), list(points["triple"].unique())
@@ -31,6 +35,7 @@ def draw(points: pd.DataFrame, triples: pd.DataFrame) -> tuple[pd.DataFrame, Fig
     figure.set_layout_engine("constrained", w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
     for axis in axes.flat:
         axis.set_axis_off()
+    scales = planes.common_scales(points) if common else {}
     drawn = []
     for part in planes.each(points):
         model, triple = part["model"].iloc[0], part["triple"].iloc[0]
@@ -38,7 +43,7 @@ def draw(points: pd.DataFrame, triples: pd.DataFrame) -> tuple[pd.DataFrame, Fig
         column = models.index(model)
         axis = axes[line, column + side * (len(models) + 1)]
         axis.set_axis_on()
-        drawn.append(planes.draw(axis, part, triples, size=4))
+        drawn.append(planes.draw(axis, part, triples, scale=scales.get(triple), size=4))
         if column == 0:
             axis.set_ylabel(str(triple), rotation=0, ha="right", va="center", fontsize=7)
         if line == 0:

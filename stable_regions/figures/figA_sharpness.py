@@ -18,8 +18,9 @@ def draw(curves: pd.DataFrame, pairs: pd.DataFrame) -> tuple[pd.DataFrame, Figur
         The tables `sharpness_curves` and `sharpness_pairs`.
     """
     style.use()
-    curves = curves[(curves["read_site"] == "post_norm") & (curves["layer"] == 0)]
-    pairs = pairs[(pairs["layer"] == 0) & pairs["max_slope_post_norm"].notna()]
+    layer = curves["layer"].iloc[0]
+    curves = curves[(curves["read_site"] == "post_norm") & (curves["layer"] == layer)]
+    pairs = pairs[(pairs["layer"] == layer) & pairs["max_slope_post_norm"].notna()]
     figure, (left, right) = plt.subplots(1, 2, figsize=(style.FULL, 2.4))
     edges = np.geomspace(1, max(1.01, pairs["max_slope_post_norm"].max()), 41)
     drawn = []

@@ -41,6 +41,16 @@ def own_scale(distance: Float[np.ndarray, "3 b a"]) -> Float[np.ndarray, "3"]:
     return distance.max((-2, -1))
 
 
+def common_scales(points: pd.DataFrame) -> dict[int, Float[np.ndarray, "3"]]:
+    """For each triple, the maximum of each of the three fields over all its planes."""
+    scales: dict[int, np.ndarray] = {}
+    for part in each(points):
+        own = own_scale(grids(part, "distance"))
+        triple = int(part["triple"].iloc[0])
+        scales[triple] = np.maximum(scales.get(triple, own), own)
+    return scales
+
+
 def marks(part: pd.DataFrame, triples: pd.DataFrame) -> list[tuple[str, float, float]]:
     """A, B and C with their places in a plane; `triples` is the table that says where C is."""
     model, triple = part["model"].iloc[0], part["triple"].iloc[0]

@@ -1,0 +1,11 @@
+"""Planes of models side by side, each triple on one scale for all models."""
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from stable_regions.figures import figA_planes_models
+
+
+def draw(points: pd.DataFrame, triples: pd.DataFrame) -> tuple[pd.DataFrame, Figure]:
+    """As `figA_planes_models`, on a common scale."""
+    return figA_planes_models.draw(points, triples, common=True)
