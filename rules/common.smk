@@ -2,11 +2,14 @@
 import re
 
 from stable_regions import config as settings
+from stable_regions.corpora import text_files
 from stable_regions.errors import UserError
 from stable_regions.provenance import code_digest
+from stable_regions.sources import model_files
 
 try:
     CONFIG = settings.load(config)
+    settings.check_paths(CONFIG)
 except UserError as error:
     raise WorkflowError(str(error))
 
@@ -77,6 +80,13 @@ def model_origin(wildcards):
     return folder(source.like) if source.kind == "random" else source.path
 
 
+def model_inputs(wildcards):
+    """The same as inputs: a local model's files one by one, so that an edit of one is seen."""
+    origin = model_origin(wildcards)
+    local = CONFIG.models[wildcards.model].source.kind == "local"
+    return list(map(str, model_files(Path(origin)))) if local else origin
+
+
 def package_of(source):
     """The package that a model or a corpus comes in, as plain values; None if it is not in one."""
     return entry("packages", source.package) if source.kind == "package" else None
@@ -112,6 +122,13 @@ def corpus_origin(wildcards):
     if corpus.kind == "package":
         return f"resources/packages/{CONFIG.packages[corpus.package].file}"
     return corpus.path
+
+
+def corpus_inputs(wildcards):
+    """The same as inputs: a local corpus's files one by one, so that an edit of one is seen."""
+    origin = corpus_origin(wildcards)
+    local = CONFIG.corpora[wildcards.corpus].kind == "local"
+    return list(map(str, text_files(Path(origin)))) if local else origin
 
 
 def corpus_of(wildcards):

@@ -25,7 +25,7 @@ rule package:
 
 rule corpus:
     input:
-        corpus_origin,
+        corpus_inputs,
     output:
         "resources/corpora/{corpus}.parquet",
     log:
@@ -33,6 +33,7 @@ rule corpus:
     conda:
         "../envs/figures.yaml"
     params:
+        origin=corpus_origin,
         entry=lambda w: entry("corpora", w.corpus),
         package=lambda w: package_of(CONFIG.corpora[w.corpus]),
         code=code("read_corpus.py"),
@@ -44,7 +45,7 @@ rule corpus:
 
 rule model:
     input:
-        model_origin,
+        model_inputs,
     output:
         directory("resources/models/{model}"),
     log:
@@ -55,6 +56,7 @@ rule model:
         "../envs/model.yaml"
     threads: COMPUTE.threads
     params:
+        origin=model_origin,
         entry=lambda w: entry("models", w.model),
         package=lambda w: package_of(CONFIG.models[w.model].source),
         code=code("make_model.py"),

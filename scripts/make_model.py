@@ -12,7 +12,7 @@ with job(snakemake) as log:
     import torch
 
     torch.set_num_threads(snakemake.threads)
-    origin, entry = Path(snakemake.input[0]), snakemake.params.entry
+    origin, entry = Path(snakemake.params.origin), snakemake.params.entry
     source = entry["source"]
     facts = {"source": source, "family": entry["family"], "licence": entry["licence"]}
     with atomic(snakemake.output[0]) as made:

@@ -10,7 +10,7 @@ from stable_regions.sources import check_file
 
 with job(snakemake) as log:
     origin, entry, package = (
-        Path(snakemake.input[0]),
+        Path(snakemake.params.origin),
         snakemake.params.entry,
         snakemake.params.package,
     )

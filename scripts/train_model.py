@@ -20,4 +20,5 @@ with job(snakemake):
         settings,
         snakemake.output[0],
         snakemake.params.threads,
+        snakemake.params.code,
     )

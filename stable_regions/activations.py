@@ -5,19 +5,20 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from stable_regions.engine import clean
+from stable_regions.engine import batch_rows, clean
 from stable_regions.model import Model
 from stable_regions.progress import Progress
 from stable_regions.prompts import by_length
 
-# Prompts a step: the logits of so many are held at once, the top tokens alone are kept.
-STEP = 256
+SITES = ("pre_norm", "post_norm", "logits")
 
 
 def cache(
     model: Model, tokens: Sequence[Sequence[int]], layers: Sequence[int], *, budget: int
 ) -> dict[str, Tensor]:
     """Activations and outputs at the last position of each prompt, on the CPU.
+
+    Of the logits the top token alone is kept, so no more of them are held than a batch has.
 
     Returns
     -------
@@ -26,13 +27,13 @@ def cache(
     """
     progress = Progress("activations", len(tokens), "prompts")
     result: dict[str, Tensor] = {}
+    read = [*(f"resid.{layer}" for layer in layers), *SITES]
     for index, array in by_length(tokens):
+        step = batch_rows(model, k=1, seq=array.shape[1], sites=read, budget=budget)
         for which, some in zip(
-            torch.from_numpy(index).split(STEP), torch.from_numpy(array).split(STEP), strict=True
+            torch.from_numpy(index).split(step), torch.from_numpy(array).split(step), strict=True
         ):
-            found = clean(
-                model, some, layers, sites=("pre_norm", "post_norm", "logits"), budget=budget
-            )
+            found = clean(model, some, layers, sites=SITES, budget=budget)
             found["top_token"] = found.pop("logits").argmax(-1)
             for site, value in found.items():
                 whole = result.setdefault(

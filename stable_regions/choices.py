@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from stable_regions.engine import clean, sweep
-from stable_regions.interpolation import path_points
+from stable_regions.interpolation import path_points, promoted
 from stable_regions.measures import alphas
 from stable_regions.model import Model
 from stable_regions.progress import Progress
@@ -185,7 +185,7 @@ def default_table(
     site = f"resid.{layer}"
     residual = clean(model, torch.tensor(tokens[used]), [layer], budget=budget)[site].cpu()
     # the path itself is never coarser than float32, whatever the model's dtype
-    residual = residual.to(torch.promote_types(residual.dtype, torch.float32))
+    residual = promoted(residual)
     start, end = residual[index[: len(a)]], residual[index[len(a) :]]
     points = path_points(start, end, _grid(steps, residual))
     found = measure(model, list(tokens[a]), points, [DEFAULT], layer=layer, budget=budget)
@@ -233,6 +233,7 @@ def varied_table(
     -------
     The rows of `default_table` for each choice and value, those of the default first.
     """
+    residual = promoted(residual)
     tokens = list(prompts["tokens"])
     contexts = [tokens[i] for i in pairs["prompt_a"]]
     start, end = (residual[pairs[f"prompt_{side}"].to_numpy(copy=True)] for side in "ab")

@@ -4,6 +4,7 @@ Every class here is one section of `config.yaml`; unknown keys are errors. `load
 whole, references between sections included, before any work starts.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -17,6 +18,7 @@ from pydantic import (
 )
 
 from stable_regions.errors import UserError
+from stable_regions.training_settings import TrainingSettings
 
 # Names become parts of file names: no slash, no space, nothing a shell would touch, and no "@",
 # which separates a model from its revision.
@@ -68,7 +70,7 @@ class RandomSource(Strict):
 
 
 class TrainSource(Strict):
-    """A small Llama model trained in the workflow; see `training.TrainingSettings`.
+    """A small Llama model trained in the workflow; see `TrainingSettings`, which checks it.
 
     Its checkpoints are the revisions `step0`, ... of the model.
     """
@@ -88,6 +90,11 @@ class TrainSource(Strict):
     weight_decay: float
     seed: Seed
     checkpoints: list[Annotated[int, Field(ge=0)]] = Field(min_length=2)
+
+    def settings(self) -> TrainingSettings:
+        """How the model is trained; UserError, which begins with the key, if that is wrong."""
+        values = self.model_dump(exclude={"kind", "tokenizer", "checkpoints"})
+        return TrainingSettings(**values, checkpoints=tuple(self.checkpoints))
 
 
 Source = Annotated[
@@ -303,10 +310,35 @@ class Config(Strict):
         return [
             ref
             for written in self.selected().experiments[experiment]
-            for ref in self._expand(written)
+            for ref in self.expand(written)
         ]
 
-    def _expand(self, written: str) -> list[str]:
+    def local_paths(self) -> dict[str, str]:
+        """The paths on this disk that the selected study reads, each by its key."""
+        used = {split(ref)[0] for refs in self.selected().experiments.values() for ref in refs}
+        corpora: set[str] = set()
+        for name in list(used):
+            source = self.models[name].source
+            if isinstance(source, RandomSource):
+                used.add(source.like)
+            if isinstance(source, TrainSource):
+                corpora.update(self.tokenizers[source.tokenizer].corpora)
+        for name in self.selected().experiments:
+            experiment = self.experiments[name]
+            others = experiment.prompt_sets if isinstance(experiment, Choices) else []
+            for prompts in (self.prompts[which] for which in (experiment.prompts, *others)):
+                if not isinstance(prompts, PairPrompts):
+                    corpora.add(prompts.corpus)
+        sources = {f"models.{name}.source": self.models[name].source for name in sorted(used)}
+        texts = {f"corpora.{name}": self.corpora[name] for name in sorted(corpora)}
+        return {
+            f"{key}.path": source.path
+            for key, source in (sources | texts).items()
+            if isinstance(source, LocalSource | LocalTexts)
+        }
+
+    def expand(self, written: str) -> list[str]:
+        """The models that an entry of a study stands for: `model@*` is all its checkpoints."""
         name, revision = split(written)
         known_revisions = self.models[name].revisions()
         if revision == "*":
@@ -368,6 +400,13 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+def check_paths(config: Config, where: str = "config.yaml") -> None:
+    """UserError unless every path that the selected study reads is there."""
+    for key, path in config.local_paths().items():
+        if not Path(path).exists():
+            raise UserError(f"{where}: {key}: holds {path!r}; there is no such file or folder")
+
+
 def known(kind: str, name: str, among: Mapping[str, Any], key: str, where: str) -> None:
     """UserError unless `name` is one of the names defined in a section."""
     if name not in among:
@@ -392,6 +431,10 @@ def _check_references(config: Config, where: str) -> None:
                 )
         if isinstance(model.source, TrainSource):
             known("tokenizer", model.source.tokenizer, config.tokenizers, f"{key}.tokenizer", where)
+            try:
+                model.source.settings()
+            except UserError as error:
+                raise UserError(f"{where}: {key}.{error}") from None
     for name, tokenizer in config.tokenizers.items():
         for corpus_name in tokenizer.corpora:
             known("corpus", corpus_name, config.corpora, f"tokenizers.{name}.corpora", where)
@@ -403,6 +446,11 @@ def _check_references(config: Config, where: str) -> None:
             known("corpus", prompts.corpus, config.corpora, f"prompts.{name}.corpus", where)
     for name, experiment in config.experiments.items():
         key = f"experiments.{name}"
+        if "_" in name or name == "models":  # tables are `models` and `<experiment>_<what>`
+            raise UserError(
+                f"{where}: {key}: is no name for an experiment; it must have no '_', "
+                "and must not be 'models'"
+            )
         used = {"prompts": [experiment.prompts]}
         if isinstance(experiment, Choices):
             used["prompt_sets"] = experiment.prompt_sets
@@ -432,6 +480,10 @@ def _check_references(config: Config, where: str) -> None:
                     raise UserError(
                         f"{where}: {key}: holds {ref!r}; {model_name!r} has no revisions"
                     )
+            expanded = [ref for written in refs for ref in config.expand(written)]
+            for ref, count in Counter(expanded).items():
+                if count > 1:
+                    raise UserError(f"{where}: {key}: names {ref!r} {count} times; once is enough")
 
 
 def _check_pairs(

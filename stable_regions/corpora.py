@@ -41,9 +41,14 @@ def read_package(package: Path, patterns: list[str], query: str | None = None) -
     return _table(works, package)
 
 
+def text_files(path: Path) -> list[Path]:
+    """What is read of a local corpus: the file itself, or all `*.txt` of a folder, sorted."""
+    return sorted(path.glob("*.txt")) if path.is_dir() else [path]
+
+
 def read_local(path: Path) -> pd.DataFrame:
     """Read the works of a corpus from a text file, or from all `*.txt` of a folder."""
-    files = sorted(path.glob("*.txt")) if path.is_dir() else [path]
+    files = text_files(path)
     if not files:
         raise UserError(f"{path}: no *.txt in this folder")
     return _table([(file.stem, _decode(file.read_bytes())) for file in files], path)

@@ -20,6 +20,11 @@ READ_SITES = ("post_norm", "pre_norm")
 Measure = Callable[[int, Int[Tensor, "pair seq"], np.ndarray, np.ndarray], dict[str, np.ndarray]]
 
 
+def promoted(tensor: Tensor) -> Tensor:
+    """The tensor in float32 or better: only a model itself computes in less."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
 def path_points(
     start: Float[Tensor, "pair d"], end: Float[Tensor, "pair d"], alpha: Float[Tensor, " step"]
 ) -> Float[Tensor, "pair step d"]:
@@ -52,6 +57,7 @@ def sweep_paths(
     -------
     What was kept of all pairs, `[pair, ...]` by name.
     """
+    start, end = promoted(start), promoted(end)
     grid = torch.as_tensor(alphas(steps), dtype=start.dtype, device=start.device)
     parts: dict[str, list[np.ndarray]] = {}
     for rows, out in sweep(
@@ -78,12 +84,13 @@ def output_movement(out: Mapping[str, Tensor]) -> dict[str, Tensor]:
     For both read sites, L2: `distance_<site>` `[pair, step]` and `step_<site>` `[pair, step - 1]`,
     the distance between successive outputs.
     """
+    read = {site: promoted(out[site]) for site in READ_SITES}
     return {
-        f"distance_{site}": torch.linalg.vector_norm(out[site] - out[site][:, :1], dim=-1)
-        for site in READ_SITES
+        f"distance_{site}": torch.linalg.vector_norm(value - value[:, :1], dim=-1)
+        for site, value in read.items()
     } | {
-        f"step_{site}": torch.linalg.vector_norm(out[site].diff(dim=1), dim=-1)
-        for site in READ_SITES
+        f"step_{site}": torch.linalg.vector_norm(value.diff(dim=1), dim=-1)
+        for site, value in read.items()
     }
 
 
@@ -138,10 +145,10 @@ def _predictions(
     logits: Float[Tensor, "pair step token"], top: Int[Tensor, "pair 2"]
 ) -> dict[str, Tensor]:
     steps = logits.shape[1]
-    chosen = logits.gather(-1, top.to(logits.device)[:, None].expand(-1, steps, -1))
+    chosen = promoted(logits.gather(-1, top.to(logits.device)[:, None].expand(-1, steps, -1)))
     from_start, by_step = [], []
     for row in logits:  # one path at a time: what the divergence needs stays small
-        p = torch.softmax(row.to(torch.promote_types(row.dtype, torch.float32)), dim=-1)
+        p = torch.softmax(promoted(row), dim=-1)
         from_start.append(torch.stack([jensen_shannon(point, p[0]) for point in p]))
         by_step.append(torch.stack([jensen_shannon(p[i + 1], p[i]) for i in range(steps - 1)]))
     return {
@@ -230,7 +237,7 @@ def path_table(
     tokens = dict(zip(prompts["prompt"], prompts["tokens"], strict=True))
     tables = []
     for layer in layers:
-        residual = activations[f"resid.{layer}"]
+        residual = promoted(activations[f"resid.{layer}"])
         table = pairs[["pair", "prompt_a", "prompt_b"]].copy()
         table["tokens_a"], table["tokens_b"] = [tokens[i] for i in a], [tokens[i] for i in b]
         table["layer"] = layer

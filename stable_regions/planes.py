@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from stable_regions.engine import sweep
+from stable_regions.interpolation import promoted
 from stable_regions.model import Model
 from stable_regions.progress import Progress
 
@@ -41,7 +42,11 @@ class Frames:
 
 
 def frames(corners: Float[Tensor, "triple 3 d"]) -> Frames:
-    """The planes through A, B and C of each triple; the projection is made in float64."""
+    """The planes through A, B and C of each triple; the projection is made in float64.
+
+    The planes are in the corners' dtype, or in float32 if that is coarser.
+    """
+    corners = promoted(corners)
     a, b, c = corners.double().unbind(1)
     along = b - a
     square = (along * along).sum(-1)
@@ -117,7 +122,7 @@ def fields(
     ):
         which = context[rows]
         for site in SITES:
-            change = out[site].to(kind) - own[site][which][:, None].to(kind)
+            change = promoted(out[site]) - promoted(own[site][which])[:, None]
             whole[f"distance_{site}"][rows] = torch.linalg.vector_norm(change, dim=-1).cpu()
         whole["top_token"][rows] = out["logits"].argmax(-1).int().cpu()
         if progress:

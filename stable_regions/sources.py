@@ -165,6 +165,13 @@ def randomise(folder: Path, target: Path, seed: int) -> None:
             shutil.copy(folder / name, target / name)
 
 
+def model_files(path: Path) -> list[Path]:
+    """What is read of a local model: the file itself, or these of a folder's files, sorted."""
+    if not path.is_dir():
+        return [path]
+    return sorted(file for pattern in MODEL_FILES for file in path.glob(pattern))
+
+
 def link_local(folder: Path, target: Path) -> None:
     """Make a model folder out of a local one, by links: weights, config and tokenizer only.
 
@@ -179,6 +186,5 @@ def link_local(folder: Path, target: Path) -> None:
             hint = f"; {others[0]} is a pickle and is not read" if others else ""
             raise UserError(f"{folder}: no {needed} in this model folder{hint}")
     target.mkdir(parents=True, exist_ok=True)
-    for pattern in MODEL_FILES:
-        for path in folder.glob(pattern):
-            os.symlink(path.resolve(), target / path.name)
+    for path in model_files(folder):
+        os.symlink(path.resolve(), target / path.name)

@@ -12,10 +12,9 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -29,6 +28,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from stable_regions.errors import UserError
 from stable_regions.files import atomic, read_safetensors, write_csv, write_safetensors
 from stable_regions.progress import Progress
+from stable_regions.training_settings import TrainingSettings
 
 log = logging.getLogger("stable_regions")
 
@@ -92,69 +92,6 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> Int64[np.ndarray, " to
     return np.concatenate([np.array([*text.ids, end], dtype=np.int64) for text in encoded])
 
 
-@dataclass(frozen=True)
-class TrainingSettings:
-    """A Llama model and how it is trained.
-
-    Parameters
-    ----------
-    layers, width, heads, mlp_width
-        The architecture; `width` is that of the residual stream. Embedding and head are tied.
-    context
-        Tokens in a training sequence; the longest prompt that the model takes.
-    steps, batch
-        Updates, and sequences in each.
-    learning_rate, warmup, schedule
-        The rate rises linearly to `learning_rate` over the first `warmup` updates, then stays
-        (`constant`) or falls to a tenth at the last (`cosine`).
-    weight_decay
-        Of the matrices; norms have none.
-    seed
-        Of the first weights and of the order of the data.
-    checkpoints
-        Numbers of updates after which to keep the weights: rising, from 0 to `steps`.
-    """
-
-    layers: int
-    width: int
-    heads: int
-    mlp_width: int
-    context: int
-    steps: int
-    batch: int
-    learning_rate: float
-    warmup: int
-    schedule: Literal["constant", "cosine"]
-    weight_decay: float
-    seed: int
-    checkpoints: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        for name in ("layers", "width", "heads", "mlp_width", "context", "steps", "batch"):
-            _require(self, name, getattr(self, name) >= 1, "must be at least 1")
-        _require(self, "width", self.width % self.heads == 0, f"{self.heads} heads must divide it")
-        _require(
-            self, "heads", self.width // self.heads % 2 == 0, "each must have an even width (RoPE)"
-        )
-        _require(self, "context", self.context >= 2, "must be at least 2")
-        rate = self.learning_rate
-        _require(self, "learning_rate", 0 < rate < math.inf, "must be positive and finite")
-        in_steps = 0 <= self.warmup <= self.steps
-        _require(self, "warmup", in_steps, f"must be between 0 and the {self.steps} steps")
-        known = self.schedule in ("constant", "cosine")
-        _require(self, "schedule", known, "must be constant or cosine")
-        _require(self, "weight_decay", 0 <= self.weight_decay < 1, "must be from 0 to below 1")
-        _require(self, "seed", self.seed >= 0, "must be at least 0")
-        kept = list(self.checkpoints)
-        ends = kept == sorted(set(kept)) and kept[:1] == [0] and kept[-1:] == [self.steps]
-        _require(self, "checkpoints", ends, f"must rise from 0 to the {self.steps} steps")
-
-
-def _require(settings: TrainingSettings, name: str, right: bool, rule: str) -> None:
-    if not right:
-        raise UserError(f"{name}: holds {getattr(settings, name)!r}; {rule}")
-
-
 def learning_rate(settings: TrainingSettings, step: int) -> float:
     """The rate of update `step`, counted from 1."""
     if step <= settings.warmup:
@@ -212,6 +149,7 @@ def train(
     settings: TrainingSettings,
     folder: str | Path,
     threads: int,
+    code: str = "",
 ) -> None:
     """Train one model and write `folder`: its checkpoints and its loss curve.
 
@@ -220,8 +158,13 @@ def train(
     (of the update's batch, before it) and, at checkpoints, `held_out_loss`; in nats a token.
 
     Until all is done the work lies in a hidden folder beside `folder`. A call that finds the
-    state of an interrupted one there, with the same tokens, settings and threads, goes on from it
-    and ends in the same bytes.
+    state of an interrupted one there, with the same tokens, settings, threads and code, goes on
+    from it and ends in the same bytes.
+
+    Parameters
+    ----------
+    code
+        Digest of the code that trains: a state left by other code is not taken up.
 
     Raises
     ------
@@ -237,7 +180,7 @@ def train(
     rows, held_out = split(tokens, settings.context)
     work = folder.parent / f".{folder.name}.work"
     with _threads(threads):
-        run = _Run(settings, vocab_size, _identity(tokens, vocab_size, settings, threads))
+        run = _Run(settings, vocab_size, _identity(tokens, vocab_size, settings, threads, code))
         if not run.load(work):
             shutil.rmtree(work, ignore_errors=True)
             run.evaluate(held_out)
@@ -362,10 +305,14 @@ def _order(settings: TrainingSettings, rows: int) -> Int64[Tensor, " draws"]:
 
 
 def _identity(
-    tokens: Int[np.ndarray, " tokens"], vocab_size: int, settings: TrainingSettings, threads: int
+    tokens: Int[np.ndarray, " tokens"],
+    vocab_size: int,
+    settings: TrainingSettings,
+    threads: int,
+    code: str,
 ) -> str:
     """All that the bytes of a run depend on, as a digest."""
-    facts = [asdict(settings), vocab_size, threads, torch.__version__]
+    facts = [asdict(settings), vocab_size, threads, code, torch.__version__]
     stream = np.ascontiguousarray(tokens, dtype=np.int64).tobytes()
     return sha256(json.dumps(facts).encode() + stream).hexdigest()
 

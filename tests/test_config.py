@@ -1,6 +1,8 @@
 """The configuration: what is shipped is right, and each mistake is one clear line."""
 
 import copy
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +96,46 @@ MISTAKES = {
     "a twin of a twin": (
         "models/smollm2-135m-random/source/like", "smollm2-135m-random", "is of kind 'random'",
     ),
+    "a width that the heads do not divide": (
+        "models/suite-d4-w64/source/heads", 3,
+        "models.suite-d4-w64.source.width: holds 64; 3 heads must divide it",
+    ),
+    "an odd width of heads": (
+        "models/suite-d4-w64/source/heads", 64,
+        "models.suite-d4-w64.source.heads: holds 64; each must have an even width",
+    ),
+    "a learning rate of nothing": (
+        "models/suite-d4-w64/source/learning_rate", 0.0,
+        "models.suite-d4-w64.source.learning_rate: holds 0.0; must be positive",
+    ),
+    "checkpoints that fall": (
+        "models/suite-d4-w64/source/checkpoints", [0, 200, 100, 800],
+        "models.suite-d4-w64.source.checkpoints: holds (0, 200, 100, 800); must rise from 0",
+    ),
+    "checkpoints that stop early": (
+        "models/suite-d4-w64/source/checkpoints", [0, 400],
+        "models.suite-d4-w64.source.checkpoints: holds (0, 400); must rise from 0 to the 800",
+    ),
+    "a warm-up beyond the steps": (
+        "models/suite-d4-w64/source/warmup", 801,
+        "models.suite-d4-w64.source.warmup: holds 801; must be between 0 and the 800 steps",
+    ),
+    "a model named twice": (
+        "studies/embedded/experiments/sharpness", ["smollm2-135m", "smollm2-135m"],
+        "studies.embedded.experiments.sharpness: names 'smollm2-135m' 2 times",
+    ),
+    "a checkpoint named again": (
+        "studies/embedded/experiments/training", ["suite-d4-w64@*", "suite-d4-w64@last"],
+        "studies.embedded.experiments.training: names 'suite-d4-w64@step800' 2 times",
+    ),
+    "an experiment named like a part of a table": (
+        "experiments/my_run", {"kind": "interpolation", "prompts": "random"},
+        "experiments.my_run: is no name for an experiment",
+    ),
+    "an experiment named like a table": (
+        "experiments/models", {"kind": "interpolation", "prompts": "random"},
+        "experiments.models: is no name for an experiment",
+    ),
     "a name that is a path": ("models/..%2Fx", {}, "models"),
     "nothing in a section": ("experiments", None, "experiments: holds None"),
 }  # fmt: skip
@@ -117,13 +159,38 @@ def test_a_missing_key_is_named(raw: dict[str, Any]) -> None:
         config.load(raw)
 
 
+def test_a_configuration_is_checked_without_torch() -> None:
+    program = "import sys; from stable_regions import config; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == 0
+
+
+def test_a_missing_path_is_one_line_if_the_study_reads_it(
+    raw: dict[str, Any], tmp_path: Path
+) -> None:
+    here, there = str(tmp_path), str(tmp_path / "there")
+    raw["models"]["smollm2-135m"]["source"] = {"kind": "local", "path": here}
+    raw["corpora"]["bible"] = {"kind": "local", "path": here}
+    raw["corpora"]["unread"] = {"kind": "local", "path": there}
+    raw["studies"]["embedded"]["experiments"] = {"choices": ["smollm2-135m-random"]}
+    config.check_paths(config.load(raw))
+    for place in (raw["models"]["smollm2-135m"]["source"], raw["corpora"]["bible"]):
+        place["path"] = there
+        with pytest.raises(UserError) as error:
+            config.check_paths(config.load(raw))
+        assert f"path: holds {there!r}; there is no such file or folder" in str(error.value)
+        assert "\n" not in str(error.value)
+        place["path"] = here
+    raw["studies"]["embedded"]["experiments"] = {"training": ["suite-d4-w64@last"]}
+    assert config.load(raw).local_paths() == {"corpora.bible.path": here}
+
+
 def test_refs_are_split() -> None:
     assert config.split("olmo-1b@step1000-tokens4B") == ("olmo-1b", "step1000-tokens4B")
     assert config.split("olmo-1b") == ("olmo-1b", None)
 
 
 def test_checkpoints_are_written_out(raw: dict[str, Any]) -> None:
-    refs = ["suite-d4-w64@last", "smollm2-135m", "suite-d8-w64@*", "suite-d8-w64@step0"]
+    refs = ["suite-d4-w64@last", "smollm2-135m", "suite-d8-w64@*", "suite-d8-w32@step0"]
     raw["studies"]["embedded"]["experiments"]["training"] = refs
     found = config.load(raw).refs("training")
     assert found[:3] == ["suite-d4-w64@step800", "smollm2-135m", "suite-d8-w64@step0"]

@@ -301,6 +301,18 @@ class TestTrain:
         training.train(stream(), VOCABULARY, SETTINGS, folder, threads=1)
         assert contents(folder) == contents(trained)
 
+    def test_state_left_by_other_code_is_not_taken_up(self, tmp_path, monkeypatch, trained):
+        folder = tmp_path / "model"
+        interrupt(monkeypatch, folder, at=4)
+        steps = []
+        update = training._Run.update
+        monkeypatch.setattr(
+            training._Run, "update", lambda run, rows: (steps.append(run.step), update(run, rows))
+        )
+        training.train(stream(), VOCABULARY, SETTINGS, folder, threads=1, code="other")
+        assert steps == list(range(SETTINGS.steps))
+        assert contents(folder) == contents(trained)
+
     def test_killed_process_goes_on(self, tmp_path, trained):
         """Killed outright, at any moment: nothing is half-written."""
         folder = tmp_path / "model"

@@ -24,7 +24,7 @@ def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
     command += ["--directory", str(folder), "--cores", "2", *arguments]
     if "--configfile" not in arguments:
-        command += ["--configfile", str(CONFIG)]
+        command[3:3] = ["--configfile", str(CONFIG)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -194,6 +194,35 @@ def test_changing_a_model_reruns_only_what_used_it(tiny: Path, checkout: Path) -
     ran = [line for line in done.stdout.splitlines() if "Interpolate" in line or "Cache" in line]
     assert ran
     assert all("tiny-random" in line for line in ran)
+
+
+def test_editing_a_local_source_in_place_remakes_what_follows(tmp_path: Path) -> None:
+    made = ["resources/models/tiny-llama", "resources/corpora/tiny.parquet"]
+    make_sources(tmp_path)
+    done = snakemake(tmp_path, *made)
+    assert done.returncode == 0, done.stderr[-3000:]
+    config = tmp_path / "sources/tiny-llama/config.json"
+    for edited, rule in ((config, "model"), (tmp_path / "sources/tiny.txt", "corpus")):
+        before = edited.read_text()
+        edited.write_text(before + "\n")
+        assert rule in jobs(snakemake(tmp_path, "--dry-run", "--quiet", "rules", "--", *made))
+        edited.write_text(before)
+    replace(config, '"hidden_act": "silu"', '"hidden_act": "gelu"')
+    done = snakemake(tmp_path, *made)
+    assert done.returncode == 0, done.stderr[-3000:]
+    recorded = json.loads((tmp_path / made[0] / "source.json").read_text())["files"]
+    assert recorded["config.json"] == sha256(config)
+
+
+def test_a_missing_local_path_is_one_line(tmp_path: Path) -> None:
+    make_sources(tmp_path)
+    (tmp_path / "sources" / "tiny.txt").unlink()
+    done = snakemake(tmp_path, "--dry-run")
+    assert done.returncode != 0
+    lines = [line for line in done.stderr.splitlines() if "config.yaml: " in line]
+    assert len(lines) == 1
+    assert "corpora.tiny.path: holds 'sources/tiny.txt'" in lines[0]
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(

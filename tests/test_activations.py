@@ -1,0 +1,28 @@
+"""Activations: the same whatever the budget, which the logits keep to."""
+
+import torch
+
+from stable_regions.activations import SITES, cache
+from stable_regions.engine import batch_rows, clean
+from stable_regions.model import load_model
+from tests.models import make_model
+from tests.test_engine import PeakBytes, tokens
+
+
+def test_the_logits_of_many_prompts_keep_to_the_budget(tmp_path):
+    model = load_model(
+        make_model(tmp_path, vocab_size=5000), dtype="float32", device="cpu", threads=1
+    )
+    read = ["resid.0", *SITES]
+    budget = 2**20
+    assert 1 < batch_rows(model, k=1, seq=7, sites=read, budget=budget) < 30
+    prompts = tokens(120)
+    with PeakBytes() as memory:
+        found = cache(model, prompts.tolist(), [0], budget=budget)
+    kept = sum(value.nbytes for value in found.values())
+    assert memory.peak <= budget + kept + prompts.nbytes
+    whole = clean(model, prompts, [0], sites=SITES, budget=2**30)
+    whole["top_token"] = whole.pop("logits").argmax(-1)
+    assert found.keys() == whole.keys()
+    for name, value in found.items():
+        torch.testing.assert_close(value, whole[name])
