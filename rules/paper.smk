@@ -23,6 +23,10 @@ rule numbers:
             )
             for name in EXPERIMENTS
         },
+        trained_on={
+            model: CONFIG.tokenizers[CONFIG.models[model].source.tokenizer].corpora
+            for model in trained_models()
+        },
         tables={table: QUOTED[table] for table in study_tables()},
         compute=COMPUTE.model_dump(),
         figures=study_figures(),

@@ -4,7 +4,7 @@ import pandas as pd
 from _job import job
 
 from stable_regions.files import read_json, write_json
-from stable_regions.numbers import collect
+from stable_regions.numbers import collect, constants
 
 with job(snakemake):
     params = snakemake.params
@@ -16,7 +16,9 @@ with job(snakemake):
         "study": {"name": snakemake.wildcards.study, "title": params.title},
         "experiments": params.experiments,
         "prompts": params.prompts,
+        "trained_on": params.trained_on,
         "compute": params.compute,
+        "constants": constants(),
         "figures": params.figures,
         "checks": [read_json(path) for path in snakemake.input.checks],
     }

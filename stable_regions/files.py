@@ -19,6 +19,14 @@ from stable_regions.errors import UserError
 METADATA_KEY = b"stable_regions"
 
 
+def quoted(text: str) -> str:
+    """A text for a table: in double quotes, its line breaks escaped.
+
+    So leading spaces show, and no text (`None`, `nan`, an empty one) is read back from CSV as NaN.
+    """
+    return json.dumps(text, ensure_ascii=False)
+
+
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`, and move it there only if the block ends well.

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from stable_regions.boundaries import in_boundary
+from stable_regions.files import quoted
 from stable_regions.measures import max_slope
 from stable_regions.summaries import Raw, block_of, estimate, stacked
 
@@ -109,7 +110,7 @@ def examples(
 
     Returns
     -------
-    One row a pair; `available` says how many its group has.
+    One row a pair, its texts quoted; `available` says how many its group has.
     """
     parts = []
     for (model, of_model), texts in zip(table.groupby("model", sort=False), prompts, strict=True):
@@ -124,8 +125,8 @@ def examples(
             part["pair"] = drawn["pair"]
             for side in "ab":
                 numbers = drawn[f"prompt_{side}"]
-                part[f"text_{side}"] = texts["text"].loc[numbers].to_numpy()
-                part[f"last_token_{side}"] = texts["last_token"].loc[numbers].to_numpy()
+                part[f"text_{side}"] = list(map(quoted, texts["text"].loc[numbers]))
+                part[f"last_token_{side}"] = list(map(quoted, texts["last_token"].loc[numbers]))
             part["max_slope"], part["distance"] = drawn["max_slope"], drawn["distance"]
             parts.append(part)
     columns = [

@@ -5,6 +5,34 @@ from typing import Any
 
 import pandas as pd
 
+from stable_regions import boundaries, meaning
+from stable_regions.figures import figA_losses, figA_meaning, figA_planes_tokens
+
+# Facts about the original that the text needs: its models on the hub, and its later write layer.
+ORIGINAL = {
+    "models": [
+        "allenai/OLMo-1B-0724-hf", "allenai/OLMo-7B-0724-hf", "Qwen/Qwen2-0.5B",
+        "Qwen/Qwen2-1.5B", "Qwen/Qwen2-7B",
+    ],
+    "late_layer": 6,
+}  # fmt: skip
+
+
+def constants() -> dict[str, Any]:
+    """The numbers that the code fixes and the text quotes."""
+    return {
+        "boundary": boundaries.MAIN,
+        "speed": boundaries.SPEED,
+        "rise": boundaries.RISE,
+        "window": boundaries.WINDOW,
+        "low": meaning.LOW,
+        "high": meaning.HIGH,
+        "whiskers": list(figA_meaning.WHISKERS),
+        "losses": figA_losses.WINDOW,
+        "named": figA_planes_tokens.NAMED,
+        "original": ORIGINAL,
+    }
+
 
 def tree(table: pd.DataFrame, keys: list[str]) -> dict[str, Any]:
     """A table as nested dictionaries: one level a key column, then column -> value.

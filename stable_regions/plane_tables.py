@@ -1,6 +1,5 @@
 """Raw planes -> tidy tables: how a plane divides into regions, and how sharp their edges are."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,6 +7,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 
+from stable_regions.files import quoted
 from stable_regions.measures import block_bootstrap, interval
 
 READ_SITES = ("post_norm", "pre_norm")
@@ -62,11 +62,6 @@ def edge_ratio(slope: Float[np.ndarray, "b a"], edges: Bool[np.ndarray, "b a"]) 
 def nearest_shares(distance: Float[np.ndarray, "3 b a"]) -> Float[np.ndarray, "3"]:
     """Share of the plane's points where each prompt's output is nearer to its own clean one."""
     return np.bincount(distance.argmin(0).ravel(), minlength=3) / distance[0].size
-
-
-def quoted(text: str) -> str:
-    """A text in double quotes, its line breaks escaped: leading spaces show, and none is NaN."""
-    return json.dumps(text, ensure_ascii=False)
 
 
 def triples(raw: Raw) -> pd.DataFrame:

@@ -77,6 +77,8 @@ def comparison(raw: Raw, *, resamples: int, seed: int) -> pd.DataFrame:
 
     `measure` is one of
 
+    - `one_boundary_mismatch`, `one_boundary_last`: on paths with exactly one boundary, gates of the
+      last layer whose sign differs between the ends, and sign changes in it on the way;
     - `per_boundary`: sign changes on the path, in all layers after the write layer, for each of its
       boundaries (paths with one or more); `per_boundary_last`: those in the last layer;
     - `per_region`: sign changes outside of boundaries, for each stretch outside (all paths);
@@ -87,10 +89,12 @@ def comparison(raw: Raw, *, resamples: int, seed: int) -> pd.DataFrame:
         for layer, part in table.groupby("layer"):
             block = block_of(part)
             passed, last = stacked(part["passed_by_step"]), stacked(part["passed_by_step_last"])
+            mismatch = stacked(part["mismatch"])[:, -1]
             for site in READ_SITES:
                 steps, distance = stacked(part[f"step_{site}"]), stacked(part[f"distance_{site}"])
                 for name, definition in DEFINITIONS.items():
-                    for measure, values in _compared(passed, last, definition(steps, distance)):
+                    mask = definition(steps, distance)
+                    for measure, values in _compared(mismatch, passed, last, mask):
                         rows.append(
                             {
                                 "model": meta["model"],
@@ -105,7 +109,7 @@ def comparison(raw: Raw, *, resamples: int, seed: int) -> pd.DataFrame:
 
 
 def _compared(
-    passed: np.ndarray, last: np.ndarray, mask: np.ndarray
+    mismatch: np.ndarray, passed: np.ndarray, last: np.ndarray, mask: np.ndarray
 ) -> list[tuple[str, np.ndarray]]:
     number, regions = count(mask), count(~mask)
     some, stay = number > 0, regions > 0
@@ -113,6 +117,8 @@ def _compared(
     inside = (passed * mask)[both].sum(axis=1) / mask[both].sum(axis=1)
     outside = (passed * ~mask)[both].sum(axis=1) / (~mask[both]).sum(axis=1)
     return [
+        ("one_boundary_mismatch", mismatch[number == 1]),
+        ("one_boundary_last", last[number == 1].sum(axis=1)),
         ("per_boundary", passed[some].sum(axis=1) / number[some]),
         ("per_boundary_last", last[some].sum(axis=1) / number[some]),
         ("per_region", (passed * ~mask)[stay].sum(axis=1) / regions[stay]),

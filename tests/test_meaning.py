@@ -1,6 +1,8 @@
 """What goes with sharpness, on made-up paths where it is known: both ways."""
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,6 +11,7 @@ import torch
 
 from stable_regions import meaning, measures
 from stable_regions.engine import clean
+from stable_regions.files import write_csv
 from stable_regions.interpolation import interpolate, jensen_shannon
 from stable_regions.model import Model
 
@@ -154,11 +157,22 @@ def test_examples_are_random_pairs_of_both_groups_with_their_texts() -> None:
     assert found["group"].value_counts().to_dict() == {"low": 20, "high": 3}
     assert found.groupby("group")["available"].first().to_dict() == {"high": 3, "low": 30}
     assert found["pair"].is_unique
-    assert (found["text_a"] == [f"t{2 * int(p)}" for p in found["pair"]]).all()
-    assert (found["text_b"] == [f"t{2 * int(p) + 1}" for p in found["pair"]]).all()
+    assert (found["text_a"] == [f'"t{2 * int(p)}"' for p in found["pair"]]).all()
+    assert (found["text_b"] == [f'"t{2 * int(p) + 1}"' for p in found["pair"]]).all()
     pd.testing.assert_frame_equal(found, meaning.examples(slopes, [texts()], number=20, seed=0))
     other = meaning.examples(slopes, [texts()], number=20, seed=1)
     assert set(other["pair"]) != set(found["pair"])
+
+
+def test_texts_that_look_like_missing_values_come_back_from_csv(tmp_path: Path) -> None:
+    slopes = meaning.slopes([raw([True] * 3, [A] * 3, [[1, 2, 9]] * 3)])
+    strange = ["None", "nan", "", "NA", ' "a",\n', "\r"]
+    prompts = texts().head(6).assign(text=strange, last_token=strange[::-1])
+    write_csv(tmp_path / "t.csv", meaning.examples(slopes, [prompts], number=3, seed=0))
+    found = pd.read_csv(tmp_path / "t.csv").sort_values("pair")
+    for column, wanted in (("text", strange), ("last_token", strange[::-1])):
+        sides = found[[f"{column}_a", f"{column}_b"]].to_numpy().ravel()
+        assert [json.loads(text) for text in sides] == wanted
 
 
 def test_a_study_without_extremes_has_no_examples() -> None:

@@ -138,6 +138,9 @@ def test_sign_changes_for_each_boundary() -> None:
     assert both["pairs"] == 2
     assert both["median"] == pytest.approx(((100 + 19) + (300 + 17) / 3) / 2)
     assert row(table, **MAIN, measure="per_boundary_last")["median"] == pytest.approx(40 / 3)
+    for measure, value in (("one_boundary_mismatch", 3), ("one_boundary_last", 20)):
+        one = row(table, **MAIN, measure=measure)
+        assert (one["pairs"], one["median"]) == (1, value)
     regions = row(table, **MAIN, measure="per_region")
     assert (regions["pairs"], regions["median"]) == (3, pytest.approx(19 / 2))
     assert row(table, **MAIN, measure="density")["median"] == pytest.approx(100)
@@ -146,7 +149,7 @@ def test_sign_changes_for_each_boundary() -> None:
 def test_no_boundaries_leave_nothing_to_compare() -> None:
     raw = [made_up([0, 0])]
     table = polytope_tables.comparison(raw, resamples=20, seed=0)
-    for measure in ("per_boundary", "density"):
+    for measure in ("one_boundary_mismatch", "one_boundary_last", "per_boundary", "density"):
         empty = row(table, **MAIN, measure=measure)
         assert empty["pairs"] == 0
         assert np.isnan(empty["median"])

@@ -1,4 +1,4 @@
-"""Figure 3: training. Untrained models have no stable regions; they appear and sharpen."""
+"""Figure 3: sharpness through training, by checkpoint."""
 
 import matplotlib.pyplot as plt
 import numpy as np

@@ -1,4 +1,4 @@
-"""Figure 4: size. Larger models of a family have sharper boundaries."""
+"""Figure 4: sharpness against size, within families and over all."""
 
 import matplotlib.pyplot as plt
 import pandas as pd

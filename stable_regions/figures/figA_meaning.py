@@ -9,6 +9,7 @@ from stable_regions.figures import style
 from stable_regions.meaning import DIFFERS, HIGH, LOW
 
 TICKS = (1, 2, 3, 5, 10, 20, 50)
+WHISKERS = (0.05, 0.95)  # quantiles
 
 
 def draw(
@@ -95,7 +96,7 @@ def _controls(axes: plt.Axes, controls: pd.DataFrame) -> pd.DataFrame:
             )
             box["boxes"][0].set(facecolor=style.COLOURS[i], alpha=0.55 if i == 0 else 0.25)
             box["boxes"][0].set_hatch(None if i == 0 else "....")
-            quantiles = np.quantile(values, [0.05, 0.25, 0.5, 0.75, 0.95])
+            quantiles = np.quantile(values, [WHISKERS[0], 0.25, 0.5, 0.75, WHISKERS[1]])
             names = ["q05", "q25", "median", "q75", "q95"]
             drawn.append(
                 {"panel": "b", "model": model, "differs": differs, "pairs": len(values)}
