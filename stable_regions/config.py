@@ -6,6 +6,7 @@ whole, references between sections included, before any work starts.
 
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
