@@ -7,6 +7,7 @@ import pytest
 
 from stable_regions.model import Model, load_model
 from tests.models import make_model
+from tests.tiny_study import make_sources, snakemake
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +27,13 @@ def model_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Model]:
         return models[key]
 
     return give
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the tiny study has been run to its paper."""
+    folder = tmp_path_factory.mktemp("tiny")
+    make_sources(folder)
+    done = snakemake(folder)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder

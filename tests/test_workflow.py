@@ -15,27 +15,9 @@ import yaml
 from stable_regions.files import read_parquet, read_safetensors, sha256
 from stable_regions.measures import max_slope
 from stable_regions.summaries import stacked
-from tests.tiny_study import CONFIG, ROOT, make_sources
+from tests.tiny_study import CONFIG, ROOT, make_sources, snakemake
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
-
-
-def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
-    command += ["--directory", str(folder), "--cores", "2", *arguments]
-    if "--configfile" not in arguments:
-        command[3:3] = ["--configfile", str(CONFIG)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the tiny study has been run to its paper."""
-    folder = tmp_path_factory.mktemp("tiny")
-    make_sources(folder)
-    done = snakemake(folder)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return folder
 
 
 def raw_files(folder: Path) -> dict[str, str]:
@@ -269,7 +251,11 @@ def test_a_mistake_that_only_the_data_shows_is_one_line(
     path = tmp_path / "overlay.yaml"
     path.write_text(yaml.safe_dump(overlay))
     done = snakemake(
-        tmp_path, "--configfile", str(path), "results/tiny/activations/tiny/tiny-llama.safetensors"
+        tmp_path,
+        "--configfile",
+        str(path),
+        "--",
+        "results/tiny/activations/tiny/tiny-llama.safetensors",
     )
     assert done.returncode != 0
     lines = [line for line in done.stderr.splitlines() if "error: " in line]

@@ -1,6 +1,8 @@
-"""The sources of the tiny study: models of a few layers, and a text they can be prompted with."""
+"""The tiny study: models of a few layers, a text they can be prompted with, and how it is run."""
 
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import torch
@@ -68,3 +70,12 @@ def make_sources(where: Path) -> None:
     )  # fmt: skip
     save_model(sources / "tiny-llama", llama, seed=0)
     save_model(sources / "tiny-gpt2", gpt2, seed=2)
+
+
+def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Snakemake in a folder, on the tiny study unless another configuration is given."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
+    if "--configfile" not in arguments:
+        command += ["--configfile", str(CONFIG)]
+    command += ["--directory", str(folder), "--cores", "2", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)

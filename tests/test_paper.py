@@ -1,0 +1,187 @@
+"""The paper's source: no number is typed by hand, and any part of a study can be set."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import typst
+
+from tests.tiny_study import ROOT
+
+PAPER = ROOT / "paper"
+SOURCES = sorted(PAPER.rglob("*.typ"))
+
+# The experiments that each figure is drawn from.
+NEEDS = {
+    "fig1": {"training-plane"},
+    "fig2": {"examples"},
+    "fig3": {"training"},
+    "fig4": {"size"},
+    "figA_choices": {"choices"},
+    "figA_layers": {"layers"},
+    "figA_losses": {"training"},
+    "figA_meaning": {"meaning", "controls"},
+    "figA_planes_models": {"planes"},
+    "figA_planes_models_common": {"planes"},
+    "figA_planes_tokens": {"planes"},
+    "figA_planes_training": {"training-planes"},
+    "figA_planes_training_common": {"training-planes"},
+    "figA_polytopes": {"polytopes"},
+    "figA_sharpness": {"sharpness"},
+}
+
+
+def part(numbers: dict, experiments: set[str]) -> dict:
+    """The numbers of a study that runs these experiments alone."""
+    tables = {
+        name: table
+        for name, table in numbers["tables"].items()
+        if name.partition("_")[0] in experiments
+    }
+    held = json.dumps(tables)
+    used = {model["model"] for model in numbers["models"] if f'"{model["model"]}"' in held}
+    kept = {name: numbers["experiments"][name] for name in sorted(experiments)}
+    sets = {entry["prompts"] for entry in kept.values()}
+    return numbers | {
+        "tables": tables,
+        "experiments": kept,
+        "prompts": {name: numbers["prompts"][name] for name in sorted(sets)},
+        "models": [model for model in numbers["models"] if model["model"] in used],
+        "checks": [check for check in numbers["checks"] if check["model"] in used],
+        "figures": [name for name in numbers["figures"] if NEEDS[name] <= experiments],
+    }
+
+
+@pytest.mark.parametrize("experiments", [*sorted(set().union(*NEEDS.values())), "meaning controls"])
+def test_a_study_of_some_experiments_has_a_paper(
+    tiny: Path, tmp_path: Path, experiments: str
+) -> None:
+    results = tiny / "results" / "tiny"
+    numbers = json.loads((results / "numbers.json").read_text())
+    assert set(numbers["figures"]) == set(NEEDS)
+    wanted = part(numbers, set(experiments.split()))
+    (tmp_path / "numbers.json").write_text(json.dumps(wanted))
+    (tmp_path / "figures").mkdir()
+    for name in wanted["figures"]:
+        shutil.copy(results / "figures" / f"{name}.pdf", tmp_path / "figures")
+    pdf = typst.compile(PAPER / "paper.typ", root="/", sys_inputs={"results": str(tmp_path)})
+    assert pdf.startswith(b"%PDF")
+
+
+# What may hold digits in the text.
+ALLOWED = [
+    r"\b(Figure|Table) [1-4]\b",  # of the original
+    r"\bGPT-2\b|\bL2\b|\b[SD][1-3]\b|\bd\(1\)|1 − cosine",  # names and formulas
+    r"\b95 %",  # the level of all intervals: the default of measures.interval
+    r"(line|it|cone|cone, which) has 1\b|[Aa] median max slope of 1\b|slope above 1\b",
+    r"\b1 (for a straight line|means)\b|\bnear 2 by them, not 1\b",
+    # by definition a straight line has 1; the others are no measurements either
+    r"\bleaves out 0\b|\bcounted from 0\b|\b1 and 0 at the ends\b",
+    r'"\(?1(\.1)?\)?"|"[\d.]+(in|pt|em|fr)"',  # numbering, lengths
+    r'"0"',  # a decimal that rounding left out
+]
+KEYWORD = re.compile(r"(let|set|show|import|include|if|for)\b")
+NAME = re.compile(r"[A-Za-z_][\w-]*(\.[A-Za-z_][\w-]*)*")
+STRING = re.compile(r'"([^"\\]|\\.)*"')
+SKIPPED = re.compile(r"//[^\n]*|\$[^$]*\$|`[^`]*`|@[\w-]+|<[\w-]+>|\\.")
+CLOSING = {"(": ")", "{": "}", "[": "]"}
+Found = tuple[str, int]  # the text set, and where reading goes on
+
+
+def markup(source: str, at: int = 0, end: str = "") -> Found:
+    """What Typst markup sets as text, up to a closing bracket: no code, equations or references."""
+    found = ""
+    while at < len(source) and source[at] != end:
+        if skipped := SKIPPED.match(source, at):
+            at = skipped.end()
+        elif source[at] == "#":
+            text, at = expression(source, at + 1)
+            found += text
+        elif source[at] == "[":
+            text, at = group(source, at)
+            found += text
+        else:
+            found += source[at]
+            at += 1
+    return found, at
+
+
+def group(source: str, at: int) -> Found:
+    """A bracket of any kind and what is in it."""
+    end = CLOSING[source[at]]
+    text, at = (markup if end == "]" else code)(source, at + 1, end)
+    return text, at + 1
+
+
+def code(source: str, at: int, stop: str) -> Found:
+    """The strings and the markup in code, up to one of the characters of `stop`."""
+    found = ""
+    while at < len(source) and source[at] not in stop:
+        if string := STRING.match(source, at):
+            found, at = found + f" {string[0]} ", string.end()
+        elif skipped := SKIPPED.match(source, at):
+            at = skipped.end()
+        elif source[at] in CLOSING:
+            text, at = group(source, at)
+            found += f" {text} "
+        else:
+            at += 1
+    return found, at
+
+
+def expression(source: str, at: int) -> Found:
+    """One expression or statement of code in markup: what follows a `#`."""
+    keyword = KEYWORD.match(source, at)
+    if keyword and keyword[0] in ("if", "for"):
+        found = ""
+        while True:
+            text, at = code(source, at, "[{")
+            body, at = group(source, at)
+            found += text + body
+            if not (more := re.compile(r"\s*else\b").match(source, at)):
+                return found, at
+            at = more.end()
+    if keyword:
+        return code(source, at, "\n]")
+    found = ""
+    while at < len(source):
+        if name := NAME.match(source, at + (source[at] == ".")):
+            at = name.end()
+        elif source[at] in CLOSING:
+            text, at = group(source, at)
+            found += text
+        else:
+            break
+    return found, at
+
+
+def typed(source: str) -> list[str]:
+    """The digits in the text of Typst source that are typed by hand, with what is around them."""
+    text = " ".join(markup(source)[0].split())
+    for allowed in ALLOWED:
+        text = re.sub(allowed, "", text)
+    return [text[max(0, m.start() - 30) : m.end() + 10] for m in re.finditer(r"(?<!\w)\d+", text)]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_no_number_is_typed_by_hand(path: Path) -> None:
+    assert typed(path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "number"),
+    [
+        ("a median of 3.5 in all", True),
+        ("#if a.len() > 1 [over 7 pairs] else [#b.c(2)]", True),
+        ("#if a.len() > 1 [one] else [all 7]", True),
+        ('#let main = "speed > 2"', True),
+        ("#figure(caption: [mean of 20 updates])", True),
+        ("#num(3, digits: 1), then 4", True),
+        ("#num(row.a, digits: 1) of $x_1$ in @fig1, // 3\n<table2>", False),
+        ("#for (a, b) in (1, 2) [#a.first().x]: a straight line has 1", False),
+    ],
+)
+def test_digits_are_found_in_text_and_nowhere_else(source: str, number: bool) -> None:
+    assert bool(typed(source)) == number
