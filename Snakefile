@@ -24,6 +24,7 @@ include: "rules/tables.smk"
 include: "rules/planes.smk"
 include: "rules/polytopes.smk"
 include: "rules/meaning.smk"
+include: "rules/clustering.smk"
 include: "rules/figures.smk"
 include: "rules/paper.smk"
 

@@ -23,8 +23,8 @@ KINDS = {
         "huggingface-hub", "numpy", "pandas", "pyarrow", "pydantic", "jaxtyping", "pyyaml",
     ],
     "clustering": [
-        "hdbscan", "scikit-learn", "scipy", "numpy", "pandas", "pyarrow", "pyyaml", "jaxtyping",
-        "pydantic",
+        "hdbscan", "scikit-learn", "scipy", "numpy", "pandas", "pyarrow", "safetensors",
+        "jaxtyping",
     ],
     "figures": ["seaborn", "matplotlib", "numpy", "pandas", "pyarrow", "jaxtyping", "safetensors"],
     "paper": ["typst", "pandas", "pyarrow"],
