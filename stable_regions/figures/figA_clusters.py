@@ -30,8 +30,7 @@ def draw(
     drawn, prompts, tree = (some[some["distance"] == distance] for some in (entries, places, trees))
     matrix = squareform(drawn["value"].to_numpy())
     clusters = prompts["label"].to_numpy()
-    kinds = np.array([json.loads(kind) for kind in prompts["kind"]])
-    kinds = np.array([kind if kind.strip() else repr(kind) for kind in kinds])
+    kinds = np.array([_shown(kind) for kind in prompts["kind"]])
     figure, axes = plt.subplots(
         1, 2, figsize=(style.FULL, 3.6), gridspec_kw={"width_ratios": [1, 0.9]}
     )
@@ -44,3 +43,9 @@ def draw(
         label_i=drawn["i"].map(label), label_j=drawn["j"].map(label),
         kind_i=[kinds[i] for i in drawn["i"]], kind_j=[kinds[j] for j in drawn["j"]],
     ), figure  # fmt: skip
+
+
+def _shown(quoted: str) -> str:
+    """A kind without its quotes, unless it begins or ends in what cannot be seen."""
+    kind = json.loads(quoted)
+    return kind if kind == kind.strip() else quoted

@@ -35,6 +35,7 @@ def series(scores: pd.DataFrame, along: str, label: str) -> tuple[pd.DataFrame, 
         )
         draw_scores(axis, part, bands, along=along)
         axis.set(xlabel=label)
+        axis.set_xticks(part[along].unique())
         style.panel(axis, letter, title)
     handles = axes[0].get_legend_handles_labels()
     for axis in axes:
