@@ -7,10 +7,15 @@ from stable_regions.pairwise import fine_grids, pairwise_arrays
 from stable_regions.pairwise_blocks import row_blocks
 from stable_regions.provenance import experiment_record
 
-with job(snakemake):
+with job(snakemake) as log:
     params, entry = snakemake.params, snakemake.params.entry
     prompts, drawn = read_parquet(snakemake.input.prompts)
     rows = row_blocks(prompts, entry["blocks"])[params.block]
+    pairs = read_parquet(snakemake.input.pairs)[0]["prompt_a"].between(rows[0], rows[1] - 1).sum()
+    log.info(
+        "rows %d to %d of %d: %d pairs of %d points between their ends at each of %d layers",
+        rows[0], rows[1] - 1, len(prompts), pairs, entry["steps"] - 2, len(entry["layers"]),
+    )  # fmt: skip
     for ref, model, activations, output in models(snakemake):
         found = pairwise_arrays(
             model,
