@@ -67,11 +67,14 @@ def _chunks(
 ) -> Iterator[tuple[list[int], str, int]]:
     """All chunks of a corpus in random order: ids, work, offset of the first character."""
     encoded = tokenizer.encode_batch(list(works["text"]), add_special_tokens=False)
-    chunks = [(work, at) for work, e in enumerate(encoded) for at in range(len(e.ids) // tokens)]
+    # each read of an encoding's attribute copies the whole of it
+    every = [(e.ids, e.offsets) for e in encoded]
+    chunks = [(n, at) for n, (ids, _) in enumerate(every) for at in range(len(ids) // tokens)]
     for index in np.random.default_rng(seed).permutation(len(chunks)):
         work, at = chunks[index]
-        ids = encoded[work].ids[at * tokens : (at + 1) * tokens]
-        yield ids, works["work"].iloc[work], encoded[work].offsets[at * tokens][0]
+        ids, offsets = every[work]
+        first = at * tokens
+        yield ids[first : first + tokens], works["work"].iloc[work], offsets[first][0]
 
 
 def _texts(tokenizer: Tokenizer, ids: list[int]) -> tuple[str, list[int], str]:
