@@ -354,8 +354,9 @@ def jumps(test: Jumps, raw: Raw, models: pd.DataFrame, draw: Draw) -> list[Estim
 def _raw_parts(test: OnRaw, raw: Raw, models: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, str]]:
     """Raw outputs of the trained models at the test's write layer, and which model's they are."""
     for table, meta in raw:
-        if meta["model"] in refs(models, "trained"):
-            yield table[table["layer"] == test.layer], meta["model"]
+        part = table[table["layer"] == test.layer]
+        if meta["model"] in refs(models, "trained") and len(part):
+            yield part, meta["model"]
 
 
 Point = tuple[float, str, int]  # where in its series, model, write layer

@@ -301,6 +301,8 @@ def test_a_claim_without_the_right_models_is_not_run() -> None:
     result = run("regions", interpolated("sharpness", paths()))
     assert result["verdict"] == "not run: needs a model with random weights in sharpness"
     assert result["tests"][0]["estimates"][0]["outcome"] == "holds"
+    elsewhere = run("rest", interpolated("sharpness", paths(layer=3)))
+    assert elsewhere["verdict"] == "not run: needs a trained model in sharpness"
     only = run("later-layers", written(l0=SHARP, l3=SHARP))
     assert only["verdict"].startswith("not run: needs the first and the seventh write layer")
 
