@@ -262,7 +262,8 @@ def refs(models: pd.DataFrame, which: str) -> set[str]:
 def cells(test: Cells, table: pd.DataFrame, models: pd.DataFrame, draw: Draw) -> list[Estimate]:
     """Numbers that a table holds, with their intervals. Without one a number counts as exact.
 
-    One estimate a row. A row without a number (of no pairs) is passed over.
+    One estimate a row, over as many `pairs` as the table says, or the one `pair` of the row. A row
+    without a number (of no pairs) is passed over.
     """
     found = chosen(table, test.where)
     found = found[found["model"].isin(refs(models, test.models)) & found[test.value].notna()]
@@ -272,7 +273,7 @@ def cells(test: Cells, table: pd.DataFrame, models: pd.DataFrame, draw: Draw) ->
         Estimate(
             of=", ".join(str(row[column]) for column in ["model", *told]),
             models=[row["model"]],
-            pairs=int(row.get("pairs", 1)),
+            pairs=int(row["pairs"]) if "pairs" in row else 1 if "pair" in row else None,
             value=row[test.value],
             low=row[low],
             high=row[high],
