@@ -26,6 +26,7 @@ include: "rules/polytopes.smk"
 include: "rules/meaning.smk"
 include: "rules/clustering.smk"
 include: "rules/figures.smk"
+include: "rules/claims.smk"
 include: "rules/paper.smk"
 
 

@@ -3,7 +3,9 @@ import re
 from functools import cache
 
 from stable_regions import config as settings
+from stable_regions.claims import Claim, OnRaw, OnTable, load_ledger
 from stable_regions.corpora import text_files
+from stable_regions.deviations import Deviation
 from stable_regions.errors import UserError
 from stable_regions.provenance import code_digest
 from stable_regions.sources import model_files
@@ -11,6 +13,8 @@ from stable_regions.sources import model_files
 try:
     CONFIG = settings.load(config)
     settings.check_paths(CONFIG)
+    CLAIMS = load_ledger(HERE / "paper" / "claims.yaml", Claim)
+    DEVIATIONS = load_ledger(HERE / "paper" / "deviations.yaml", Deviation)
 except UserError as error:
     raise WorkflowError(str(error))
 
@@ -20,9 +24,10 @@ COMPUTE = CONFIG.compute
 # Each stage adds what it gives: a figure is one module of the library and the tables it draws; a
 # table that the paper quotes is looked up by the values of its key columns, or is a list of rows.
 # The first part of a table's name (up to "_") is the experiment that it summarises: what a study
-# doesn't run is not part of it.
+# doesn't run is not part of it. Tables that summarise no experiment are the study's own.
 FIGURES = {}
 QUOTED = {}
+OWN_TABLES = {"models"}
 RAW = {
     "plane": "planes"
 }  # the folder of a kind's raw outputs, where it is not called like it
@@ -37,6 +42,7 @@ wildcard_constraints:
     table="[^/]+",
     shard="[0-9]+",
     block="[0-9]+",
+    claim="|".join(map(re.escape, CLAIMS)),
 
 
 @cache
@@ -357,8 +363,8 @@ def load_checks():
 
 
 def of_study(table):
-    """Whether the selected study runs the experiment that a table summarises."""
-    return table == "models" or table.partition("_")[0] in EXPERIMENTS
+    """Whether the selected study has a table: its own, or one of an experiment that it runs."""
+    return table in OWN_TABLES or table.partition("_")[0] in EXPERIMENTS
 
 
 def study_figures():
@@ -374,3 +380,52 @@ def study_tables():
 def of_kind(kind):
     """The selected study's experiments of one kind."""
     return [name for name in EXPERIMENTS if CONFIG.experiments[name].kind == kind]
+
+
+def claim_tests(wildcards):
+    """The tests of one claim, or else of all, that the study has data for."""
+    names = [wildcards.claim] if "claim" in wildcards.keys() else CLAIMS
+    tests = [test for name in names for test in CLAIMS[name].tests]
+    return [test for test in tests if test.experiment in EXPERIMENTS]
+
+
+def claim_tables(wildcards):
+    """The tables that claims are computed from."""
+    tests = claim_tests(wildcards)
+    return sorted({test.table for test in tests if isinstance(test, OnTable)})
+
+
+def claim_raw(wildcards):
+    """The raw outputs that claims are computed from: experiments and models."""
+    used = {test.raw for test in claim_tests(wildcards) if isinstance(test, OnRaw)}
+    return [(name, ref) for name in sorted(used) for ref in EXPERIMENTS[name]]
+
+
+def deviation_tables():
+    """The tables that hold the effects of deviations."""
+    named = {entry.effect.table for entry in DEVIATIONS.values() if entry.effect}
+    return sorted(filter(of_study, named))
+
+
+def cost_of(claim):
+    """What a claim takes in this study, from nothing, in units that no machine changes.
+
+    Points of paths that models are run on, jobs that run or train a model, and tokens trained on.
+    """
+    names = [name for name in CLAIMS[claim].experiments if name in EXPERIMENTS]
+    trained = {
+        settings.split(ref)[0]: model_of(ref).source
+        for name in names
+        for ref in EXPERIMENTS[name]
+        if model_of(ref).source.kind == "train"
+    }.values()
+    wanted = [(CONFIG.experiments[name], name) for name in names]
+    return {
+        "points": sum(
+            pair_count(name) * e.steps * len(e.layers) * len(EXPERIMENTS[name])
+            for e, name in wanted
+        ),
+        "jobs": len(trained)
+        + sum(len(shard_pairs(name)) * len(EXPERIMENTS[name]) for name in names),
+        "training_tokens": sum(s.steps * s.batch * s.context for s in trained),
+    }

@@ -431,13 +431,16 @@ def load(raw: Mapping[str, Any], where: str = "config.yaml") -> Config:
     try:
         config = Config.model_validate(dict(raw))
     except ValidationError as error:
-        raise UserError(f"{where}: {_line(error, raw)}") from None
+        raise UserError(f"{where}: {one_line(error, raw)}") from None
     _check_references(config, where)
     return config
 
 
-def _line(error: ValidationError, raw: Mapping[str, Any]) -> str:
-    """The first of the problems in the user's terms."""
+def one_line(error: ValidationError, raw: Mapping[str, Any], tag: str = "kind") -> str:
+    """The first of the problems in the user's terms: the key, what it holds, what would be right.
+
+    `tag` is the key that says which of several types an entry is.
+    """
     problems = error.errors()
     first = problems[0]
     path: list[str] = []
@@ -448,8 +451,8 @@ def _line(error: ValidationError, raw: Mapping[str, Any]) -> str:
         path.append(str(part))
         inside = part in held if isinstance(held, Mapping) else isinstance(part, int)
         held = held[part] if inside else None
-        # pydantic puts the kind of a source, prompt set or experiment among the keys
-        if isinstance(held, Mapping) and parts and parts[0] == held.get("kind"):
+        # pydantic puts the tag of a source, prompt set or experiment among the keys
+        if isinstance(held, Mapping) and parts and parts[0] == held.get(tag):
             parts.pop(0)
     key, value = ".".join(path), _short(first["input"])
     if first["type"] == "missing":

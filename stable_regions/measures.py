@@ -59,7 +59,7 @@ def normalised_logit_difference(
 
 
 def block_bootstrap(
-    values: Float[np.ndarray, " pair"],
+    values: Float[np.ndarray, "pair *values"],
     *,
     block: int,
     resamples: int,

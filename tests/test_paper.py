@@ -45,6 +45,8 @@ def part(numbers: dict, experiments: set[str]) -> dict:
         name: table
         for name, table in numbers["tables"].items()
         if name.partition("_")[0] in experiments
+        or name == "deviations"
+        or (name == "second-road" and "sharpness" in experiments)
     }
     held = json.dumps(tables)
     used = {model["model"] for model in numbers["models"] if f'"{model["model"]}"' in held}

@@ -26,7 +26,10 @@ KINDS = {
         "hdbscan", "scikit-learn", "scipy", "numpy", "pandas", "pyarrow", "safetensors",
         "jaxtyping",
     ],
-    "figures": ["seaborn", "matplotlib", "numpy", "pandas", "pyarrow", "jaxtyping", "safetensors"],
+    "figures": [
+        "seaborn", "matplotlib", "numpy", "pandas", "pyarrow", "jaxtyping", "safetensors",
+        "pydantic", "pyyaml",
+    ],
     "paper": ["typst", "pandas", "pyarrow"],
 }  # fmt: skip
 # pip and what it brings are the environment's own
