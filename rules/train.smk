@@ -53,9 +53,12 @@ rule checkpoint:
         training="resources/training/{model}",
         tokenizer=lambda w: tokenizer_folder(w.model),
     output:
-        directory("resources/models/{model}@{revision}"),
+        folder=directory("resources/models/{model}@{revision}"),
+        facts="resources/facts/{model}@{revision}.json",
     log:
         "logs/train/{model}@{revision}.log",
+    wildcard_constraints:
+        model=named("models", "train"),
     conda:
         "../envs/figures.yaml"
     params:

@@ -182,6 +182,11 @@ def _check_files(folder: Path) -> None:
         found = f"only pickled weights ({pickled[0]})" if pickled else "no weights"
         raise UserError(f"{folder}: {found}; *.safetensors is needed")
     for path in sorted(files):
+        if path.is_symlink() and not path.exists():
+            raise UserError(
+                f"{path}: what it links to, {path.readlink()}, is gone; "
+                f"delete {folder} to have it made again"
+            )
         try:
             with safe_open(path, framework="pt"):
                 pass
