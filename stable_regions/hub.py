@@ -14,14 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 from huggingface_hub import constants, errors, get_cached_repo_tree, snapshot_download
-from tqdm import tqdm
+from huggingface_hub.utils import tqdm
 
-from stable_regions.errors import UserError
+from stable_regions.errors import UserError, first_line
 from stable_regions.progress import Progress, log
 from stable_regions.sources import DESCRIPTION, MODEL_FILES, first_lacking, identity
 
@@ -242,7 +241,7 @@ def _explained(repository: str, revision: str, kind: str) -> Iterator[None]:
     """Turn what the hub's client raises into one line with the way out."""
     try:
         yield
-    except (OSError, httpx2.HTTPError) as error:
+    except (OSError, ValueError, errors.HTTPError) as error:
         raise UserError(f"{repository}: {_reason(error, repository, revision, kind)}") from None
 
 
@@ -263,7 +262,9 @@ def _reason(error: Exception, repository: str, revision: str, kind: str) -> str:
         )
     if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__:
         error = error.__cause__  # type: ignore[assignment]
-    said = (str(error).strip() or type(error).__name__).splitlines()[0]
+    said = first_line(error)
+    if isinstance(error, errors.HFValidationError):
+        return said
     response = getattr(error, "response", None)
     if response is not None and response.status_code == 401:
         return f"the hub refuses the token; {log_in}"

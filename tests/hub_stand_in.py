@@ -109,8 +109,11 @@ def _handler(hub: Hub) -> type:
         def send_file(self, name: str, revision: str, file: str) -> None:
             repository = hub.repositories[name]
             bearer = self.headers.get("Authorization")
-            if repository.token and bearer != f"Bearer {repository.token}":
+            if repository.token and bearer is None:
                 return self.answer(401, X_Error_Code="GatedRepo")
+            if repository.token and bearer != f"Bearer {repository.token}":
+                refused = "Invalid credentials in Authorization header"
+                return self.answer(401, X_Error_Message=refused)
             folder = repository.folder(revision)
             path = folder / file if folder else None
             if path is None or not path.is_file():

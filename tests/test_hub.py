@@ -191,6 +191,8 @@ def test_what_cannot_be_had_is_one_line(
     assert "pytorch_model.bin is a pickle and is not read" in said("me/pickled")
     assert "pytorch_model.bin" not in stand_in.files()
     assert "has no tokenizer.json at" in said("me/bare")
+    monkeypatch.setenv("HF_TOKEN", "old secret")
+    assert "the hub refuses the token; set HF_TOKEN or run" in said("me/gated")
     monkeypatch.setenv("HF_TOKEN", "secret")
     shutil.rmtree(tmp_path / "model")
     fetch(tmp_path / "model", "me/gated")

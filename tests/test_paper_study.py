@@ -180,3 +180,26 @@ def test_at_most_one_checkpoint_lies_on_the_disk(stand_ins: tuple[Path, Hub]) ->
     ]  # fmt: skip
     assert len(lines) == 8
     assert all(("Fetch" in line) == (number % 2 == 0) for number, line in enumerate(lines))
+
+
+def test_gemma_has_the_same_prompts_with_and_without_bos(
+    stand_ins: tuple[Path, Hub], tmp_path: Path
+) -> None:
+    _, hub = stand_ins
+    (tmp_path / "gemma").mkdir()
+    (tmp_path / "gemma" / "config.json").write_text("{}")
+    tokenizer().save(str(tmp_path / "gemma" / "tokenizer.json"))
+    bos = {"bos_token": {"content": "!"}}
+    (tmp_path / "gemma" / "tokenizer_config.json").write_text(json.dumps(bos))
+    hub.repositories["google/gemma-2-2b"] = Repository({"main": tmp_path / "gemma"})
+    names = ("gemma-2-2b", "gemma-2-2b-bos")
+    files = [f"results/families/prompts/books/{name}.prompts.parquet" for name in names]
+    study = ["--configfile", str(OVERLAY), "--config", "study=families"]
+    done = run(tmp_path, hub, *study, "--", *files)
+    assert done.returncode == 0, done.stderr[-3000:]
+    without, with_bos = (read_parquet(tmp_path / file)[0] for file in files)
+    assert list(without["text"]) == list(with_bos["text"])
+    [first] = tokenizer().encode("!").ids
+    for plain, led in zip(without["tokens"], with_bos["tokens"], strict=True):
+        assert [first, *plain] == list(led)
+        assert len(plain) == 10
