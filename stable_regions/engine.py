@@ -219,7 +219,7 @@ def check(model: Model, tokens: Int[Tensor, "n seq"], layer: int, *, budget: int
         raise
     except Exception as error:  # whatever the code of the Hub stumbles on
         raise UserError(
-            f"model type {model.family!r} cannot be run behind a cached prefix: {first_line(error)}"
+            f"model type {model.family!r} cannot run points behind a prefix: {first_line(error)}"
         ) from error
     for part, out in swept_parts:
         for index in range(part.start, part.stop):

@@ -58,7 +58,6 @@ OTHERS: dict[str, dict] = {
     "mamba": {"vocab_size": VOCAB, "hidden_size": D_MODEL},
     "jamba": GROUPED,
     "openai-gpt": GPT,
-    "biogpt": COMMON,
 }
 
 

@@ -120,7 +120,7 @@ def row(family: str) -> str:
             model = load(folder)
             agreeing = engines(model)
         except UserError as error:
-            return line(family, "refused: " + str(error).removeprefix(f"{folder}: "), "", "", "")
+            return line(family, "refused: " + str(error).removeprefix(f"{folder}: "), *"–––")
         sites, gates = read_sites(model, folder)
         return line(family, agreeing, gates, sites, checkpoints(family, folder, Path(scratch)))
 
