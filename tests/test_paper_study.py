@@ -5,6 +5,7 @@ layers, and random weights; a hub on loopback serves them.
 """
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import typst
 import yaml
 from snakemake.utils import update_config
 from transformers import OlmoConfig, PreTrainedConfig, Qwen2Config
@@ -23,6 +25,8 @@ from tests.test_workflow import jobs
 from tests.tiny_study import ROOT, save_model, text, tokenizer
 
 OVERLAY = ROOT / "tests" / "tiny" / "paper.yaml"
+FIGURES = ["fig1", "fig3", "fig4", "figA_layers"]
+TARGETS = ["results/paper/numbers.json", *(f"results/paper/figures/{f}.pdf" for f in FIGURES)]
 HUB_RULES = {"hub_checkpoint", "hub_config", "hub_corpus", "hub_model"}
 TRAINING_RULES = {"checkpoint", "loss_table", "tokenizer", "train"}
 
@@ -85,11 +89,14 @@ def run(folder: Path, hub: Hub, *arguments: str) -> subprocess.CompletedProcess[
 
 @pytest.fixture(scope="module")
 def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Hub]]:
-    """A folder in which the paper study has been run on stand-ins, and their hub."""
+    """A folder in which the paper study has been run on stand-ins, and their hub.
+
+    Of the figures, those that set checkpoints and sizes side by side are drawn.
+    """
     folder = tmp_path_factory.mktemp("paper")
     with serve() as hub:
         fill(hub, folder / "repositories")
-        done = run(folder, hub, "--configfile", str(OVERLAY))
+        done = run(folder, hub, "--configfile", str(OVERLAY), "--", *TARGETS)
         assert done.returncode == 0, done.stderr[-3000:]
         yield folder, hub
 
@@ -125,24 +132,31 @@ def test_the_stand_ins_run_the_paper_s_experiments() -> None:
     assert changed == {"olmo-1b-0724", "olmo-7b-0724"}  # fewer checkpoints
 
 
-def test_the_paper_study_gives_every_table_and_figure(stand_ins: tuple[Path, Hub]) -> None:
+def test_the_paper_study_gives_its_tables_and_a_paper(
+    stand_ins: tuple[Path, Hub], tmp_path: Path
+) -> None:
     results = stand_ins[0] / "results" / "paper"
     numbers = json.loads((results / "numbers.json").read_text())
     rows = {row["model"]: row for row in numbers["models"]}
     assert set(rows) == {
-        "olmo-1b-0724@step0-tokens0B", "olmo-1b-0724@main", "olmo-7b-0724@step0-tokens0B",
-        "olmo-7b-0724@main", "qwen2-0.5b", "qwen2-0.5b-random", "qwen2-1.5b", "qwen2-7b",
+        "olmo-1b-0724@step0-tokens0B", "olmo-1b-0724@main", "olmo-7b-0724@main", "qwen2-0.5b",
+        "qwen2-0.5b-random", "qwen2-1.5b", "qwen2-7b",
     }  # fmt: skip
     assert rows["olmo-1b-0724@main"]["tokens"] == 3_050_000_000_000
-    assert rows["olmo-7b-0724@step0-tokens0B"]["tokens"] == 0
+    assert rows["olmo-1b-0724@step0-tokens0B"]["tokens"] == 0
     assert [rows[name]["layers"] for name in ("qwen2-1.5b", "olmo-7b-0724@main")] == [8, 3]
     assert {"fig1", "fig2", "fig3", "fig4", "figA_layers", "figA_polytopes", "figA_meaning"} <= set(
         numbers["figures"]
     )
+    assert set(numbers["tables"]) >= set(numbers["experiments"]) - {"polytopes", "choices"}
     assert all(check["verdict"] == "passed" for check in numbers["checks"])
     layers = numbers["tables"]["layers"]["qwen2-1.5b"]
     assert set(layers) == {"0", "6"}
-    assert (results / "paper.pdf").read_bytes().startswith(b"%PDF")
+    shutil.copytree(results / "figures", tmp_path / "figures")
+    (tmp_path / "numbers.json").write_text(json.dumps(numbers | {"figures": FIGURES}))
+    source = ROOT / "paper" / "paper.typ"
+    pdf = typst.compile(source, root="/", sys_inputs={"results": str(tmp_path)})
+    assert pdf.startswith(b"%PDF")
 
 
 def test_raw_files_say_which_commit_they_are_of(stand_ins: tuple[Path, Hub]) -> None:
@@ -166,7 +180,7 @@ def test_checkpoints_are_gone_and_models_are_links(stand_ins: tuple[Path, Hub]) 
     weights = folder / "resources" / "models" / "qwen2-7b" / "model.safetensors"
     assert weights.resolve().is_relative_to(folder / "hf-home")
     assert "pytorch_model.bin" not in hub.files()
-    again = run(folder, hub, "--configfile", str(OVERLAY), "-n", "-q", "rules")
+    again = run(folder, hub, "--configfile", str(OVERLAY), "-n", "-q", "rules", "--", *TARGETS)
     assert jobs(again) == []
 
 
@@ -178,7 +192,7 @@ def test_at_most_one_checkpoint_lies_on_the_disk(stand_ins: tuple[Path, Hub]) ->
         if ("from the hub" in line and "@" in line)
         or line.startswith("Removing temporary output resources/models/")
     ]  # fmt: skip
-    assert len(lines) == 8
+    assert len(lines) == 2 * 3
     assert all(("Fetch" in line) == (number % 2 == 0) for number, line in enumerate(lines))
 
 
