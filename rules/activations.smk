@@ -15,6 +15,7 @@ rule prompts:
         "../envs/model.yaml"
     params:
         entry=lambda w: entry("prompts", w.prompts),
+        bos=lambda w: CONFIG.models[w.model].bos,
         code=code("make_prompts.py"),
     message:
         "Draw the prompts {wildcards.prompts} in the tokens of {wildcards.model}"

@@ -61,6 +61,14 @@ def checkpoints():
     return {model: jobs[model] for model in trained_models()}
 
 
+def named(section, *kinds):
+    """A pattern for the names of the models or corpora whose source is of one of these kinds."""
+    entries = getattr(CONFIG, section).items()
+    kind = lambda entry: getattr(entry, "source", entry).kind
+    names = [name for name, entry in entries if kind(entry) in kinds]
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
 def study_models():
     """Every model of the selected study, each once, in the order of the configuration."""
     used = {ref for refs in EXPERIMENTS.values() for ref in refs}
@@ -84,9 +92,24 @@ def entry(section, name):
     return getattr(CONFIG, section)[name].model_dump()
 
 
+def hub_entry(model):
+    """What a model on the hub is fetched by: not how it is run, nor what other checkpoints it has."""
+    wanted = CONFIG.models[model]
+    return {
+        "source": wanted.source.model_dump(exclude={"checkpoints"}),
+        "family": wanted.family,
+        "licence": wanted.licence,
+    }
+
+
 def folder(ref):
     """Where a model's files lie."""
     return f"resources/models/{ref}"
+
+
+def all_cores(wildcards):
+    """For a job that nothing should run beside."""
+    return workflow.resource_settings.cores or 1
 
 
 # Input functions: where a job finds what it needs.
@@ -97,7 +120,14 @@ def model_origin(wildcards):
     source = CONFIG.models[wildcards.model].source
     if source.kind == "package":
         return f"resources/packages/{CONFIG.packages[source.package].file}"
-    return folder(source.like) if source.kind == "random" else source.path
+    if source.kind == "local":
+        return source.path
+    like = CONFIG.models[source.like].source
+    return (
+        f"resources/configs/{source.like}"
+        if like.kind == "hub"
+        else folder(source.like)
+    )
 
 
 def model_inputs(wildcards):
@@ -115,11 +145,9 @@ def package_of(source):
 def tokenizer_folder(model):
     """Where a model's tokenizer lies: all its revisions share one."""
     source = CONFIG.models[model].source
-    return (
-        f"resources/tokenizers/{source.tokenizer}"
-        if source.kind == "train"
-        else folder(model)
-    )
+    if source.kind == "train":
+        return f"resources/tokenizers/{source.tokenizer}"
+    return f"resources/configs/{model}" if source.kind == "hub" else folder(model)
 
 
 def threads_of(ref):

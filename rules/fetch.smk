@@ -30,6 +30,8 @@ rule corpus:
         "resources/corpora/{corpus}.parquet",
     log:
         "logs/fetch/corpus-{corpus}.log",
+    wildcard_constraints:
+        corpus=named("corpora", "package", "local"),
     conda:
         "../envs/figures.yaml"
     params:
@@ -47,11 +49,12 @@ rule model:
     input:
         model_inputs,
     output:
-        directory("resources/models/{model}"),
+        folder=directory("resources/models/{model}"),
+        facts="resources/facts/{model}.json",
     log:
         "logs/fetch/model-{model}.log",
     wildcard_constraints:
-        model="[^/@]+",
+        model=named("models", "package", "local", "random"),
     conda:
         "../envs/model.yaml"
     threads: COMPUTE.threads
@@ -64,3 +67,100 @@ rule model:
         "Make the model folder of {wildcards.model}"
     script:
         "../scripts/make_model.py"
+
+
+# From the hub. The jobs run where Snakemake does: the nodes of a cluster often have no network.
+
+
+rule hub_corpus:
+    output:
+        "resources/corpora/{corpus}.parquet",
+    log:
+        "logs/fetch/corpus-{corpus}.log",
+    wildcard_constraints:
+        corpus=named("corpora", "hub"),
+    localrule: True
+    conda:
+        "../envs/model.yaml"
+    params:
+        entry=lambda w: entry("corpora", w.corpus),
+        code=code("fetch_corpus.py"),
+    message:
+        "Fetch the corpus {wildcards.corpus} from the hub"
+    script:
+        "../scripts/fetch_corpus.py"
+
+
+rule hub_config:
+    output:
+        folder=directory("resources/configs/{model}"),
+    log:
+        "logs/fetch/config-{model}.log",
+    wildcard_constraints:
+        model=named("models", "hub"),
+    localrule: True
+    conda:
+        "../envs/model.yaml"
+    params:
+        entry=lambda w: hub_entry(w.model),
+        revision=lambda w: CONFIG.models[w.model].source.revision,
+        weights=False,
+        apart=None,
+        code=code("fetch_model.py"),
+    message:
+        "Fetch the configuration and the tokenizer of {wildcards.model} from the hub"
+    script:
+        "../scripts/fetch_model.py"
+
+
+rule hub_model:
+    output:
+        folder=directory("resources/models/{model}"),
+        facts="resources/facts/{model}.json",
+    log:
+        "logs/fetch/model-{model}.log",
+    wildcard_constraints:
+        model=named("models", "hub"),
+    localrule: True
+    conda:
+        "../envs/model.yaml"
+    params:
+        entry=lambda w: hub_entry(w.model),
+        revision=lambda w: CONFIG.models[w.model].source.revision,
+        weights=True,
+        apart=None,
+        ref="{model}",
+        code=code("fetch_model.py"),
+    message:
+        "Fetch {wildcards.model} from the hub"
+    script:
+        "../scripts/fetch_model.py"
+
+
+# Checkpoints are many and each is needed for a short while: the folder of one, weights included,
+# goes when the last job that reads it is done. So that the next comes only then, it is fetched
+# when nothing else is left to do. `--notemp` keeps them all.
+rule hub_checkpoint:
+    output:
+        folder=temp(directory("resources/models/{model}@{revision}")),
+        facts="resources/facts/{model}@{revision}.json",
+    log:
+        "logs/fetch/model-{model}@{revision}.log",
+    wildcard_constraints:
+        model=named("models", "hub"),
+    priority: -10
+    localrule: True
+    conda:
+        "../envs/model.yaml"
+    threads: all_cores
+    params:
+        entry=lambda w: hub_entry(w.model),
+        revision="{revision}",
+        weights=True,
+        apart="resources/models/.{model}@{revision}",
+        ref="{model}@{revision}",
+        code=code("fetch_model.py"),
+    message:
+        "Fetch {wildcards.model}@{wildcards.revision} from the hub"
+    script:
+        "../scripts/fetch_model.py"

@@ -28,6 +28,7 @@ rule numbers:
             model: CONFIG.tokenizers[CONFIG.models[model].source.tokenizer].corpora
             for model in trained_models()
         },
+        bos=[ref for ref in study_models() if model_of(ref).bos],
         tables={table: QUOTED[table] for table in study_tables()},
         compute=COMPUTE.model_dump(),
         figures=study_figures(),

@@ -57,7 +57,7 @@ rule path_table:
 
 rule model_table:
     input:
-        lambda w: [folder(ref) for ref in study_models()],
+        [f"resources/facts/{ref}.json" for ref in study_models()],
     output:
         "results/{study}/tables/models.csv",
     log:
@@ -65,7 +65,6 @@ rule model_table:
     conda:
         "../envs/figures.yaml"
     params:
-        models=study_models(),
         code=code("tabulate_models.py"),
     message:
         "Tabulate the models"

@@ -57,7 +57,8 @@ for model, refs in checkpoints().items():
             training=f"resources/training/{model}",
             tokenizer=tokenizer_folder(model),
         output:
-            [directory(folder(ref)) for ref in refs],
+            folders=[directory(folder(ref)) for ref in refs],
+            facts=[f"resources/facts/{ref}.json" for ref in refs],
         log:
             f"logs/train/{model}.checkpoints.log",
         conda:

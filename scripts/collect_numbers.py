@@ -17,6 +17,7 @@ with job(snakemake):
         "experiments": params.experiments,
         "prompts": params.prompts,
         "trained_on": params.trained_on,
+        "bos": params.bos,
         "compute": params.compute,
         "constants": constants(),
         "figures": params.figures,

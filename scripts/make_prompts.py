@@ -10,7 +10,8 @@ from stable_regions.words import load_words, only_single, word_prompts
 
 with job(snakemake) as log:
     entry = snakemake.params.entry
-    tokenizer = prompts.load_tokenizer(Path(snakemake.input.model))
+    folder = Path(snakemake.input.model)
+    tokenizer = prompts.load_tokenizer(folder)
     if entry["kind"] == "random":
         table = prompts.chunk_prompts(
             read_parquet(snakemake.input.corpus)[0],
@@ -53,7 +54,10 @@ with job(snakemake) as log:
     else:
         written = {name: (pair["a"], pair["b"]) for name, pair in entry["pairs"].items()}
         table, pairs = prompts.written_pairs(written, tokenizer)
+    if snakemake.params.bos:
+        first = prompts.bos_token(folder, tokenizer)
+        table["tokens"] = [[first, *tokens] for tokens in table["tokens"]]
     log.info("%d prompts, %d pairs", len(table), len(pairs))
-    facts = {"prompts": entry, "model": snakemake.wildcards.model}
+    facts = {"prompts": entry, "model": snakemake.wildcards.model, "bos": snakemake.params.bos}
     write_parquet(snakemake.output.prompts, table, facts)
     write_parquet(snakemake.output.pairs, pairs, facts)

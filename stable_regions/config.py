@@ -26,6 +26,8 @@ from stable_regions.training_settings import TrainingSettings
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Revision = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Commit = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
+Repository = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][\w.-]*/[\w.-]+$")]
 Seed = Annotated[int, Field(ge=0)]
 Layer = Annotated[int, Field(ge=0)]
 Steps = Annotated[int, Field(ge=2)]
@@ -98,25 +100,45 @@ class TrainSource(Strict):
         return TrainingSettings(**values, checkpoints=tuple(self.checkpoints))
 
 
+class HubSource(Strict):
+    """A repository on the Hugging Face hub; with `checkpoints`, several revisions of it.
+
+    `commit` pins `revision`, so that it stays what it was; `tokens` says how many the model of
+    `revision` was trained on, which a name like `step1000-tokens4B` says by itself.
+    """
+
+    kind: Literal["hub"]
+    repository: Repository
+    revision: Revision = "main"
+    commit: Commit | None = None
+    tokens: PositiveInt | None = None
+    checkpoints: list[Revision] = []
+
+
 Source = Annotated[
-    PackageSource | LocalSource | RandomSource | TrainSource, Field(discriminator="kind")
+    PackageSource | LocalSource | HubSource | RandomSource | TrainSource,
+    Field(discriminator="kind"),
 ]
 
 
 class Model(Strict):
-    """A language model: where its weights come from and how it is run."""
+    """A language model: where its weights come from and how it is run.
+
+    `bos` puts the tokenizer's BOS token before each prompt, which the paper does not.
+    """
 
     source: Source
     family: str
     licence: str
     dtype: Dtype = "float32"
     threads: PositiveInt | None = None
+    bos: bool = False
 
     def revisions(self) -> list[str]:
         """The names of its checkpoints, first to last; none where it has one set of weights."""
         if isinstance(self.source, TrainSource):
             return [f"step{step}" for step in self.source.checkpoints]
-        return []
+        return self.source.checkpoints if isinstance(self.source, HubSource) else []
 
 
 class TokenizerTraining(Strict):
@@ -145,7 +167,24 @@ class LocalTexts(Strict):
     path: str
 
 
-Corpus = Annotated[PackageTexts | LocalTexts, Field(discriminator="kind")]
+class HubTexts(Strict):
+    """Rows of a data set's Parquet files on the Hugging Face hub, each one work.
+
+    `draw` takes the first `works` rows of the files named, or as many at random from all of them.
+    """
+
+    kind: Literal["hub"]
+    repository: Repository
+    revision: Revision = "main"
+    commit: Commit | None = None
+    files: list[str] = Field(min_length=1)
+    column: str
+    works: PositiveInt
+    draw: Literal["first", "random"]
+    seed: Seed = 0
+
+
+Corpus = Annotated[PackageTexts | LocalTexts | HubTexts, Field(discriminator="kind")]
 
 
 class RandomPrompts(Strict):
@@ -335,11 +374,12 @@ class Study(Strict):
     """What is run on what: for each experiment the models.
 
     A model stands as `model`, or as `model@revision`; `model@*` is all its checkpoints in order,
-    `model@last` the last of them.
+    `model@last` the last of them. `changes` holds what this study sets otherwise in an experiment.
     """
 
     title: str
     cost: str | None = None  # what a whole run was measured to take, said before it starts
+    changes: dict[Name, dict[str, Any]] = {}
     experiments: dict[Name, list[str]] = Field(min_length=1)
 
 
@@ -421,7 +461,7 @@ def split(ref: str) -> tuple[str, str | None]:
 
 
 def load(raw: Mapping[str, Any], where: str = "config.yaml") -> Config:
-    """Check a configuration as read from YAML, and return it typed.
+    """Check a configuration as read from YAML, and return it typed, as the selected study has it.
 
     Raises
     ------
@@ -432,8 +472,26 @@ def load(raw: Mapping[str, Any], where: str = "config.yaml") -> Config:
         config = Config.model_validate(dict(raw))
     except ValidationError as error:
         raise UserError(f"{where}: {one_line(error, raw)}") from None
-    _check_references(config, where)
-    return config
+    known("study", config.study, config.studies, "study", where)
+    _check_sources(config, where)
+    for name in config.studies:
+        _check_study(_as_changed(config, name, where), name, where)
+    return _as_changed(config, config.study, where)
+
+
+def _as_changed(config: Config, study: str, where: str) -> Config:
+    """The configuration with the experiments as a study has them."""
+    experiments = dict(config.experiments)
+    for name, change in config.studies[study].changes.items():
+        key = f"studies.{study}.changes"
+        known("experiment", name, config.studies[study].experiments, key, where)
+        known("experiment", name, experiments, key, where)
+        raw = experiments[name].model_dump() | change
+        try:
+            experiments[name] = type(experiments[name]).model_validate(raw)
+        except ValidationError as error:
+            raise UserError(f"{where}: {key}.{name}.{one_line(error, raw)}") from None
+    return config.model_copy(update={"experiments": experiments})
 
 
 def one_line(error: ValidationError, raw: Mapping[str, Any], tag: str = "kind") -> str:
@@ -484,8 +542,7 @@ def known(kind: str, name: str, among: Mapping[str, Any], key: str, where: str) 
         )
 
 
-def _check_references(config: Config, where: str) -> None:
-    known("study", config.study, config.studies, "study", where)
+def _check_sources(config: Config, where: str) -> None:
     for name, model in config.models.items():
         key = f"models.{name}.source"
         if isinstance(model.source, PackageSource):
@@ -513,8 +570,13 @@ def _check_references(config: Config, where: str) -> None:
     for name, prompts in config.prompts.items():
         if isinstance(prompts, WithCorpus):
             known("corpus", prompts.corpus, config.corpora, f"prompts.{name}.corpus", where)
+
+
+def _check_study(config: Config, study: str, where: str) -> None:
+    """Check the experiments as a study has them, and the models that it runs them on."""
+    changes = config.studies[study].changes
     for name, experiment in config.experiments.items():
-        key = f"experiments.{name}"
+        key = f"studies.{study}.changes.{name}" if name in changes else f"experiments.{name}"
         if "_" in name or name == "models":  # tables are `models` and `<experiment>_<what>`
             raise UserError(
                 f"{where}: {key}: is no name for an experiment; it must have no '_', "
@@ -532,29 +594,26 @@ def _check_references(config: Config, where: str) -> None:
                     _check_all_pairs(config, experiment, key, where)
                 else:
                     _check_pairs(config, experiment, prompt_set, key, where)
-    for name, study in config.studies.items():
-        for experiment_name, refs in study.experiments.items():
-            key = f"studies.{name}.experiments.{experiment_name}"
-            known("experiment", experiment_name, config.experiments, key, where)
-            if not refs:
-                raise UserError(f"{where}: {key}: names no model; at least one is needed")
-            for ref in refs:
-                model_name, revision = split(ref)
-                known("model", model_name, config.models, key, where)
-                checkpoints = config.models[model_name].revisions()
-                if checkpoints and revision not in (*checkpoints, "*", "last"):
-                    raise UserError(
-                        f"{where}: {key}: holds {ref!r}; a checkpoint is needed, as in "
-                        f"{model_name}@last, @* or @{checkpoints[0]}"
-                    )
-                if not checkpoints and revision is not None:
-                    raise UserError(
-                        f"{where}: {key}: holds {ref!r}; {model_name!r} has no revisions"
-                    )
-            expanded = [ref for written in refs for ref in config.expand(written)]
-            for ref, count in Counter(expanded).items():
-                if count > 1:
-                    raise UserError(f"{where}: {key}: names {ref!r} {count} times; once is enough")
+    for experiment_name, refs in config.studies[study].experiments.items():
+        key = f"studies.{study}.experiments.{experiment_name}"
+        known("experiment", experiment_name, config.experiments, key, where)
+        if not refs:
+            raise UserError(f"{where}: {key}: names no model; at least one is needed")
+        for ref in refs:
+            model_name, revision = split(ref)
+            known("model", model_name, config.models, key, where)
+            checkpoints = config.models[model_name].revisions()
+            if checkpoints and revision not in (*checkpoints, "*", "last"):
+                raise UserError(
+                    f"{where}: {key}: holds {ref!r}; a checkpoint is needed, as in "
+                    f"{model_name}@last, @* or @{checkpoints[0]}"
+                )
+            if not checkpoints and revision is not None:
+                raise UserError(f"{where}: {key}: holds {ref!r}; {model_name!r} has no revisions")
+        expanded = [ref for written in refs for ref in config.expand(written)]
+        for ref, count in Counter(expanded).items():
+            if count > 1:
+                raise UserError(f"{where}: {key}: names {ref!r} {count} times; once is enough")
 
 
 def _check_pairs(

@@ -25,7 +25,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import DynamicCache
 
-from stable_regions.errors import UserError
+from stable_regions.errors import UserError, first_line
 from stable_regions.fused import run as run_fused
 from stable_regions.model import Model, check_layer
 
@@ -195,6 +195,11 @@ def check(model: Model, tokens: Int[Tensor, "n seq"], layer: int, *, budget: int
     ----------
     tokens
         Two prompts or more; each is the context once, with points between it and the next.
+
+    Raises
+    ------
+    UserError
+        The model cannot be swept at all.
     """
     if len(tokens) < 2:
         raise UserError(f"a check needs 2 prompts or more, not {len(tokens)}")
@@ -206,9 +211,17 @@ def check(model: Model, tokens: Int[Tensor, "n seq"], layer: int, *, budget: int
     rows = torch.arange(len(tokens))
     own, agreement = dict.fromkeys(sites, 0.0), dict.fromkeys(sites, 0.0)
     finite = True
-    for part, out in sweep(
-        model, layer, tokens, rows, lambda part: points[part], sites, budget=budget
-    ):
+    try:
+        swept_parts = list(
+            sweep(model, layer, tokens, rows, points.__getitem__, sites, budget=budget)
+        )
+    except UserError:
+        raise
+    except Exception as error:  # whatever the code of the Hub stumbles on
+        raise UserError(
+            f"model type {model.family!r} cannot run points behind a prefix: {first_line(error)}"
+        ) from error
+    for part, out in swept_parts:
         for index in range(part.start, part.stop):
             reference = plain(model, layer, tokens[index], points[index], sites)
             for site in sites:

@@ -12,7 +12,7 @@ from transformer_lens.model_bridge.sources import build_bridge_from_module
 from transformer_lens.model_bridge.sources.transformers import determine_architecture_from_hf_config
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
-from stable_regions.errors import UserError
+from stable_regions.errors import UserError, first_line
 from stable_regions.fused import Fused, regroup
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
@@ -111,7 +111,7 @@ def load_model(
         bridge = build_bridge_from_module(hf, architecture, hf_config=config)
         tuple_blocks = _probe(bridge, place)
     except Exception as error:
-        raise UserError(f"{folder}: {_unfit(config)}: {_first_line(error)}") from error
+        raise UserError(f"{folder}: {_unfit(config)}: {first_line(error)}") from error
     cfg = bridge.cfg
     model = Model(
         bridge=bridge,
@@ -146,10 +146,6 @@ def _default_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
 def _unfit(config: PretrainedConfig) -> str:
     return f"model type {config.model_type!r} cannot be hooked by TransformerLens"
 
@@ -160,7 +156,7 @@ def _read_config(folder: Path) -> PretrainedConfig:
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except (ValueError, OSError, KeyError) as error:
-        raise UserError(f"{folder}/config.json: {_first_line(error)}") from error
+        raise UserError(f"{folder}/config.json: {first_line(error)}") from error
     config = config.get_text_config()
     if getattr(config, "is_encoder_decoder", False):
         raise UserError(
@@ -182,13 +178,16 @@ def _check_files(folder: Path) -> None:
         found = f"only pickled weights ({pickled[0]})" if pickled else "no weights"
         raise UserError(f"{folder}: {found}; *.safetensors is needed")
     for path in sorted(files):
+        if path.is_symlink() and not path.exists():
+            raise UserError(
+                f"{path}: what it links to, {path.readlink()}, is gone; "
+                f"delete {folder} to have it made again"
+            )
         try:
             with safe_open(path, framework="pt"):
                 pass
         except (SafetensorError, OSError) as error:
-            raise UserError(
-                f"{path}: not a whole safetensors file: {_first_line(error)}"
-            ) from error
+            raise UserError(f"{path}: not a whole safetensors file: {first_line(error)}") from error
 
 
 def _read_weights(
@@ -206,7 +205,7 @@ def _read_weights(
             output_loading_info=True,
         )
     except (ValueError, OSError, RuntimeError, KeyError) as error:
-        raise UserError(f"{folder}: cannot be loaded: {_first_line(error)}") from error
+        raise UserError(f"{folder}: cannot be loaded: {first_line(error)}") from error
     hf, info = loaded
     # transformers fills what the file lacks with random numbers, and only warns
     if absent := sorted(info["missing_keys"]):
@@ -222,6 +221,8 @@ def _probe(bridge: TransformerBridge, device: torch.device) -> bool:
     """Run one token; return whether a block hands on a tuple."""
     if not all("attn" in block.submodules for block in bridge.blocks):
         raise TypeError("it has layers without attention")
+    if not hasattr(bridge, "ln_final"):
+        raise TypeError("it has no final norm")
     handed: list[type] = []
     handle = bridge.blocks[0].register_forward_hook(lambda _, __, out: handed.append(type(out)))
     bridge(torch.zeros(1, 1, dtype=torch.long, device=device), return_type=None)

@@ -66,25 +66,23 @@ def training_state(source: dict[str, Any], revision: str) -> tuple[int | None, i
     return source.get("step", step), source.get("tokens", tokens)
 
 
-def model_table(folders: dict[str, Path]) -> pd.DataFrame:
-    """One row a model, in the order given.
-
-    Parameters
-    ----------
-    folders
-        The folder of each model, by `model` or `model@revision`.
+def model_row(ref: str, folder: Path) -> dict[str, Any]:
+    """A model's row of the table of models.
 
     Returns
     -------
-    Columns `model`, those of `model_facts`, `name` (the model without its revision), `revision`,
-    `step` and `tokens` (of a checkpoint: updates done and tokens seen; missing where unsaid).
+    `model` (as a study names it), what `model_facts` gives, `name` (the model without its
+    revision), `revision`, `step` and `tokens` (of a checkpoint: updates done and tokens seen;
+    None where unsaid).
     """
-    rows = []
-    for ref, folder in folders.items():
-        source = read_json(folder / "source.json")
-        name, _, revision = ref.partition("@")
-        revision = revision or source["source"].get("revision") or ""
-        step, tokens = training_state(source, revision)
-        facts = {"name": name, "revision": revision, "step": step, "tokens": tokens}
-        rows.append({"model": ref, **model_facts(folder), **facts})
+    source = read_json(folder / "source.json")
+    name, _, revision = ref.partition("@")
+    revision = revision or source["source"].get("revision") or ""
+    step, tokens = training_state(source, revision)
+    facts = {"name": name, "revision": revision, "step": step, "tokens": tokens}
+    return {"model": ref, **model_facts(folder), **facts}
+
+
+def model_table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """The paper's Table 1: the rows that `model_row` gives, in their order."""
     return pd.DataFrame(rows).astype({"step": "Int64", "tokens": "Int64"})

@@ -9,6 +9,7 @@ import pandas as pd
 from tokenizers import Tokenizer
 
 from stable_regions.errors import UserError
+from stable_regions.files import read_json
 
 COLUMNS = ["prompt", "text", "tokens", "last_token", "work", "offset"]
 
@@ -25,6 +26,23 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
+
+
+def bos_token(folder: Path, tokenizer: Tokenizer) -> int:
+    """The id of the BOS token that a model folder's `tokenizer_config.json` names.
+
+    Raises
+    ------
+    UserError
+        If it names none, or the tokenizer has no such token.
+    """
+    path = folder / "tokenizer_config.json"
+    named = read_json(path).get("bos_token") if path.exists() else None
+    text = named["content"] if isinstance(named, dict) else named
+    found = tokenizer.token_to_id(text) if text else None
+    if found is None:
+        raise UserError(f"{path}: names no BOS token of the tokenizer; `bos` can't be set")
+    return found
 
 
 def chunk_prompts(

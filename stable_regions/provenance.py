@@ -87,6 +87,7 @@ def model_record(model: "Model", ref: str, compute: Mapping[str, Any]) -> dict[s
     return {
         "model": ref,
         "revision": source.get("revision"),
+        "commit": source.get("commit"),
         "parameters": model.n_parameters,
         "source": source["source"],
         "files": source["files"],

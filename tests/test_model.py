@@ -129,3 +129,33 @@ def test_a_model_without_attention_is_refused(tmp_path):
     MambaForCausalLM(config).save_pretrained(tmp_path)
     with pytest.raises(UserError, match="model type 'mamba' cannot be hooked"):
         load(tmp_path)
+
+
+def test_a_model_without_final_norm_is_refused(tmp_path):
+    with pytest.raises(UserError, match="'openai-gpt' cannot be hooked .*: it has no final norm"):
+        load(make_model(tmp_path, "openai-gpt"))
+
+
+def test_a_model_that_transformer_lens_does_not_know_is_refused_in_a_short_line(tmp_path):
+    from transformers import BioGptConfig, BioGptForCausalLM
+
+    config = BioGptConfig(
+        vocab_size=VOCAB, hidden_size=D_MODEL, num_hidden_layers=2, num_attention_heads=4
+    )
+    BioGptForCausalLM(config).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="'biogpt' cannot be hooked by TransformerLens") as error:
+        load(tmp_path)
+    assert len(str(error.value)) < 400
+    assert "\n" not in str(error.value)
+
+
+def test_weights_whose_links_lead_nowhere_are_named(tmp_path):
+    made = make_model(tmp_path / "made")
+    folder = tmp_path / "linked"
+    folder.mkdir()
+    (folder / "config.json").write_text((made / "config.json").read_text())
+    (folder / "model.safetensors").symlink_to(made / "model.safetensors")
+    load(folder)
+    (made / "model.safetensors").unlink()
+    with pytest.raises(UserError, match=f"is gone; delete {folder} to have it made again"):
+        load(folder)

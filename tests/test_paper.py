@@ -58,6 +58,7 @@ def part(numbers: dict, experiments: set[str]) -> dict:
         "prompts": {name: numbers["prompts"][name] for name in sorted(sets)},
         "models": [model for model in numbers["models"] if model["model"] in used],
         "checks": [check for check in numbers["checks"] if check["model"] in used],
+        "bos": sorted(used),
         "figures": [name for name in numbers["figures"] if NEEDS[name] <= experiments],
     }
 

@@ -1,5 +1,7 @@
 """Prompts and pairs: lengths, sources, seeds, and what is refused."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -107,3 +109,17 @@ def test_crossed_prompts_follow_the_seed_and_refuse_a_short_corpus() -> None:
     assert drawn(0) == drawn(0) != drawn(1)
     with pytest.raises(UserError, match="crossings of 6 tokens; 99999 are asked for"):
         prompts.crossed_pairs(WORKS, tokenizer(), tokens=6, crossings=99_999, seed=0)
+
+
+@pytest.mark.parametrize("named", ["\u0120was", {"content": "\u0120was", "lstrip": False}])
+def test_the_bos_token_is_the_tokenizer_s(tmp_path, named) -> None:
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"bos_token": named}))
+    assert [prompts.bos_token(tmp_path, TOKENIZER)] == TOKENIZER.encode(" was").ids
+
+
+@pytest.mark.parametrize("settings", [{}, {"bos_token": None}, {"bos_token": "<none>"}, None])
+def test_a_tokenizer_without_bos_token_is_named(tmp_path, settings) -> None:
+    if settings is not None:
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    with pytest.raises(UserError, match="names no BOS token of the tokenizer"):
+        prompts.bos_token(tmp_path, TOKENIZER)

@@ -8,7 +8,7 @@ README = (ROOT / "README.md").read_text()
 
 
 def test_nothing_is_left_to_fill_in() -> None:
-    left = set(re.findall(r"\b[A-Z]{2,}_[A-Z]+\b", README)) - {"HF_HOME", "HF_TOKEN"}
+    left = set(re.findall(r"\b[A-Z]{2,}_[A-Z]+\b", README)) - {"HF_HOME", "HF_TOKEN", "HF_ENDPOINT"}
     assert not left
 
 
@@ -19,18 +19,3 @@ def test_links_and_named_files_are_there() -> None:
     assert named
     missing = [path for path in linked + named if not (ROOT / path).exists()]
     assert not missing
-
-
-def test_the_model_to_add_is_a_right_configuration(tmp_path: Path) -> None:
-    import yaml
-
-    from stable_regions import config
-
-    [text] = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
-    added = yaml.safe_load(text)
-    raw = yaml.safe_load((ROOT / "config.yaml").read_text())
-    for section, entries in added.items():
-        raw[section] |= entries
-    raw["study"] = "mine"
-    loaded = config.load(raw)
-    assert loaded.refs("sharpness") == ["my-model", "my-model-random"]

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from stable_regions.errors import UserError
 from stable_regions.figures import fig3, fig4, figA_choices, figA_layers, figA_losses
 from stable_regions.figures.medians import short
-from stable_regions.model_facts import model_table, training_state
+from stable_regions.model_facts import model_row, model_table, training_state
 
 
 @pytest.fixture(autouse=True)
@@ -56,13 +56,12 @@ def folder(where: Path, source: dict) -> Path:
 
 
 def test_model_table_knows_checkpoints(tmp_path: Path) -> None:
-    table = model_table(
-        {
-            "a@step8": folder(tmp_path / "a", {"step": 8, "tokens": 123_456_789_012}),
-            "b@step1-tokens4B": folder(tmp_path / "b", {}),
-            "c": folder(tmp_path / "c", {"source": {"kind": "hub", "revision": "abc"}}),
-        }
-    )
+    folders = {
+        "a@step8": folder(tmp_path / "a", {"step": 8, "tokens": 123_456_789_012}),
+        "b@step1-tokens4B": folder(tmp_path / "b", {}),
+        "c": folder(tmp_path / "c", {"source": {"kind": "hub", "revision": "abc"}}),
+    }
+    table = model_table([model_row(ref, where) for ref, where in folders.items()])
     assert list(table["name"]) == ["a", "b", "c"]
     assert list(table["revision"]) == ["step8", "step1-tokens4B", "abc"]
     assert table["tokens"].to_list()[:2] == [123_456_789_012, 4_000_000_000]

@@ -21,10 +21,10 @@ def written_prompts() -> list[str]:
     return [text for pair in pairs for text in (pair["a"], pair["b"])]
 
 
-def text(sentences: int = 400) -> str:
+def text(sentences: int = 400, seed: int = 0) -> str:
     """Sentences of the hand-made prompts' words in random order."""
     words = sorted({word for prompt in written_prompts() for word in prompt.split()})
-    draw = random.Random(0)
+    draw = random.Random(seed)
     return "".join(" " + " ".join(draw.sample(words, 12)) + ".\n" for _ in range(sentences))
 
 

@@ -20,7 +20,8 @@ LOCK = ROOT / "requirements.lock"
 KINDS = {
     "model": [
         "torch", "transformer-lens", "transformers", "safetensors", "tokenizers", "gguf",
-        "huggingface-hub", "numpy", "pandas", "pyarrow", "pydantic", "jaxtyping", "pyyaml",
+        "huggingface-hub", "datasets", "numpy", "pandas", "pyarrow", "pydantic", "jaxtyping",
+        "pyyaml",
     ],
     "clustering": [
         "hdbscan", "scikit-learn", "scipy", "numpy", "pandas", "pyarrow", "safetensors",

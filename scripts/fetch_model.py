@@ -1,0 +1,33 @@
+"""Make the folder of a model on the hub, or of its configuration and tokenizer alone."""
+
+from pathlib import Path
+
+from _job import job
+
+from stable_regions import hub
+from stable_regions.files import atomic, write_json
+from stable_regions.model_facts import model_row
+from stable_regions.sources import describe
+
+with job(snakemake) as log:
+    params, output = snakemake.params, snakemake.output
+    entry, revision = params.entry, params.revision
+    source = entry["source"]
+    facts = {"source": source, "family": entry["family"], "licence": entry["licence"]}
+    named = revision == source["revision"]
+    if named and source["tokens"] is not None:
+        facts["tokens"] = source["tokens"]
+    with atomic(output.folder) as made:
+        made.mkdir()
+        commit = hub.fetch_model(
+            source["repository"],
+            source["commit"] if named and source["commit"] else revision,
+            made,
+            weights=params.weights,
+            apart=Path(params.apart) if params.apart else None,
+        )
+        log.info("%s at %s is commit %s", source["repository"], revision, commit)
+        describe(made, **facts, revision=revision, commit=commit)
+        hub.check_hashes(made)
+    if params.weights:
+        write_json(output.facts, model_row(params.ref, Path(output.folder)))

@@ -1,0 +1,16 @@
+"""The README's table of families says what the checks find."""
+
+import pytest
+
+from tests.models import FAMILIES, OTHERS
+from tools import families
+
+
+def test_the_table_has_each_family_once() -> None:
+    names = [line.split(" | ")[0].removeprefix("| ") for line in families.written().splitlines()]
+    assert names == [families.HEAD[0], "---", *FAMILIES, *OTHERS]
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, *OTHERS])
+def test_the_table_says_what_is_found(family: str) -> None:
+    assert families.row(family) in families.written()

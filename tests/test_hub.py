@@ -1,0 +1,286 @@
+"""The hub: what is fetched and where it lies, and what cannot be had in one line each."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import huggingface_hub.constants
+import numpy as np
+import pandas as pd
+import pytest
+from safetensors.numpy import save_file
+
+from stable_regions import hub
+from stable_regions.errors import UserError
+from stable_regions.model_facts import model_row
+from stable_regions.sources import describe
+from tests.hub_stand_in import Hub, Repository, serve, visited
+from tests.tiny_study import ROOT
+
+WEIGHT = np.arange(50_000, dtype=np.float32)
+FETCHED = {"config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"}
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path) -> Iterator[Hub]:
+    """The hub stand-in, as the hub of this process, with an empty cache."""
+    with serve() as running, visited(running.url, tmp_path / "cache"):
+        yield running
+
+
+def make_repository(folder: Path, shards: int = 1, weight: np.ndarray = WEIGHT) -> Path:
+    """A model repository as the hub has them, with much that nobody needs."""
+    folder.mkdir(parents=True)
+    config = {"model_type": "qwen2", "num_hidden_layers": 2, "hidden_size": 4, "vocab_size": 8}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "tokenizer.json").write_text("{}")
+    (folder / "tokenizer_config.json").write_text('{"bos_token": null}')
+    if shards == 1:
+        save_file({"w": weight}, folder / "model.safetensors")
+    else:
+        names = [f"model-{i + 1:05}-of-{shards:05}.safetensors" for i in range(shards)]
+        for i, name in enumerate(names):
+            save_file({f"w{i}": weight + i}, folder / name)
+        index = {"weight_map": {f"w{i}": name for i, name in enumerate(names)}}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    for extra in (
+        "README.md",
+        "modeling_x.py",
+        "pytorch_model.bin",
+        "training_args.bin",
+        "consolidated.safetensors",
+        "onnx/model.safetensors",
+        "original/params.json",
+    ):
+        path = folder / extra
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"not this")  # fmt: skip
+    return folder
+
+
+def fetch(where: Path, name: str = "me/model", revision: str = "main", **how) -> str:
+    where.mkdir(parents=True)
+    return hub.fetch_model(name, revision, where, **how)
+
+
+def size(*folders: Path) -> int:
+    """Bytes on the disk below the folders, links not followed."""
+    files = (p for folder in folders for p in folder.rglob("*") if p.is_file())
+    return sum(p.stat().st_size for p in files if not p.is_symlink())
+
+
+def test_a_model_is_fetched_without_what_is_not_needed(stand_in: Hub, tmp_path: Path) -> None:
+    repository = Repository({"main": make_repository(tmp_path / "repository")})
+    stand_in.repositories["me/model"] = repository
+    commit = fetch(tmp_path / "model")
+    assert commit == repository.commit("main")
+    assert {p.name for p in (tmp_path / "model").iterdir()} == FETCHED
+    assert set(stand_in.files()) == FETCHED
+    for name in FETCHED:
+        assert (tmp_path / "model" / name).read_bytes() == (
+            tmp_path / "repository" / name
+        ).read_bytes()
+    assert size(tmp_path / "cache", tmp_path / "model") < 1.1 * WEIGHT.nbytes
+    stand_in.asked.clear()
+    fetch(tmp_path / "again")
+    assert stand_in.files() == []
+
+
+def test_a_configuration_needs_no_weights(stand_in: Hub, tmp_path: Path) -> None:
+    folder = make_repository(tmp_path / "repository")
+    stand_in.repositories["me/model"] = Repository({"main": folder})
+    fetch(tmp_path / "config", weights=False)
+    assert {p.name for p in (tmp_path / "config").iterdir()} == FETCHED - {"model.safetensors"}
+    assert "model.safetensors" not in stand_in.files()
+    shutil.rmtree(tmp_path / "cache")
+    assert (tmp_path / "config" / "tokenizer.json").read_text() == "{}"
+
+
+def test_a_checkpoint_is_gone_when_its_folder_is(stand_in: Hub, tmp_path: Path) -> None:
+    early = make_repository(tmp_path / "early", shards=2)
+    late = make_repository(tmp_path / "late", weight=WEIGHT + 7)
+    stand_in.repositories["me/model"] = Repository({"step0-tokens0B": early, "main": late})
+    before = size(tmp_path)
+    commit = fetch(
+        tmp_path / "made" / "model", revision="step0-tokens0B", apart=tmp_path / "made" / ".model"
+    )
+    kept = (tmp_path / "moved").absolute()
+    (tmp_path / "made" / "model").rename(kept)  # as an atomic write does
+    assert not list((tmp_path / "made").iterdir())
+    names = {p.name for p in kept.glob("*.safetensors")}
+    assert names == {"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"}
+    for name in names:
+        assert (kept / name).read_bytes() == (early / name).read_bytes()
+    describe(kept, source={"kind": "hub"}, family="F", licence="L", commit=commit)
+    row = model_row("m@step0-tokens0B", kept)
+    assert (row["parameters"], row["tokens"]) == (2 * WEIGHT.size, 0)
+    assert size(kept) < 2.1 * WEIGHT.nbytes
+    shutil.rmtree(kept)
+    assert size(tmp_path) - before < 0.1 * WEIGHT.nbytes
+
+
+def test_a_checkpoint_that_the_cache_has_is_linked(stand_in: Hub, tmp_path: Path) -> None:
+    stand_in.repositories["me/model"] = Repository({"main": make_repository(tmp_path / "r")})
+    fetch(tmp_path / "model")
+    stand_in.asked.clear()
+    fetch(tmp_path / "linked", apart=tmp_path / ".linked")
+    assert stand_in.files() == []
+    blob = (tmp_path / "linked" / "model.safetensors").resolve()
+    assert blob.is_relative_to(tmp_path / "cache")
+
+
+def test_an_interrupted_download_goes_on(stand_in: Hub, tmp_path: Path) -> None:
+    repository = Repository({"main": make_repository(tmp_path / "r", shards=2)})
+    stand_in.repositories["me/model"] = repository
+    last = tmp_path / "r" / "model-00002-of-00002.safetensors"
+    stand_in.withheld.add(last.name)
+    with pytest.raises(UserError, match="what was fetched is kept"):
+        fetch(tmp_path / "model", apart=tmp_path / ".model")
+    stand_in.withheld.clear()
+    stand_in.asked.clear()
+    fetch(tmp_path / "second", apart=tmp_path / ".model")
+    assert stand_in.files() == [last.name]
+    assert not (tmp_path / ".model").exists()
+
+
+def test_damaged_weights_are_noticed(stand_in: Hub, tmp_path: Path) -> None:
+    stand_in.repositories["me/model"] = Repository({"main": make_repository(tmp_path / "r")})
+    fetch(tmp_path / "model")
+    describe(tmp_path / "model")
+    hub.check_hashes(tmp_path / "model")
+    blob = (tmp_path / "model" / "model.safetensors").resolve()
+    blob.write_bytes(blob.read_bytes()[:-4] + b"oops")
+    describe(tmp_path / "model")
+    with pytest.raises(UserError, match="model.safetensors: its SHA-256 is .* to fetch it again"):
+        hub.check_hashes(tmp_path / "model")
+
+
+def test_what_cannot_be_had_is_one_line(
+    stand_in: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_repository(tmp_path / "r")
+    pickled = make_repository(tmp_path / "pickled")
+    (pickled / "model.safetensors").unlink()
+    bare = make_repository(tmp_path / "bare")
+    (bare / "tokenizer.json").unlink()
+    stand_in.repositories |= {
+        "me/model": Repository({"main": folder}),
+        "me/gated": Repository({"main": folder}, token="secret"),
+        "me/pickled": Repository({"main": pickled}),
+        "me/bare": Repository({"main": bare}),
+    }
+
+    def said(name: str, revision: str = "main") -> str:
+        shutil.rmtree(tmp_path / "model", ignore_errors=True)
+        with pytest.raises(UserError) as error:
+            fetch(tmp_path / "model", name, revision)
+        line = str(error.value)
+        assert line.startswith(f"{name}: ")
+        assert "\n" not in line
+        assert "secret" not in line
+        return line
+
+    gated = f"gated; accept its terms on {stand_in.url}/me/gated, then set HF_TOKEN or run"
+    assert gated in said("me/gated")
+    assert "the hub has no such model, or it is private; check its name" in said("me/none")
+    assert "has no revision 'step7'" in said("me/model", "step7")
+    assert "has no model.safetensors at" in said("me/pickled")
+    assert "pytorch_model.bin is a pickle and is not read" in said("me/pickled")
+    assert "pytorch_model.bin" not in stand_in.files()
+    assert "has no tokenizer.json at" in said("me/bare")
+    monkeypatch.setenv("HF_TOKEN", "old secret")
+    assert "the hub refuses the token; set HF_TOKEN or run" in said("me/gated")
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    shutil.rmtree(tmp_path / "model")
+    fetch(tmp_path / "model", "me/gated")
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    line = said("me/model")
+    assert f"is not whole in the cache {tmp_path / 'cache'} and HF_HUB_OFFLINE is set" in line
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    closed = "http://127.0.0.1:9"
+    with visited(closed, tmp_path / "cache"):
+        line = said("me/model")
+        assert f"cannot be had from the hub at {closed} (" in line
+        assert "check the network and HF_ENDPOINT" in line
+        shutil.rmtree(tmp_path / "model")
+        fetch(tmp_path / "model", "me/gated")  # it is in the cache
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from stable_regions import hub
+from stable_regions.errors import UserError
+try:
+    Path(sys.argv[1]).mkdir()
+    print(hub.fetch_model("me/gated", "main", Path(sys.argv[1])))
+except UserError as error:
+    print(error)
+"""
+
+
+def test_the_client_s_variables_are_obeyed(tmp_path: Path) -> None:
+    with serve() as running:
+        repository = Repository({"main": make_repository(tmp_path / "r")}, token="secret")
+        running.repositories["me/gated"] = repository
+
+        def run(target: str, home: str, **changes: str) -> str:
+            done = subprocess.run(
+                [sys.executable, "-c", PROGRAM, str(tmp_path / target)], cwd=ROOT,
+                env=running.environment(tmp_path / home, **changes), capture_output=True, text=True,
+            )  # fmt: skip
+            assert done.returncode == 0, done.stderr
+            return done.stdout.strip()
+
+        commit = repository.commit("main")
+        assert run("a", "home", HF_TOKEN="secret") == commit
+        assert (tmp_path / "home" / "hub" / "models--me--gated" / "snapshots" / commit).is_dir()
+        running.asked.clear()
+        assert run("b", "home", HF_HUB_OFFLINE="1") == commit
+        assert "HF_HUB_OFFLINE is set" in run("c", "elsewhere", HF_HUB_OFFLINE="1")
+        assert running.asked == []
+        assert "is gated" in run("d", "elsewhere")
+
+
+def make_texts(folder: Path) -> Path:
+    """A data set of two files of six books."""
+    (folder / "data").mkdir(parents=True)
+    for part in range(2):
+        texts = [f"book {6 * part + i}" for i in range(6)]
+        table = pd.DataFrame({"TEXT": texts, "SOURCE": "gutenberg"})
+        table.to_parquet(folder / "data" / f"train-{part:05}-of-00002-ab.parquet", row_group_size=2)
+    return folder
+
+
+def texts(draw: str, works: int = 4, seed: int = 0, **how) -> list[str]:
+    how = {"files": ["data/*.parquet"], "column": "TEXT"} | how
+    table = hub.read_texts("me/books", "main", works=works, draw=draw, seed=seed, **how)
+    assert list(table.columns) == ["work", "text"]
+    assert [f"book {work}" for work in table["work"]] == list(table["text"])
+    return list(table["work"])
+
+
+def test_books_are_the_first_of_the_first_file(stand_in: Hub, tmp_path: Path) -> None:
+    stand_in.repositories["me/books"] = Repository({"main": make_texts(tmp_path / "r")})
+    assert texts("first", files=["data/train-00000-*.parquet"]) == ["0", "1", "2", "3"]
+    assert stand_in.files() == ["train-00000-of-00002-ab.parquet"]
+    with pytest.raises(UserError, match="me/books: has 6 works; 7 are asked for"):
+        texts("first", works=7, files=["data/train-00000-*.parquet"])
+
+
+def test_books_are_drawn_from_the_whole(stand_in: Hub, tmp_path: Path) -> None:
+    stand_in.repositories["me/books"] = Repository({"main": make_texts(tmp_path / "r")})
+    draws = [texts("random", seed=seed) for seed in range(30)]
+    assert draws[0] == texts("random", seed=0) != draws[1]
+    assert all(draw == sorted(set(draw), key=int) and len(draw) == 4 for draw in draws)
+    times = np.bincount([int(work) for draw in draws for work in draw], minlength=12)
+    # 30 draws of 4 of 12: 10 times each, with a standard deviation of 2.6
+    assert 2 < times.min() <= times.max() < 18
+    with pytest.raises(UserError, match="no column 'text'; there is TEXT, SOURCE"):
+        texts("random", column="text")
+    with pytest.raises(UserError, match=r"no file in it matches 'x/\*'"):
+        texts("random", files=["x/*"])
