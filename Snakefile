@@ -24,7 +24,9 @@ include: "rules/tables.smk"
 include: "rules/planes.smk"
 include: "rules/polytopes.smk"
 include: "rules/meaning.smk"
+include: "rules/clustering.smk"
 include: "rules/figures.smk"
+include: "rules/claims.smk"
 include: "rules/paper.smk"
 
 

@@ -5,6 +5,7 @@ rule prompts:
     input:
         model=lambda w: tokenizer_folder(w.model),
         corpus=corpus_of,
+        words=words_of,
     output:
         prompts="results/{study}/prompts/{prompts}/{model}.prompts.parquet",
         pairs="results/{study}/prompts/{prompts}/{model}.pairs.parquet",
@@ -22,26 +23,38 @@ rule prompts:
         "../scripts/make_prompts.py"
 
 
-rule activations:
-    input:
-        model=lambda w: folder(w.ref),
-        prompts=lambda w: prompt_file(w.study, w.prompts, w.ref),
-    output:
-        activations="results/{study}/activations/{prompts}/{ref}.safetensors",
-        check="results/{study}/activations/{prompts}/{ref}.check.json",
-    log:
-        "logs/{study}/activations/{prompts}/{ref}.log",
-    benchmark:
-        "logs/{study}/activations/{prompts}/{ref}.benchmark.tsv"
-    conda:
-        "../envs/model.yaml"
-    threads: lambda w: threads_of(w.ref)
-    params:
-        layers=layers_read,
-        dtype=lambda w: model_of(w.ref).dtype,
-        compute=lambda w: compute_of(w.ref),
-        code=code("cache_activations.py"),
-    message:
-        "Cache the activations of {wildcards.ref} on the prompts {wildcards.prompts}"
-    script:
-        "../scripts/cache_activations.py"
+for prompts, job, refs in activation_runs():
+
+    rule:
+        name:
+            f"activations_{prompts}_{job}"
+        input:
+            models=[folder(ref) for ref in refs],
+            prompts=prompt_file(STUDY, prompts, job),
+        output:
+            activations=[
+                f"results/{STUDY}/activations/{prompts}/{ref}.safetensors"
+                for ref in refs
+            ],
+            checks=[
+                f"results/{STUDY}/activations/{prompts}/{ref}.check.json"
+                for ref in refs
+            ],
+        log:
+            f"logs/{STUDY}/activations/{prompts}/{job}.log",
+        benchmark:
+            f"logs/{STUDY}/activations/{prompts}/{job}.benchmark.tsv"
+        conda:
+            "../envs/model.yaml"
+        threads: threads_of(job)
+        params:
+            refs=refs,
+            layers=[layers_written(prompts, ref) for ref in refs],
+            compared=[layers_compared(prompts, ref) for ref in refs],
+            dtype=model_of(job).dtype,
+            compute=compute_of(job),
+            code=code("cache_activations.py"),
+        message:
+            f"Cache the activations of {job} on the prompts {prompts}"
+        script:
+            "../scripts/cache_activations.py"

@@ -4,30 +4,34 @@ FIGURES |= {"figA_choices": ["choices"]}
 QUOTED |= {name: [] for name in of_kind("choices")}
 
 
-rule choices:
-    input:
-        unpack(choices_inputs),
-    output:
-        "results/{study}/choices/{experiment}/{ref}.parquet",
-    log:
-        "logs/{study}/choices/{experiment}/{ref}.log",
-    benchmark:
-        "logs/{study}/choices/{experiment}/{ref}.benchmark.tsv"
-    wildcard_constraints:
-        experiment="|".join(map(re.escape, of_kind("choices"))) or "(?!)",
-    conda:
-        "../envs/model.yaml"
-    threads: lambda w: threads_of(w.ref)
-    params:
-        entry=lambda w: entry("experiments", w.experiment),
-        pairs=lambda w: pair_count(w.experiment),
-        dtype=lambda w: model_of(w.ref).dtype,
-        compute=lambda w: compute_of(w.ref),
-        code=code("compare_choices.py"),
-    message:
-        "Change one choice at a time: {wildcards.experiment}, {wildcards.ref}"
-    script:
-        "../scripts/compare_choices.py"
+for experiment, job, refs in runs("choices"):
+
+    rule:
+        name:
+            f"choices_{experiment}_{job}"
+        input:
+            **choices_inputs(experiment, refs),
+        output:
+            [f"{raw_folder(experiment)}/{ref}.parquet" for ref in refs],
+        log:
+            f"logs/{STUDY}/choices/{experiment}/{job}.log",
+        benchmark:
+            f"logs/{STUDY}/choices/{experiment}/{job}.benchmark.tsv"
+        conda:
+            "../envs/model.yaml"
+        threads: threads_of(job)
+        params:
+            name=experiment,
+            refs=refs,
+            entry=entry("experiments", experiment),
+            pairs=pair_count(experiment),
+            dtype=model_of(job).dtype,
+            compute=compute_of(job),
+            code=code("compare_choices.py"),
+        message:
+            f"Change one choice at a time: {experiment}, {job}"
+        script:
+            "../scripts/compare_choices.py"
 
 
 rule choices_table:

@@ -1,8 +1,11 @@
 # What every stage needs: the checked configuration, and where things lie.
 import re
+from functools import cache
 
 from stable_regions import config as settings
+from stable_regions.claims import Claim, OnRaw, OnTable, load_ledger
 from stable_regions.corpora import text_files
+from stable_regions.deviations import Deviation
 from stable_regions.errors import UserError
 from stable_regions.provenance import code_digest
 from stable_regions.sources import model_files
@@ -10,6 +13,8 @@ from stable_regions.sources import model_files
 try:
     CONFIG = settings.load(config)
     settings.check_paths(CONFIG)
+    CLAIMS = load_ledger(HERE / "paper" / "claims.yaml", Claim)
+    DEVIATIONS = load_ledger(HERE / "paper" / "deviations.yaml", Deviation)
 except UserError as error:
     raise WorkflowError(str(error))
 
@@ -19,9 +24,13 @@ COMPUTE = CONFIG.compute
 # Each stage adds what it gives: a figure is one module of the library and the tables it draws; a
 # table that the paper quotes is looked up by the values of its key columns, or is a list of rows.
 # The first part of a table's name (up to "_") is the experiment that it summarises: what a study
-# doesn't run is not part of it.
+# doesn't run is not part of it. Tables that summarise no experiment are the study's own.
 FIGURES = {}
 QUOTED = {}
+OWN_TABLES = {"models"}
+RAW = {
+    "plane": "planes"
+}  # the folder of a kind's raw outputs, where it is not called like it
 
 
 wildcard_constraints:
@@ -32,8 +41,11 @@ wildcard_constraints:
     experiment="|".join(map(re.escape, EXPERIMENTS)),
     table="[^/]+",
     shard="[0-9]+",
+    block="[0-9]+",
+    claim="|".join(map(re.escape, CLAIMS)),
 
 
+@cache
 def trained_models():
     """The models of the selected study that are trained here, each once."""
     models = dict.fromkeys(
@@ -50,6 +62,12 @@ def named(section, *kinds):
     return "|".join(map(re.escape, names)) or "(?!)"
 
 
+def checkpoints():
+    """The checkpoints of the selected study that are of models trained here, by model."""
+    jobs = by_job(study_models())
+    return {model: jobs[model] for model in trained_models()}
+
+
 def study_models():
     """Every model of the selected study, each once, in the order of the configuration."""
     used = {ref for refs in EXPERIMENTS.values() for ref in refs}
@@ -57,6 +75,7 @@ def study_models():
     return sorted(used, key=lambda ref: (order.index(settings.split(ref)[0]), ref))
 
 
+@cache
 def code(script):
     """What a script does, as a digest: a parameter of its rule, so that results follow the code."""
     return code_digest(HERE / "scripts" / script)
@@ -164,9 +183,18 @@ def corpus_of(wildcards):
     prompts = CONFIG.prompts[wildcards.prompts]
     return (
         f"resources/corpora/{prompts.corpus}.parquet"
-        if prompts.kind in ("random", "crossed")
+        if isinstance(prompts, settings.WithCorpus)
         else []
     )
+
+
+def words_of(wildcards):
+    """The list of words that a prompt set is made of, if it is: of this package, or a user's."""
+    prompts = CONFIG.prompts[wildcards.prompts]
+    if prompts.kind != "words":
+        return []
+    own = HERE / prompts.list
+    return str(own if own.exists() else prompts.list)
 
 
 def prompt_file(study, prompts, ref, what="prompts"):
@@ -174,15 +202,59 @@ def prompt_file(study, prompts, ref, what="prompts"):
     return f"results/{study}/prompts/{prompts}/{settings.split(ref)[0]}.{what}.parquet"
 
 
-def layers_read(wildcards):
-    """The write layers that the study's experiments need of a model on a prompt set."""
-    wanted = [
+def by_job(refs):
+    """The models that one job runs: checkpoints of a model trained here share one, others do not.
+
+    A job spends seconds on starting and on loading libraries, as long as on a small model's work.
+    """
+    jobs = {}
+    for ref in refs:
+        name, _ = settings.split(ref)
+        jobs.setdefault(name if name in trained_models() else ref, []).append(ref)
+    return jobs
+
+
+def runs(kind):
+    """What is to be measured: each experiment of a kind, what a job of it is called, its models."""
+    return [
+        (name, job, refs)
+        for name in of_kind(kind)
+        for job, refs in by_job(EXPERIMENTS[name]).items()
+    ]
+
+
+def activation_runs():
+    """Each prompt set, what a job on it is called, its models."""
+    used = {}
+    for name, refs in EXPERIMENTS.items():
+        used.setdefault(CONFIG.experiments[name].prompts, {}).update(
+            dict.fromkeys(refs)
+        )
+    return [
+        (prompts, job, refs)
+        for prompts, of_set in used.items()
+        for job, refs in by_job(of_set).items()
+    ]
+
+
+def wanted_of(prompts, ref):
+    """The study's experiments that run a model on a prompt set."""
+    return [
         CONFIG.experiments[name]
         for name, refs in EXPERIMENTS.items()
-        if wildcards.ref in refs
+        if ref in refs and CONFIG.experiments[name].prompts == prompts
     ]
-    layers = [e.layers for e in wanted if e.prompts == wildcards.prompts]
-    return sorted({layer for some in layers for layer in some})
+
+
+def layers_written(prompts, ref):
+    """The write layers that the study needs of a model on a prompt set."""
+    return sorted({layer for e in wanted_of(prompts, ref) for layer in e.layers})
+
+
+def layers_compared(prompts, ref):
+    """The layers of which it needs the activations of clean runs alone."""
+    layers = {n for e in wanted_of(prompts, ref) for n in getattr(e, "geometry", [])}
+    return sorted(layers - set(layers_written(prompts, ref)))
 
 
 def pair_count(experiment):
@@ -199,50 +271,102 @@ def shard_pairs(experiment):
     return [(start, min(start + size, count)) for start in range(0, count, size)]
 
 
-def raw_folder(wildcards):
+def raw_folder(experiment):
     """Where the raw outputs of an experiment lie: a folder a kind, a folder an experiment."""
-    kind = CONFIG.experiments[wildcards.experiment].kind
-    return f"results/{wildcards.study}/{kind}/{wildcards.experiment}"
+    kind = CONFIG.experiments[experiment].kind
+    return f"results/{STUDY}/{RAW.get(kind, kind)}/{experiment}"
+
+
+def sharded(kind):
+    """The experiments of a kind that are measured in more than one shard."""
+    return [name for name in of_kind(kind) if len(shard_pairs(name)) > 1]
+
+
+def shard_rows(experiment):
+    """A parameter: the pairs that a job measures, its shard's or all."""
+    parts = shard_pairs(experiment)
+    return lambda wildcards: parts[int(wildcards.get("shard", 0))]
+
+
+def measured(experiment, refs):
+    """What a job of an experiment writes: its models' raw outputs, or one shard of each."""
+    folder = raw_folder(experiment)
+    if experiment in sharded(CONFIG.experiments[experiment].kind):
+        return [temp(f"{folder}/{ref}.shards/{{shard}}.parquet") for ref in refs]
+    return [f"{folder}/{ref}.parquet" for ref in refs]
+
+
+def job_log(experiment, job, suffix="log"):
+    """The log of a job that `measured` is about."""
+    kind = CONFIG.experiments[experiment].kind
+    shard = ".{shard}" if experiment in sharded(kind) else ""
+    return f"logs/{STUDY}/{RAW.get(kind, kind)}/{experiment}/{job}{shard}.{suffix}"
 
 
 def shards(wildcards):
     """All shards of an experiment on a model."""
     count = len(shard_pairs(wildcards.experiment))
+    folder = raw_folder(wildcards.experiment)
+    return [f"{folder}/{wildcards.ref}.shards/{i}.parquet" for i in range(count)]
+
+
+def experiment_inputs(experiment, refs):
+    """What a job that runs models on an experiment's pairs reads."""
+    prompts = CONFIG.experiments[experiment].prompts
+    return {
+        "models": [folder(ref) for ref in refs],
+        "prompts": prompt_file(STUDY, prompts, refs[0]),
+        "pairs": prompt_file(STUDY, prompts, refs[0], "pairs"),
+        "activations": [
+            f"results/{STUDY}/activations/{prompts}/{ref}.safetensors" for ref in refs
+        ],
+    }
+
+
+def choices_inputs(experiment, refs):
+    """The same, and the prompts that take the place of the experiment's own."""
+    others = CONFIG.experiments[experiment].prompt_sets
+    return experiment_inputs(experiment, refs) | {
+        f"other_{what}": [prompt_file(STUDY, name, refs[0], what) for name in others]
+        for what in ("prompts", "pairs")
+    }
+
+
+def pairwise_entry(experiment):
+    """What a pairwise experiment measures: its clusters are a later stage's."""
+    return {
+        key: value
+        for key, value in entry("experiments", experiment).items()
+        if key != "clusters"
+    }
+
+
+def pairwise_blocks(wildcards):
+    """All blocks of rows of a pairwise experiment on a model."""
     return [
-        f"{raw_folder(wildcards)}/{wildcards.ref}.shards/{i}.parquet"
-        for i in range(count)
+        f"{raw_folder(wildcards.experiment)}/{wildcards.ref}.blocks/{i}.safetensors"
+        for i in range(CONFIG.experiments[wildcards.experiment].blocks)
     ]
 
 
-def experiment_inputs(wildcards):
-    """What a job that runs a model on an experiment's pairs reads."""
-    prompts, study, ref = (
-        CONFIG.experiments[wildcards.experiment].prompts,
-        wildcards.study,
-        wildcards.ref,
-    )
-    return {
-        "model": folder(ref),
-        "prompts": prompt_file(study, prompts, ref),
-        "pairs": prompt_file(study, prompts, ref, "pairs"),
-        "activations": f"results/{study}/activations/{prompts}/{ref}.safetensors",
-    }
+def pairwise_outputs(wildcards):
+    """The distances of a pairwise experiment, model by model."""
+    return [
+        f"{raw_folder(wildcards.experiment)}/{ref}.safetensors"
+        for ref in EXPERIMENTS[wildcards.experiment]
+    ]
 
 
-def choices_inputs(wildcards):
-    """The same, and the prompts that take the place of the experiment's own."""
-    others = CONFIG.experiments[wildcards.experiment].prompt_sets
-    study, ref = wildcards.study, wildcards.ref
-    return experiment_inputs(wildcards) | {
-        f"other_{what}": [prompt_file(study, name, ref, what) for name in others]
-        for what in ("prompts", "pairs")
-    }
+def pairwise_prompts(wildcards):
+    """The prompts of a pairwise experiment in the tokens of a model."""
+    prompts = CONFIG.experiments[wildcards.experiment].prompts
+    return prompt_file(wildcards.study, prompts, wildcards.ref)
 
 
 def raw_outputs(wildcards):
     """The raw outputs of an experiment, model by model."""
     return [
-        f"{raw_folder(wildcards)}/{ref}.parquet"
+        f"{raw_folder(wildcards.experiment)}/{ref}.parquet"
         for ref in EXPERIMENTS[wildcards.experiment]
     ]
 
@@ -267,8 +391,8 @@ def load_checks():
 
 
 def of_study(table):
-    """Whether the selected study runs the experiment that a table summarises."""
-    return table == "models" or table.partition("_")[0] in EXPERIMENTS
+    """Whether the selected study has a table: its own, or one of an experiment that it runs."""
+    return table in OWN_TABLES or table.partition("_")[0] in EXPERIMENTS
 
 
 def study_figures():
@@ -284,3 +408,52 @@ def study_tables():
 def of_kind(kind):
     """The selected study's experiments of one kind."""
     return [name for name in EXPERIMENTS if CONFIG.experiments[name].kind == kind]
+
+
+def claim_tests(wildcards):
+    """The tests of one claim, or else of all, that the study has data for."""
+    names = [wildcards.claim] if "claim" in wildcards.keys() else CLAIMS
+    tests = [test for name in names for test in CLAIMS[name].tests]
+    return [test for test in tests if test.experiment in EXPERIMENTS]
+
+
+def claim_tables(wildcards):
+    """The tables that claims are computed from."""
+    tests = claim_tests(wildcards)
+    return sorted({test.table for test in tests if isinstance(test, OnTable)})
+
+
+def claim_raw(wildcards):
+    """The raw outputs that claims are computed from: experiments and models."""
+    used = {test.raw for test in claim_tests(wildcards) if isinstance(test, OnRaw)}
+    return [(name, ref) for name in sorted(used) for ref in EXPERIMENTS[name]]
+
+
+def deviation_tables():
+    """The tables that hold the effects of deviations."""
+    named = {entry.effect.table for entry in DEVIATIONS.values() if entry.effect}
+    return sorted(filter(of_study, named))
+
+
+def cost_of(claim):
+    """What a claim takes in this study, from nothing, in units that no machine changes.
+
+    Points of paths that models are run on, jobs that run or train a model, and tokens trained on.
+    """
+    names = [name for name in CLAIMS[claim].experiments if name in EXPERIMENTS]
+    trained = {
+        settings.split(ref)[0]: model_of(ref).source
+        for name in names
+        for ref in EXPERIMENTS[name]
+        if model_of(ref).source.kind == "train"
+    }.values()
+    wanted = [(CONFIG.experiments[name], name) for name in names]
+    return {
+        "points": sum(
+            pair_count(name) * e.steps * len(e.layers) * len(EXPERIMENTS[name])
+            for e, name in wanted
+        ),
+        "jobs": len(trained)
+        + sum(len(shard_pairs(name)) * len(EXPERIMENTS[name]) for name in names),
+        "training_tokens": sum(s.steps * s.batch * s.context for s in trained),
+    }

@@ -1,28 +1,33 @@
 # The output along paths between prompts, in shards that can be resumed and spread over machines.
 
+for experiment, job, refs in runs("interpolation"):
 
-rule interpolation_shard:
-    input:
-        unpack(experiment_inputs),
-    output:
-        temp("results/{study}/interpolation/{experiment}/{ref}.shards/{shard}.parquet"),
-    log:
-        "logs/{study}/interpolation/{experiment}/{ref}.{shard}.log",
-    benchmark:
-        "logs/{study}/interpolation/{experiment}/{ref}.{shard}.benchmark.tsv"
-    conda:
-        "../envs/model.yaml"
-    threads: lambda w: threads_of(w.ref)
-    params:
-        entry=lambda w: entry("experiments", w.experiment),
-        rows=lambda w: shard_pairs(w.experiment)[int(w.shard)],
-        dtype=lambda w: model_of(w.ref).dtype,
-        compute=lambda w: compute_of(w.ref),
-        code=code("interpolate.py"),
-    message:
-        "Interpolate: {wildcards.experiment}, {wildcards.ref}, shard {wildcards.shard}"
-    script:
-        "../scripts/interpolate.py"
+    rule:
+        name:
+            f"interpolation_{experiment}_{job}"
+        input:
+            **experiment_inputs(experiment, refs),
+        output:
+            measured(experiment, refs),
+        log:
+            job_log(experiment, job),
+        benchmark:
+            job_log(experiment, job, "benchmark.tsv")
+        conda:
+            "../envs/model.yaml"
+        threads: threads_of(job)
+        params:
+            name=experiment,
+            refs=refs,
+            entry=entry("experiments", experiment),
+            rows=shard_rows(experiment),
+            dtype=model_of(job).dtype,
+            compute=compute_of(job),
+            code=code("interpolate.py"),
+        message:
+            f"Interpolate: {experiment}, {job}"
+        script:
+            "../scripts/interpolate.py"
 
 
 rule interpolation:
@@ -31,7 +36,9 @@ rule interpolation:
     output:
         "results/{study}/interpolation/{experiment}/{ref}.parquet",
     log:
-        "logs/{study}/interpolation/{experiment}/{ref}.log",
+        "logs/{study}/interpolation/{experiment}/{ref}.gather.log",
+    wildcard_constraints:
+        experiment="|".join(map(re.escape, sharded("interpolation"))) or "(?!)",
     conda:
         "../envs/figures.yaml"
     message:

@@ -7,6 +7,7 @@ rule numbers:
             f"results/{w.study}/tables/{table}.csv" for table in study_tables()
         ],
         models="results/{study}/tables/models.csv",
+        claims="results/{study}/claims.json",
         checks=load_checks(),
     output:
         "results/{study}/numbers.json",

@@ -17,27 +17,33 @@ FIGURES |= {
 }
 
 
-rule planes:
-    input:
-        unpack(experiment_inputs),
-    output:
-        "results/{study}/planes/{experiment}/{ref}.safetensors",
-    log:
-        "logs/{study}/planes/{experiment}/{ref}.log",
-    benchmark:
-        "logs/{study}/planes/{experiment}/{ref}.benchmark.tsv"
-    conda:
-        "../envs/model.yaml"
-    threads: lambda w: threads_of(w.ref)
-    params:
-        entry=lambda w: entry("experiments", w.experiment),
-        dtype=lambda w: model_of(w.ref).dtype,
-        compute=lambda w: compute_of(w.ref),
-        code=code("measure_planes.py"),
-    message:
-        "Measure planes: {wildcards.experiment}, {wildcards.ref}"
-    script:
-        "../scripts/measure_planes.py"
+for experiment, job, refs in runs("plane"):
+
+    rule:
+        name:
+            f"planes_{experiment}_{job}"
+        input:
+            **experiment_inputs(experiment, refs),
+        output:
+            [f"{raw_folder(experiment)}/{ref}.safetensors" for ref in refs],
+        log:
+            f"logs/{STUDY}/planes/{experiment}/{job}.log",
+        benchmark:
+            f"logs/{STUDY}/planes/{experiment}/{job}.benchmark.tsv"
+        conda:
+            "../envs/model.yaml"
+        threads: threads_of(job)
+        params:
+            name=experiment,
+            refs=refs,
+            entry=entry("experiments", experiment),
+            dtype=model_of(job).dtype,
+            compute=compute_of(job),
+            code=code("measure_planes.py"),
+        message:
+            f"Measure planes: {experiment}, {job}"
+        script:
+            "../scripts/measure_planes.py"
 
 
 rule plane_tables:

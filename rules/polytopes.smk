@@ -17,28 +17,34 @@ for name in of_kind("polytopes"):
     }
 
 
-rule polytopes_shard:
-    input:
-        unpack(experiment_inputs),
-    output:
-        temp("results/{study}/polytopes/{experiment}/{ref}.shards/{shard}.parquet"),
-    log:
-        "logs/{study}/polytopes/{experiment}/{ref}.{shard}.log",
-    benchmark:
-        "logs/{study}/polytopes/{experiment}/{ref}.{shard}.benchmark.tsv"
-    conda:
-        "../envs/model.yaml"
-    threads: lambda w: threads_of(w.ref)
-    params:
-        entry=lambda w: entry("experiments", w.experiment),
-        rows=lambda w: shard_pairs(w.experiment)[int(w.shard)],
-        dtype=lambda w: model_of(w.ref).dtype,
-        compute=lambda w: compute_of(w.ref),
-        code=code("count_gates.py"),
-    message:
-        "Count gates: {wildcards.experiment}, {wildcards.ref}, shard {wildcards.shard}"
-    script:
-        "../scripts/count_gates.py"
+for experiment, job, refs in runs("polytopes"):
+
+    rule:
+        name:
+            f"polytopes_{experiment}_{job}"
+        input:
+            **experiment_inputs(experiment, refs),
+        output:
+            measured(experiment, refs),
+        log:
+            job_log(experiment, job),
+        benchmark:
+            job_log(experiment, job, "benchmark.tsv")
+        conda:
+            "../envs/model.yaml"
+        threads: threads_of(job)
+        params:
+            name=experiment,
+            refs=refs,
+            entry=entry("experiments", experiment),
+            rows=shard_rows(experiment),
+            dtype=model_of(job).dtype,
+            compute=compute_of(job),
+            code=code("count_gates.py"),
+        message:
+            f"Count gates: {experiment}, {job}"
+        script:
+            "../scripts/count_gates.py"
 
 
 rule polytopes:
@@ -47,7 +53,9 @@ rule polytopes:
     output:
         "results/{study}/polytopes/{experiment}/{ref}.parquet",
     log:
-        "logs/{study}/polytopes/{experiment}/{ref}.log",
+        "logs/{study}/polytopes/{experiment}/{ref}.gather.log",
+    wildcard_constraints:
+        experiment="|".join(map(re.escape, sharded("polytopes"))) or "(?!)",
     conda:
         "../envs/figures.yaml"
     message:

@@ -48,26 +48,29 @@ rule train:
         "../scripts/train_model.py"
 
 
-rule checkpoint:
-    input:
-        training="resources/training/{model}",
-        tokenizer=lambda w: tokenizer_folder(w.model),
-    output:
-        folder=directory("resources/models/{model}@{revision}"),
-        facts="resources/facts/{model}@{revision}.json",
-    log:
-        "logs/train/{model}@{revision}.log",
-    wildcard_constraints:
-        model=named("models", "train"),
-    conda:
-        "../envs/figures.yaml"
-    params:
-        entry=lambda w: entry("models", w.model),
-        code=code("make_checkpoint.py"),
-    message:
-        "Make the model folder of {wildcards.model}@{wildcards.revision}"
-    script:
-        "../scripts/make_checkpoint.py"
+for model, refs in checkpoints().items():
+
+    rule:
+        name:
+            f"checkpoints_{model}"
+        input:
+            training=f"resources/training/{model}",
+            tokenizer=tokenizer_folder(model),
+        output:
+            folders=[directory(folder(ref)) for ref in refs],
+            facts=[f"resources/facts/{ref}.json" for ref in refs],
+        log:
+            f"logs/train/{model}.checkpoints.log",
+        conda:
+            "../envs/figures.yaml"
+        params:
+            refs=refs,
+            entry=entry("models", model),
+            code=code("make_checkpoints.py"),
+        message:
+            f"Make the model folders of the checkpoints of {model}"
+        script:
+            "../scripts/make_checkpoints.py"
 
 
 rule loss_table:

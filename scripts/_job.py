@@ -16,6 +16,33 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
+def models(snakemake: Any) -> Iterator[tuple[str, Any, dict[str, Any], str]]:
+    """Load the models of a measuring job one by one, and give what belongs to each.
+
+    Yields
+    ------
+    The model's name in the study, the model, its activations on the job's prompts, and the path
+    that its raw output goes to.
+    """
+    from stable_regions.files import read_safetensors
+    from stable_regions.model import check_layer, load_model
+
+    params, given = snakemake.params, snakemake.input
+    for ref, folder, path, output in zip(
+        params.refs, given.models, given.activations, snakemake.output, strict=True
+    ):
+        logging.getLogger("stable_regions").info("%s", ref)
+        model = load_model(
+            Path(folder),
+            dtype=params.dtype,
+            device=params.compute["device"],
+            threads=params.compute["threads"],
+        )
+        for layer in params.entry["layers"]:
+            check_layer(model, layer)
+        yield ref, model, read_safetensors(path)[0], output
+
+
 @contextmanager
 def job(snakemake: Any) -> Iterator[logging.Logger]:
     """Run a script's work: progress goes to the log file and the screen, errors are one line.

@@ -21,6 +21,7 @@ with job(snakemake):
         "compute": params.compute,
         "constants": constants(),
         "figures": params.figures,
+        "claims": read_json(snakemake.input.claims),
         "checks": [read_json(path) for path in snakemake.input.checks],
     }
     write_json(snakemake.output[0], collect(tables, pd.read_csv(snakemake.input.models), facts))

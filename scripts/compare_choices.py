@@ -4,12 +4,12 @@ from functools import partial
 from pathlib import Path
 
 import pandas as pd
-from _job import job
+from _job import job, models
 
 from stable_regions import choices
-from stable_regions.files import read_parquet, read_safetensors, write_parquet
-from stable_regions.model import check_layer, load_model
-from stable_regions.provenance import model_record
+from stable_regions.files import read_parquet, write_parquet
+from stable_regions.model import load_model
+from stable_regions.provenance import experiment_record
 
 with job(snakemake) as log:
     params, compute, entry = snakemake.params, snakemake.params.compute, snakemake.params.entry
@@ -17,54 +17,46 @@ with job(snakemake) as log:
     pairs = read_parquet(snakemake.input.pairs)[0].iloc[: params.pairs]
     [layer], steps = entry["layers"], entry["steps"]
     budget = compute["memory_budget_mb"] * 2**20
-    load = partial(
-        load_model,
-        Path(snakemake.input.model),
-        device=compute["device"],
-        threads=compute["threads"],
-    )
-    model = load(dtype=params.dtype)
-    check_layer(model, layer)
-    record = model_record(model, snakemake.wildcards.ref, compute)
-    tables = [
-        choices.varied_table(
-            model,
-            prompts,
-            pairs,
-            read_safetensors(snakemake.input.activations)[0][f"resid.{layer}"],
-            layer=layer,
-            steps=steps,
-            read_sites=entry["read_sites"],
-            distances=entry["distances"],
-            grids=entry["grids"],
-            paths=entry["paths"],
-            targets=entry["targets"],
-            seed=entry["seed"],
-            budget=budget,
-        )
-    ]
     measure = partial(choices.default_table, layer=layer, steps=steps, budget=budget)
-    others = zip(
-        entry["prompt_sets"],
-        snakemake.input.other_prompts,
-        snakemake.input.other_pairs,
-        strict=True,
-    )
-    for name, *paths in others:
-        log.info("corpus: %s", name)
-        other, its_pairs = (read_parquet(path)[0] for path in paths)
-        tables.append(measure(model, other, its_pairs.iloc[: params.pairs], ("corpus", name)))
-    del model  # one copy of the weights at a time
-    for dtype in entry["dtypes"]:
-        log.info("dtype: %s", dtype)
-        tables.append(measure(load(dtype=dtype), prompts, pairs, ("dtype", dtype)))
-    facts = {
-        **record,
-        "study": snakemake.wildcards.study,
-        "experiment": {"name": snakemake.wildcards.experiment, **entry},
-        "prompts": drawn["prompts"],
-        "alpha": "as many points from 0 to 1 as a distance has values",
-        "units": "L2: residual stream or logits; cosine: 1 - cos; angle: radians; "
-        "Jensen-Shannon: bits",
-    }
-    write_parquet(snakemake.output[0], pd.concat(tables, ignore_index=True), facts)
+    for (ref, model, activations, output), folder in zip(
+        models(snakemake), snakemake.input.models, strict=True
+    ):
+        facts = experiment_record(model, ref, params, drawn) | {
+            "alpha": "as many points from 0 to 1 as a distance has values",
+            "units": "L2: residual stream or logits; cosine: 1 - cos; angle: radians; "
+            "Jensen-Shannon: bits",
+        }
+        tables = [
+            choices.varied_table(
+                model,
+                prompts,
+                pairs,
+                activations[f"resid.{layer}"],
+                layer=layer,
+                steps=steps,
+                read_sites=entry["read_sites"],
+                distances=entry["distances"],
+                grids=entry["grids"],
+                paths=entry["paths"],
+                targets=entry["targets"],
+                seed=entry["seed"],
+                budget=budget,
+            )
+        ]
+        others = zip(
+            entry["prompt_sets"],
+            snakemake.input.other_prompts,
+            snakemake.input.other_pairs,
+            strict=True,
+        )
+        for name, *paths in others:
+            log.info("corpus: %s", name)
+            other, its_pairs = (read_parquet(path)[0] for path in paths)
+            tables.append(measure(model, other, its_pairs.iloc[: params.pairs], ("corpus", name)))
+        for dtype in entry["dtypes"]:
+            log.info("dtype: %s", dtype)
+            model = load_model(
+                Path(folder), dtype=dtype, device=compute["device"], threads=compute["threads"]
+            )
+            tables.append(measure(model, prompts, pairs, ("dtype", dtype)))
+        write_parquet(output, pd.concat(tables, ignore_index=True), facts)

@@ -6,6 +6,7 @@ from _job import job
 
 from stable_regions import prompts
 from stable_regions.files import read_parquet, write_parquet
+from stable_regions.words import load_words, only_single, word_prompts
 
 with job(snakemake) as log:
     entry = snakemake.params.entry
@@ -28,6 +29,28 @@ with job(snakemake) as log:
             crossings=entry["crossings"],
             seed=entry["seed"],
         )
+    elif entry["kind"] == "recurring":
+        table = prompts.recurring_prompts(
+            read_parquet(snakemake.input.corpus)[0],
+            tokenizer,
+            tokens=entry["tokens"],
+            last_tokens=entry["last_tokens"],
+            each=entry["each"],
+            seed=entry["seed"],
+        )
+        pairs = prompts.all_pairs(table)
+    elif entry["kind"] == "words":
+        words = load_words(Path(snakemake.input.words))
+        if entry["not_single"] == "leave out":
+            words = only_single(words, tokenizer)
+        table = word_prompts(
+            words,
+            tokenizer,
+            list(read_parquet(snakemake.input.corpus)[0]["text"]),
+            contexts=entry["contexts"],
+            words_per_kind=entry["words_per_kind"],
+        )
+        pairs = prompts.all_pairs(table)
     else:
         written = {name: (pair["a"], pair["b"]) for name, pair in entry["pairs"].items()}
         table, pairs = prompts.written_pairs(written, tokenizer)

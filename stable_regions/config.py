@@ -240,7 +240,38 @@ class PairPrompts(Strict):
         return len(self.pairs)
 
 
-Prompts = Annotated[RandomPrompts | CrossedPrompts | PairPrompts, Field(discriminator="kind")]
+class RecurringPrompts(Strict):
+    """Chunks of a corpus that end in one of a few tokens, as many of each; every two are a pair."""
+
+    kind: Literal["recurring"]
+    corpus: Name
+    tokens: Annotated[int, Field(ge=2)] = 10
+    last_tokens: Annotated[int, Field(ge=2)]
+    each: Annotated[int, Field(ge=2)]
+    seed: Seed = 0
+
+
+class WordPrompts(Strict):
+    """Words of known kinds, each a single token at the end of the same contexts.
+
+    Every two words in one context are a pair. The words' frequency is counted in `corpus`.
+    """
+
+    kind: Literal["words"]
+    list: str
+    corpus: Name
+    contexts: PositiveInt | None = None  # the first so many of the list's; all where not given
+    words_per_kind: Annotated[int, Field(ge=6)] | None = None
+    not_single: Literal["refuse", "leave out"] = "refuse"
+
+
+Prompts = Annotated[
+    RandomPrompts | CrossedPrompts | PairPrompts | RecurringPrompts | WordPrompts,
+    Field(discriminator="kind"),
+]
+# Prompt sets of which every two in one context are a pair, and those drawn from a corpus.
+AllPairs = RecurringPrompts | WordPrompts
+WithCorpus = RandomPrompts | CrossedPrompts | RecurringPrompts | WordPrompts
 
 
 class Interpolation(Strict):
@@ -302,7 +333,41 @@ class Polytopes(Strict):
     layers: list[Layer] = Field(default=[0], min_length=1)
 
 
-Experiment = Annotated[Interpolation | Choices | Plane | Polytopes, Field(discriminator="kind")]
+class Clusters(Strict):
+    """How prompts are clustered with HDBSCAN, and what the clusters are held against.
+
+    The labels are columns of the prompt table, and the model's `top_token`.
+    """
+
+    labels: list[Literal["kind", "part_of_speech", "last_token", "top_token"]] = Field(min_length=1)
+    min_cluster_size: Annotated[int, Field(ge=2)]
+    min_samples: PositiveInt
+    sweep: list[Annotated[int, Field(ge=2)]] = Field(min_length=1)  # other values of the first
+    draws: PositiveInt = 200  # resamples and shuffles of the scores
+
+
+class Pairwise(Strict):
+    """Distances between all prompts of a set by what the model does with them, and their clusters.
+
+    A path between two prompts has `steps` points; on `fine_pairs` of the pairs, about, each step is
+    cut in ten to see what it depends on.
+    """
+
+    kind: Literal["pairwise"]
+    prompts: Name
+    steps: Annotated[int, Field(ge=3)]
+    fine_pairs: PositiveInt = 200
+    layers: list[Layer] = Field(default=[0], min_length=1)
+    geometry: list[
+        Layer
+    ] = []  # layers whose clean activations are compared beside the write layer's
+    blocks: PositiveInt = 1  # jobs that the rows of the matrix are spread over
+    clusters: Clusters
+
+
+Experiment = Annotated[
+    Interpolation | Choices | Plane | Polytopes | Pairwise, Field(discriminator="kind")
+]
 
 
 class Study(Strict):
@@ -368,7 +433,7 @@ class Config(Strict):
             experiment = self.experiments[name]
             others = experiment.prompt_sets if isinstance(experiment, Choices) else []
             for prompts in (self.prompts[which] for which in (experiment.prompts, *others)):
-                if not isinstance(prompts, PairPrompts):
+                if isinstance(prompts, WithCorpus):
                     corpora.add(prompts.corpus)
         sources = {f"models.{name}.source": self.models[name].source for name in sorted(used)}
         texts = {f"corpora.{name}": self.corpora[name] for name in sorted(corpora)}
@@ -406,7 +471,7 @@ def load(raw: Mapping[str, Any], where: str = "config.yaml") -> Config:
     try:
         config = Config.model_validate(dict(raw))
     except ValidationError as error:
-        raise UserError(f"{where}: {_line(error, raw)}") from None
+        raise UserError(f"{where}: {one_line(error, raw)}") from None
     known("study", config.study, config.studies, "study", where)
     _check_sources(config, where)
     for name in config.studies:
@@ -425,12 +490,15 @@ def _as_changed(config: Config, study: str, where: str) -> Config:
         try:
             experiments[name] = type(experiments[name]).model_validate(raw)
         except ValidationError as error:
-            raise UserError(f"{where}: {key}.{name}.{_line(error, raw)}") from None
+            raise UserError(f"{where}: {key}.{name}.{one_line(error, raw)}") from None
     return config.model_copy(update={"experiments": experiments})
 
 
-def _line(error: ValidationError, raw: Mapping[str, Any]) -> str:
-    """The first of the problems in the user's terms."""
+def one_line(error: ValidationError, raw: Mapping[str, Any], tag: str = "kind") -> str:
+    """The first of the problems in the user's terms: the key, what it holds, what would be right.
+
+    `tag` is the key that says which of several types an entry is.
+    """
     problems = error.errors()
     first = problems[0]
     path: list[str] = []
@@ -441,8 +509,8 @@ def _line(error: ValidationError, raw: Mapping[str, Any]) -> str:
         path.append(str(part))
         inside = part in held if isinstance(held, Mapping) else isinstance(part, int)
         held = held[part] if inside else None
-        # pydantic puts the kind of a source, prompt set or experiment among the keys
-        if isinstance(held, Mapping) and parts and parts[0] == held.get("kind"):
+        # pydantic puts the tag of a source, prompt set or experiment among the keys
+        if isinstance(held, Mapping) and parts and parts[0] == held.get(tag):
             parts.pop(0)
     key, value = ".".join(path), _short(first["input"])
     if first["type"] == "missing":
@@ -500,7 +568,7 @@ def _check_sources(config: Config, where: str) -> None:
         if isinstance(corpus, PackageTexts):
             known("package", corpus.package, config.packages, f"corpora.{name}.package", where)
     for name, prompts in config.prompts.items():
-        if isinstance(prompts, RandomPrompts | CrossedPrompts):
+        if isinstance(prompts, WithCorpus):
             known("corpus", prompts.corpus, config.corpora, f"prompts.{name}.corpus", where)
 
 
@@ -522,6 +590,8 @@ def _check_study(config: Config, study: str, where: str) -> None:
                 known("prompt set", prompt_set, config.prompts, f"{key}.{part}", where)
                 if isinstance(experiment, Plane):
                     _check_triples(config, experiment, key, where)
+                elif isinstance(experiment, Pairwise):
+                    _check_all_pairs(config, experiment, key, where)
                 else:
                     _check_pairs(config, experiment, prompt_set, key, where)
     for experiment_name, refs in config.studies[study].experiments.items():
@@ -559,12 +629,51 @@ def _check_pairs(
             f"{where}: {key}: the prompt set {prompt_set!r} is of kind {prompts.kind!r}; "
             "choices are compared on a set of kind 'random'"
         )
+    if isinstance(prompts, AllPairs):
+        raise UserError(
+            f"{where}: {key}: the prompt set {prompt_set!r} is of kind {prompts.kind!r}, of which "
+            "every two are a pair; give it to an experiment of kind 'pairwise'"
+        )
     most = prompts.most_pairs
     if experiment.pairs is not None and experiment.pairs > most:
         raise UserError(
             f"{where}: {key}.pairs: holds {experiment.pairs}; the prompt set "
             f"{prompt_set!r} gives at most {most}"
         )
+
+
+def _check_all_pairs(config: Config, pairwise: Pairwise, key: str, where: str) -> None:
+    prompts = config.prompts[pairwise.prompts]
+    if not isinstance(prompts, AllPairs):
+        raise UserError(
+            f"{where}: {key}: the prompt set {pairwise.prompts!r} is of kind {prompts.kind!r}; "
+            "distances between all prompts are measured on a set of kind 'recurring' or 'words'"
+        )
+    clusters = pairwise.clusters
+    if isinstance(prompts, RecurringPrompts):
+        count = prompts.last_tokens * prompts.each
+        for name, size in [
+            ("min_cluster_size", clusters.min_cluster_size),
+            ("min_samples", clusters.min_samples + 1),
+            ("sweep", max(clusters.sweep)),
+        ]:
+            if size > count:
+                raise UserError(
+                    f"{where}: {key}.clusters.{name}: asks for {size} prompts; the prompt set "
+                    f"{pairwise.prompts!r} has {count}"
+                )
+    has_words = isinstance(prompts, WordPrompts)
+    for label in clusters.labels:
+        if label in ("kind", "part_of_speech") and not has_words:
+            raise UserError(
+                f"{where}: {key}.clusters.labels: holds {label!r}, which prompts of kind "
+                f"{prompts.kind!r} do not have; take 'last_token' or 'top_token'"
+            )
+        if label == "last_token" and has_words:
+            raise UserError(
+                f"{where}: {key}.clusters.labels: holds 'last_token', which is another for each "
+                "word; take 'kind', 'part_of_speech' or 'top_token'"
+            )
 
 
 def _check_triples(config: Config, plane: Plane, key: str, where: str) -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -112,6 +113,18 @@ def write_safetensors(path: str | Path, tensors: Mapping[str, Any], metadata: An
     with atomic(path) as made:
         save_file(
             {name: tensor.contiguous() for name, tensor in tensors.items()},
+            made,
+            metadata={METADATA_KEY.decode(): json.dumps(metadata, sort_keys=True)},
+        )
+
+
+def write_arrays(path: str | Path, arrays: Mapping[str, Any], metadata: Any) -> None:
+    """The same for NumPy arrays; torch is not needed."""
+    from safetensors.numpy import save_file
+
+    with atomic(path) as made:
+        save_file(
+            {name: np.ascontiguousarray(array) for name, array in arrays.items()},
             made,
             metadata={METADATA_KEY.decode(): json.dumps(metadata, sort_keys=True)},
         )

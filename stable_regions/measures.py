@@ -27,6 +27,24 @@ def max_slope(distance: Float[np.ndarray, "*pair step"]) -> Float[np.ndarray, "*
     return np.diff(curve, axis=-1).max(axis=-1) * (curve.shape[-1] - 1)
 
 
+def path_measures(
+    distance: Float[np.ndarray, "*pair step"], step: Float[np.ndarray, "*pair step-1"]
+) -> dict[str, Float[np.ndarray, "*pair"]]:
+    """What a path is like, from the distances of its outputs from the first and from each other.
+
+    Returns
+    -------
+    `max_slope` (paper, section 4.1; NaN where the ends give one output), `barrier`: the largest
+    speed of the output, `max || dF / d alpha ||` by finite differences, and `length` of its way;
+    both in units of the residual stream at the read site.
+    """
+    return {
+        "max_slope": max_slope(distance),
+        "barrier": step.max(axis=-1) * step.shape[-1],
+        "length": step.sum(axis=-1),
+    }
+
+
 def normalised_logit_difference(
     difference: Float[np.ndarray, "*pair step"],
 ) -> Float[np.ndarray, "*pair step"]:
@@ -41,7 +59,7 @@ def normalised_logit_difference(
 
 
 def block_bootstrap(
-    values: Float[np.ndarray, " pair"],
+    values: Float[np.ndarray, "pair *values"],
     *,
     block: int,
     resamples: int,

@@ -85,11 +85,14 @@ def _chunks(
 ) -> Iterator[tuple[list[int], str, int]]:
     """All chunks of a corpus in random order: ids, work, offset of the first character."""
     encoded = tokenizer.encode_batch(list(works["text"]), add_special_tokens=False)
-    chunks = [(work, at) for work, e in enumerate(encoded) for at in range(len(e.ids) // tokens)]
+    # each read of an encoding's attribute copies the whole of it
+    every = [(e.ids, e.offsets) for e in encoded]
+    chunks = [(n, at) for n, (ids, _) in enumerate(every) for at in range(len(ids) // tokens)]
     for index in np.random.default_rng(seed).permutation(len(chunks)):
         work, at = chunks[index]
-        ids = encoded[work].ids[at * tokens : (at + 1) * tokens]
-        yield ids, works["work"].iloc[work], encoded[work].offsets[at * tokens][0]
+        ids, offsets = every[work]
+        first = at * tokens
+        yield ids[first : first + tokens], works["work"].iloc[work], offsets[first][0]
 
 
 def _texts(tokenizer: Tokenizer, ids: list[int]) -> tuple[str, list[int], str]:
@@ -157,6 +160,56 @@ def crossed_pairs(
         )
     table = pd.DataFrame(pairs, columns=["pair", "prompt_a", "prompt_b"])
     return pd.DataFrame(prompts, columns=COLUMNS), table
+
+
+def recurring_prompts(
+    works: pd.DataFrame,
+    tokenizer: Tokenizer,
+    *,
+    tokens: int,
+    last_tokens: int,
+    each: int,
+    seed: int,
+) -> pd.DataFrame:
+    """Draw chunks that end in one of the corpus's most common last tokens, as many of each.
+
+    A chunk that was drawn before is passed over.
+
+    Returns
+    -------
+    One row a prompt as `chunk_prompts` gives it, in order of the last token's id.
+
+    Raises
+    ------
+    UserError
+        If fewer than `last_tokens` tokens end `each` different chunks.
+    """
+    drawn: dict[int, dict[tuple[int, ...], tuple]] = {}
+    for ids, *origin in _chunks(works, tokenizer, tokens=tokens, seed=seed):
+        drawn.setdefault(ids[-1], {}).setdefault(tuple(ids), (ids, origin))
+    common = sorted(drawn, key=lambda token: (-len(drawn[token]), token))[:last_tokens]
+    enough = [token for token in common if len(drawn[token]) >= each]
+    if len(enough) < last_tokens:
+        raise UserError(
+            f"the corpus has {len(enough)} tokens that end {each} chunks of {tokens} tokens; "
+            f"{last_tokens} are asked for"
+        )
+    chosen = [chunk for token in sorted(enough) for chunk in islice(drawn[token].values(), each)]
+    rows = [
+        (number, *_texts(tokenizer, ids), *origin) for number, (ids, origin) in enumerate(chosen)
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def all_pairs(prompts: pd.DataFrame) -> pd.DataFrame:
+    """Every two prompts of one `context` (of all, if the table has no such column), i before j."""
+    numbers = prompts["prompt"].to_numpy()
+    context = prompts["context"] if "context" in prompts else np.zeros(len(prompts))
+    i, j = np.triu_indices(len(numbers), 1)
+    same = np.asarray(context)[i] == np.asarray(context)[j]
+    i, j = numbers[i[same]], numbers[j[same]]
+    names = [f"{a}-{b}" for a, b in zip(i, j, strict=True)]
+    return pd.DataFrame({"pair": names, "prompt_a": i, "prompt_b": j})
 
 
 def written_pairs(

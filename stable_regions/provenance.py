@@ -98,3 +98,14 @@ def model_record(model: "Model", ref: str, compute: Mapping[str, Any]) -> dict[s
         "versions": versions(("torch", "transformers", "transformer-lens", "numpy")),
         "machine": machine(),
     }
+
+
+def experiment_record(
+    model: "Model", ref: str, params: Any, drawn: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The same, and what was measured: the job's parameters, and the record of its prompts."""
+    return {
+        **model_record(model, ref, params.compute),
+        "experiment": {"name": params.name, **params.entry},
+        "prompts": drawn["prompts"],
+    }

@@ -5,19 +5,19 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import Annotated
 
 import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from tokenizers import Tokenizer
 
 from stable_regions.errors import UserError
+from stable_regions.prompts import COLUMNS
 
 Text = Annotated[str, Field(min_length=1)]
-
-
-class Tokenizer(Protocol):
-    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]: ...
+# Words of a kind: fewer than the six that five nearest neighbours need would cap their score.
+FEWEST = 6
 
 
 class _Typed(BaseModel):
@@ -29,8 +29,7 @@ class Kind(_Typed):
 
     name: Text
     part_of_speech: Text
-    # fewer than the six that five nearest neighbours need would cap the neighbours' score
-    words: Annotated[list[Text], Field(min_length=6)]
+    words: Annotated[list[Text], Field(min_length=FEWEST)]
 
 
 class WordList(_Typed):
@@ -81,32 +80,95 @@ def single_tokens(words: Sequence[str], tokenizer: Tokenizer) -> list[int]:
     UserError
         A word that is not one token: the message names the first and counts the others.
     """
-    ids = [tokenizer.encode(f" {word}", add_special_tokens=False) for word in words]
+    ids = [tokenizer.encode(f" {word}", add_special_tokens=False).ids for word in words]
     wrong = [(word, tokens) for word, tokens in zip(words, ids, strict=True) if len(tokens) != 1]
     if wrong:
         word, tokens = wrong[0]
         more = f" (and {len(wrong) - 1} more)" if wrong[1:] else ""
         raise UserError(
             f"words: {f' {word}'!r} is {len(tokens)} tokens in this tokenizer{more}; "
-            "choose words that are a single token with their leading space"
+            "choose words that are a single token with their leading space, "
+            "or set not_single: leave out"
         )
     return [tokens[0] for tokens in ids]
 
 
-def word_table(words: WordList, tokenizer: Tokenizer) -> pd.DataFrame:
-    """One row a word, in the list's order: ``word``, ``kind``, ``part_of_speech``, ``token``."""
-    rows = [(word, k.name, k.part_of_speech) for k in words.kinds for word in k.words]
-    table = pd.DataFrame(rows, columns=["word", "kind", "part_of_speech"])
-    return table.assign(token=single_tokens(list(table["word"]), tokenizer))
+def only_single(words: WordList, tokenizer: Tokenizer) -> WordList:
+    """The list without the words that are several tokens, and without the kinds left too small.
 
-
-def context_tokens(words: WordList, tokenizer: Tokenizer) -> list[list[int]]:
-    """Token ids of each context: a prompt is one of them and a word's token after it.
-
-    No special tokens, as in the paper. A word begins with a space, where tokenizers split before
-    they merge, so the tokens of the text are those of its two parts.
+    Raises
+    ------
+    UserError
+        If fewer than two kinds are left.
     """
-    return [tokenizer.encode(text, add_special_tokens=False) for text in words.contexts]
+    kinds = []
+    for kind in words.kinds:
+        encoded = tokenizer.encode_batch([f" {w}" for w in kind.words], add_special_tokens=False)
+        single = [word for word, e in zip(kind.words, encoded, strict=True) if len(e.ids) == 1]
+        if len(single) >= FEWEST:
+            kinds.append(kind.model_copy(update={"words": single}))
+    if len(kinds) < 2:
+        raise UserError(
+            f"words: {len(kinds)} of {len(words.kinds)} kinds have {FEWEST} words that are a "
+            "single token in this tokenizer; at least 2 are needed"
+        )
+    return words.model_copy(update={"kinds": kinds})
+
+
+def word_prompts(
+    words: WordList,
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    *,
+    contexts: int | None = None,
+    words_per_kind: int | None = None,
+) -> pd.DataFrame:
+    """Each word at the end of each context, in the list's order, context by context.
+
+    The tokens are those of the context and the word's one: no special tokens, as in the paper. A
+    word begins with a space, where tokenizers split before they merge, so these are the tokens of
+    the whole text.
+
+    Parameters
+    ----------
+    texts
+        Where the words' frequency is counted.
+    contexts, words_per_kind
+        The first so many of them; all where None.
+
+    Returns
+    -------
+    One row a prompt: as `stable_regions.prompts` makes them, with ``context`` (number), ``word``,
+    ``kind``, ``part_of_speech`` and ``log_frequency``. `work` and `offset` say that nobody wrote
+    the prompt.
+    """
+    if contexts is not None and contexts > len(words.contexts):
+        raise UserError(
+            f"words: {contexts} contexts are asked for; the list has {len(words.contexts)}"
+        )
+    rows = [
+        (word, kind.name, kind.part_of_speech)
+        for kind in words.kinds
+        for word in kind.words[:words_per_kind]
+    ]
+    table = pd.DataFrame(rows, columns=["word", "kind", "part_of_speech"])
+    token = single_tokens(list(table["word"]), tokenizer)
+    table["log_frequency"] = log_frequency(list(table["word"]), texts)
+    parts = []
+    for number, text in enumerate(words.contexts[:contexts]):
+        context = tokenizer.encode(text, add_special_tokens=False).ids
+        part = table.assign(
+            text=text + " " + table["word"],
+            last_token=" " + table["word"],
+            work="written by hand",
+            offset=0,
+            context=number,
+        )
+        part["tokens"] = pd.Series([[*context, last] for last in token])
+        parts.append(part)
+    whole = pd.concat(parts, ignore_index=True)
+    whole["prompt"] = range(len(whole))
+    return whole[[*COLUMNS, "context", *table.columns]]
 
 
 def log_frequency(words: Sequence[str], texts: Sequence[str]) -> list[float]:

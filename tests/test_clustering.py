@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
+from sklearn import metrics
 from sklearn.metrics import adjusted_rand_score
 from threadpoolctl import threadpool_limits
 
@@ -156,6 +157,25 @@ def test_noise_claims_nothing():
     half = cl.partition_scores(np.where(KINDS < 3, KINDS, -1), KINDS)
     assert half["homogeneity"] == pytest.approx(1)
     assert half["completeness"] < 1
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize(("prompts", "kinds"), [(108, 18), (20, 3), (10, 10), (10, 1)])
+def test_scores_are_those_of_the_package(prompts, kinds, noise):
+    rng = np.random.default_rng(0)
+    kinds, labels = rng.integers(kinds, size=prompts), rng.integers(5, size=prompts)
+    labels = np.where(rng.random(prompts) < noise, -1, labels)
+    alone = np.where(labels < 0, 10 + np.arange(prompts), labels)
+    scores = cl.partition_scores(labels, kinds)
+    assert list(scores.values())[:4] == pytest.approx(
+        [
+            metrics.adjusted_rand_score(kinds, alone),
+            metrics.adjusted_mutual_info_score(kinds, alone),
+            metrics.homogeneity_score(kinds, alone),
+            metrics.completeness_score(kinds, alone),
+        ],
+        abs=1e-9,
+    )
 
 
 def test_neighbour_shares_by_hand_and_with_ties():

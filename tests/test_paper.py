@@ -20,6 +20,8 @@ NEEDS = {
     "fig3": {"training"},
     "fig4": {"size"},
     "figA_choices": {"choices"},
+    "figA_clusters": {"clusters"},
+    "figA_clusters_words": {"words"},
     "figA_layers": {"layers"},
     "figA_losses": {"training"},
     "figA_meaning": {"meaning", "controls"},
@@ -30,6 +32,10 @@ NEEDS = {
     "figA_planes_training_common": {"training-planes"},
     "figA_polytopes": {"polytopes"},
     "figA_sharpness": {"sharpness"},
+    "figA_words_layers": {"words-layers"},
+    "figA_words_maps": {"words"},
+    "figA_words_scores": {"words"},
+    "figA_words_training": {"words-training"},
 }
 
 
@@ -39,6 +45,8 @@ def part(numbers: dict, experiments: set[str]) -> dict:
         name: table
         for name, table in numbers["tables"].items()
         if name.partition("_")[0] in experiments
+        or name == "deviations"
+        or (name == "second-road" and "sharpness" in experiments)
     }
     held = json.dumps(tables)
     used = {model["model"] for model in numbers["models"] if f'"{model["model"]}"' in held}

@@ -179,13 +179,16 @@ def test_fig3_without_tokens_is_the_users_mistake() -> None:
         fig3.draw(*trained(tokens=False))
 
 
+WIDTHS = {"small": 64, "middle": 96, "large": 128}
+
+
 def sized(families: dict[str, str]) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     rows = [
         slopes(1 + SIZES[name] / 1e6, model=name, parameters=SIZES[name], layer=0)
         for name in families
     ]
     models = [
-        {"model": name, "name": name, "family": family, "layers": 4, "hidden_size": 64,
+        {"model": name, "name": name, "family": family, "layers": 4, "hidden_size": WIDTHS[name],
          "parameters": SIZES[name], "tokens": None}
         for name, family in families.items()
     ]  # fmt: skip
@@ -198,7 +201,7 @@ def test_fig4_gives_each_family_a_panel_and_all_the_last() -> None:
     titles = [axis.get_title(loc="left") for axis in figure.axes]
     assert titles == ["(a) suite", "(b) other", "(c) sharpness and size"]
     labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
-    assert labels == ["300 k (4×64)", "2.5 M (4×64)"]
+    assert labels == ["300 k (4×64)", "2.5 M (4×128)"]
     last = data[data["panel"] == "c"]
     assert list(last["model"]) == ["small", "large", "middle"]
     assert data["parameters"].notna().all()
@@ -207,6 +210,18 @@ def test_fig4_gives_each_family_a_panel_and_all_the_last() -> None:
 def test_fig4_with_one_family_has_two_panels() -> None:
     _, figure = fig4.draw(*sized(dict.fromkeys(SIZES, "suite")))
     assert len(figure.axes) == 2
+
+
+def test_family_of_depths_and_widths_is_two_series() -> None:
+    shapes = [(4, 64), (8, 64), (16, 64), (8, 32), (8, 128)]
+    models = pd.DataFrame(shapes, columns=["layers", "hidden_size"])
+    models["parameters"] = models["layers"] * models["hidden_size"] ** 2
+    found = fig4.size_series(models.assign(family="suite"))
+    assert {name: list(part.index) for name, part in found.items()} == {
+        "suite, width 64": [0, 1, 2], "suite, 8 layers": [3, 1, 4],
+    }  # fmt: skip
+    together = models.iloc[[3, 0, 2, 4]].assign(layers=[2, 4, 16, 32], family="other")
+    assert list(fig4.size_series(together)) == ["other"]
 
 
 def test_layers_are_drawn_for_both_sites_and_every_model() -> None:

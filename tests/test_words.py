@@ -1,27 +1,25 @@
 """The list of words: what a good one gives, and one line for each kind of bad one."""
 
+import math
 from pathlib import Path
 
 import pytest
 import yaml
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 
 from stable_regions.errors import UserError
-from stable_regions.words import context_tokens, load_words, log_frequency, word_table
+from stable_regions.words import load_words, log_frequency, only_single, word_prompts
 
 LIST = Path(__file__).parents[1] / "config" / "words.yaml"
 LETTERS = list("abcdefghijklmnop")
 
 
-class Tokenizer:
-    """A token a word, but for those with a z, which take one a letter."""
-
-    def __init__(self):
-        self.vocabulary = {}
-
-    def encode(self, text, *, add_special_tokens):
-        assert not add_special_tokens
-        pieces = [p for word in text.split() for p in (word if "z" in word else [word])]
-        return [self.vocabulary.setdefault(piece, len(self.vocabulary)) for piece in pieces]
+def tokenizer():
+    """A token a letter with its leading space; a z after the first letter is another token."""
+    letters = {f" {letter}": number for number, letter in enumerate([*LETTERS, *"xyz"])}
+    made = Tokenizer(models.WordLevel({**letters, "z": 90, "?": 91}, unk_token="?"))
+    made.pre_tokenizer = pre_tokenizers.Split(Regex(" [a-z]|z"), "isolated")
+    return made
 
 
 def made(tmp_path, **change):
@@ -50,16 +48,23 @@ def test_the_list_of_this_repository():
     assert len({kind.part_of_speech for kind in words.kinds}) < len(words.kinds)
 
 
-def test_table_and_contexts(tmp_path):
-    words = load_words(made(tmp_path))
-    tokenizer = Tokenizer()
-    table = word_table(words, tokenizer)
-    assert list(table["word"]) == LETTERS[:12]
-    assert list(table["kind"]) == ["one"] * 6 + ["two"] * 6
+def test_prompts_are_each_word_after_each_context(tmp_path):
+    table = word_prompts(load_words(made(tmp_path)), tokenizer(), ["a a b"])
+    assert list(table["word"]) == LETTERS[:12] * 2
+    assert list(table["kind"][:12]) == ["one"] * 6 + ["two"] * 6
     assert set(table.loc[table["kind"] == "two", "part_of_speech"]) == {"verb"}
-    assert table["token"].is_unique
-    first, second = context_tokens(words, tokenizer)
-    assert first == second[::-1]
+    assert list(table["context"]) == [0] * 12 + [1] * 12
+    assert list(table["prompt"]) == list(range(24))
+    assert table["text"][13] == " y x b"
+    assert table["tokens"][13] == [17, 16, 1]
+    assert table["log_frequency"][:3].tolist() == pytest.approx([math.log(3), math.log(2), 0])
+    few = word_prompts(load_words(made(tmp_path)), tokenizer(), [], contexts=1, words_per_kind=2)
+    assert list(few["word"]) == ["a", "b", "g", "h"]
+
+
+def test_more_contexts_than_there_are_is_one_line(tmp_path):
+    with pytest.raises(UserError, match="3 contexts are asked for; the list has 2"):
+        word_prompts(load_words(made(tmp_path)), tokenizer(), [], contexts=3)
 
 
 @pytest.mark.parametrize(
@@ -91,10 +96,18 @@ def test_file_that_is_not_yaml_is_one_line(tmp_path):
     assert "\n" not in str(error.value)
 
 
-def test_word_of_two_tokens(tmp_path):
+def test_word_of_two_tokens_is_refused_or_left_out(tmp_path):
     words = load_words(made(tmp_path, kinds=kinds_with(words=[*LETTERS[6:12], "zz", "zzz"])))
     with pytest.raises(UserError, match=r"' zz' is 2 tokens in this tokenizer \(and 1 more\)"):
-        word_table(words, Tokenizer())
+        word_prompts(words, tokenizer(), [])
+    left = only_single(words, tokenizer())
+    assert [kind.words for kind in left.kinds] == [LETTERS[:6], LETTERS[6:12]]
+
+
+def test_kind_left_with_few_words_goes(tmp_path):
+    words = load_words(made(tmp_path, kinds=kinds_with(words=[*LETTERS[6:11], "zz"])))
+    with pytest.raises(UserError, match="1 of 2 kinds have 6 words that are a single token"):
+        only_single(words, tokenizer())
 
 
 def test_log_frequency_counts_whole_words():

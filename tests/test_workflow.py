@@ -123,6 +123,49 @@ def test_the_paper_reads_its_numbers(tiny: Path) -> None:
     assert {model["model"] for model in numbers["models"]} >= set(sharp["model"])
 
 
+def claims_of(folder: Path) -> dict[str, dict]:
+    found = json.loads((folder / "results" / "tiny" / "claims.json").read_text())
+    return {claim["id"]: claim for claim in found}
+
+
+def test_every_claim_has_a_verdict_and_its_estimates(tiny: Path) -> None:
+    claims = claims_of(tiny)
+    ledger = yaml.safe_load((ROOT / "paper" / "claims.yaml").read_text())
+    assert list(claims) == [claim["id"] for claim in ledger]
+    sharp = pd.read_csv(tiny / "results/tiny/tables/sharpness.csv").set_index("model")
+    random = claims["regions"]["tests"][1]["estimates"]
+    assert [one["of"] for one in random] == ["tiny-random"]
+    row = sharp.loc["tiny-random"].query("layer == 0 and read_site == 'post_norm'").iloc[0]
+    assert random[0]["value"] == row["median"]
+    assert (random[0]["low"], random[0]["high"]) == (row["ci_low"], row["ci_high"])
+    assert claims["sharpen-training"]["verdict"].startswith("not run: needs four checkpoints")
+    assert claims["regions"]["cost"] == {"points": 24 * 8 * 2 * 3, "jobs": 9, "training_tokens": 0}
+    assert claims["emerge"]["cost"]["training_tokens"] == 6 * 4 * 16
+    table = pd.read_csv(tiny / "results/tiny/tables/claims.csv")
+    assert set(table["claim"]) == set(claims)
+
+
+def test_the_command_of_a_claim_computes_it_and_no_more(tiny: Path) -> None:
+    command = claims_of(tiny)["last-token"]["command"].split()
+    assert command[0] == "snakemake"
+    assert jobs(snakemake(tiny, "--dry-run", "--quiet", "rules", *command[1:])) == ["claim"]
+
+
+def test_the_second_road_ends_where_the_first_does(tiny: Path) -> None:
+    table = pd.read_csv(tiny / "results/tiny/tables/second-road.csv")
+    assert table["model"].tolist() == ["tiny-llama", "tiny-random", "tiny-gpt2"]
+    assert (table["pairs"] == 8).all()
+    assert (table["slope_difference"] < table["tolerance"]).all()
+    assert (table["distance_difference"] > 0).all()  # another computation, not a copy
+
+
+def test_editing_a_claim_remakes_the_verdicts_and_the_paper_alone(
+    tiny: Path, checkout: Path
+) -> None:
+    replace(checkout / "paper" / "claims.yaml", "above: 100", "above: 200")
+    assert changed(tiny, checkout) == ["claims", "numbers", "paper", "all"]
+
+
 def test_a_second_clean_run_gives_the_same_bytes(tiny: Path, tmp_path: Path) -> None:
     make_sources(tmp_path)
     done = snakemake(tmp_path, "--cores", "1")
@@ -163,7 +206,9 @@ def test_editing_a_measure_remakes_what_follows_from_it(tiny: Path, checkout: Pa
     replace(checkout / "stable_regions/summaries.py", "[0.25, 0.5, 0.75])", "[0.2, 0.5, 0.8])")
     again = changed(tiny, checkout)
     assert "interpolation_tables" in again
-    assert not {"interpolation_shard", "activations", "model", "prompts"} & set(again)
+    assert not {"model", "prompts"} & set(again)
+    assert not [name for name in again if name.startswith(("interpolation_", "activations_"))
+                and name != "interpolation_tables"]  # fmt: skip
 
 
 def test_editing_a_comment_remakes_nothing(tiny: Path, checkout: Path) -> None:

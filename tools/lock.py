@@ -24,10 +24,13 @@ KINDS = {
         "pyyaml",
     ],
     "clustering": [
-        "hdbscan", "scikit-learn", "scipy", "numpy", "pandas", "pyarrow", "pyyaml", "jaxtyping",
-        "pydantic",
+        "hdbscan", "scikit-learn", "scipy", "numpy", "pandas", "pyarrow", "safetensors",
+        "jaxtyping",
     ],
-    "figures": ["seaborn", "matplotlib", "numpy", "pandas", "pyarrow", "jaxtyping", "safetensors"],
+    "figures": [
+        "seaborn", "matplotlib", "numpy", "pandas", "pyarrow", "jaxtyping", "safetensors",
+        "pydantic", "pyyaml",
+    ],
     "paper": ["typst", "pandas", "pyarrow"],
 }  # fmt: skip
 # pip and what it brings are the environment's own

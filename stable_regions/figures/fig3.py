@@ -44,7 +44,7 @@ def token_axis(axes: Axes, tokens: pd.Series) -> None:
 def draw(
     sharpness: pd.DataFrame, curves: pd.DataFrame, models: pd.DataFrame
 ) -> tuple[pd.DataFrame, Figure]:
-    """Median relative distance by checkpoint for the smallest and the largest model; max slopes.
+    """Median relative distance by checkpoint for the shallowest and the deepest model; max slopes.
 
     Parameters
     ----------
@@ -63,9 +63,12 @@ def draw(
             "models.csv: no model of the experiment `training` says how many tokens it saw; "
             "its source.json, or a revision named like step1000-tokens4B, should"
         )
-    names = list(dict.fromkeys(sharpness.sort_values(["parameters", "name"])["name"]))
+    order = sharpness.sort_values(["layers", "parameters", "name"])
+    names = list(dict.fromkeys(order["name"]))
     ends = list(dict.fromkeys([names[0], names[-1]]))
-    figure, axes = plt.subplots(1, len(ends) + 1, figsize=(style.FULL, 2.4))
+    figure = plt.figure(figsize=(style.FULL, 4.6))
+    grid = figure.add_gridspec(2, len(ends))
+    axes = [figure.add_subplot(grid[0, i]) for i in range(len(ends))]
     drawn = []
     for axis, letter, name in zip(axes, "ab", ends, strict=False):
         part = curves[curves["name"] == name].assign(panel=letter)
@@ -75,7 +78,7 @@ def draw(
         size = sharpness.loc[sharpness["name"] == name, "parameters"].iloc[0]
         style.panel(axis, letter, f"{name}, {short(size)}")
         drawn.append(part)
-    last, letter = axes[-1], "abc"[len(ends)]
+    last, letter = figure.add_subplot(grid[1, :]), "abc"[len(ends)]
     token_axis(last, sharpness["tokens"])
     for i, name in enumerate(names):
         part = sharpness[sharpness["name"] == name]
@@ -84,9 +87,7 @@ def draw(
     straight_line(last)
     last.set(ylabel="max slope", ylim=(0.8, None))
     lines = last.get_legend_handles_labels()[0]
-    last.legend(handles=[*lines, *spread_key()], fontsize=6, loc="upper left", borderpad=0)
-    # room for the legend above what is drawn
-    last.set_ylim(top=0.8 + (sharpness["q75"].max() - 0.8) * (1.15 + 0.09 * (len(names) + 2)))
+    last.legend(handles=[*lines, *spread_key()], loc="center left", bbox_to_anchor=(1, 0.5))
     style.panel(last, letter, "sharpness in training")
     columns = ["panel", "model", "name", "parameters", "tokens", "pairs", "alpha"]
     columns += ["median", "q25", "q75", "ci_low", "ci_high"]

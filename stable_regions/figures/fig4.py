@@ -1,4 +1,4 @@
-"""Figure 4: sharpness against size, within families and over all."""
+"""Figure 4: sharpness against size, within series of models and over all."""
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -16,10 +16,33 @@ from stable_regions.figures.medians import (
 )
 
 
+def size_series(models: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Models of one family that differ in size, by name, the series with most models first.
+
+    A family in which depth varies at one width, and width at one depth, is two series or more: one
+    for each width with several depths, and one for each depth with several widths. Any other
+    family is one series, whatever varies in it.
+
+    Parameters
+    ----------
+    models
+        One row a model: `family`, `layers`, `hidden_size`, `parameters`.
+    """
+    found: dict[str, pd.DataFrame] = {}
+    for family, members in models.groupby("family", sort=False):
+        depths = {
+            f"{family}, width {w}": m for w, m in members.groupby("hidden_size") if len(m) > 1
+        }
+        widths = {f"{family}, {n} layers": m for n, m in members.groupby("layers") if len(m) > 1}
+        found |= depths | widths if depths and widths else {str(family): members}
+    order = sorted(found, key=lambda name: -len(found[name]))
+    return {name: found[name].sort_values("parameters", kind="stable") for name in order}
+
+
 def draw(
     sharpness: pd.DataFrame, curves: pd.DataFrame, models: pd.DataFrame
 ) -> tuple[pd.DataFrame, Figure]:
-    """Median relative distance by size for the two families with most sizes; max slopes of all.
+    """Median relative distance by size for the two series with most sizes; max slopes of all.
 
     Parameters
     ----------
@@ -31,27 +54,26 @@ def draw(
     style.use()
     sharpness, curves = (with_facts(t, models) for t in (sharpness, curves))
     sharpness = sharpness.sort_values("parameters", kind="stable")
-    families = list(sharpness["family"].value_counts().index)  # ties: in order of size
-    shown = families[:2]
-    figure, axes = plt.subplots(1, len(shown) + 1, figsize=(style.FULL, 2.4))
+    series = size_series(sharpness)
+    shown = list(series)[:2]
+    figure, axes = plt.subplots(1, len(shown) + 1, figsize=(style.FULL, 2.5))
     drawn = []
-    for axis, letter, family in zip(axes, "ab", shown, strict=False):
-        members = sharpness[sharpness["family"] == family]
+    for axis, letter, name in zip(axes, "ab", shown, strict=False):
+        members = series[name]
         labels = {
-            row.model: f"{short(row.parameters)} ({row.layers}×{row.hidden_size})"
-            for row in members.itertuples()
+            row["model"]: f"{short(row['parameters'])} ({row['layers']}×{row['hidden_size']})"
+            for row in members.to_dict("records")
         }
-        part = curves[curves["family"] == family].assign(panel=letter)
+        part = curves[curves["model"].isin(members["model"])].assign(panel=letter, series=name)
         part["line"] = part["model"]
         draw_curves(axis, part, labels, "parameters (layers×width)")
-        style.panel(axis, letter, family)
+        style.panel(axis, letter, name)
         drawn.append(part.merge(members[["model", "parameters"]], on="model"))
     last, letter = axes[-1], "abc"[len(shown)]
     last.set_xscale("log")
-    for i, family in enumerate(families):
-        part = sharpness[sharpness["family"] == family]
-        draw_medians(last, part, "parameters", family, i)
-        drawn.append(part.assign(panel=letter))
+    for i, (name, part) in enumerate(series.items()):
+        draw_medians(last, part, "parameters", name, i)
+        drawn.append(part.assign(panel=letter, series=name))
     least, most = sharpness["parameters"].min(), sharpness["parameters"].max()
     last.set_xlim(least / 2, most * 2)
     wide = most / least > 30
@@ -62,9 +84,9 @@ def draw(
     last.set(xlabel="parameters", ylabel="max slope")
     lines = last.get_legend_handles_labels()[0]
     last.legend(handles=[*lines, *spread_key()], fontsize=6, loc="upper left", borderpad=0)
-    top = 0.8 + (sharpness["q75"].max() - 0.8) * (1.15 + 0.09 * (len(families) + 2))
+    top = 0.8 + (sharpness["q75"].max() - 0.8) * (1.15 + 0.09 * (len(series) + 2))
     last.set_ylim(0.8, top)
     style.panel(last, letter, "sharpness and size")
-    columns = ["panel", "model", "family", "parameters", "pairs", "alpha"]
+    columns = ["panel", "series", "model", "family", "parameters", "pairs", "alpha"]
     columns += ["median", "q25", "q75", "ci_low", "ci_high"]
     return pd.concat(drawn, ignore_index=True)[columns], figure

@@ -1,0 +1,106 @@
+# What holds: claims decided from tables and raw outputs, deviations from the original with the size
+# of their effects, and the max slope computed a second time by other means.
+
+# In bfloat16 rounding alone moves a slope by more than two roads may differ.
+CHECKED_TWICE = [
+    ref for ref in EXPERIMENTS.get("sharpness", []) if model_of(ref).dtype != "bfloat16"
+]
+OWN_TABLES |= {"deviations", "second-road"} if CHECKED_TWICE else {"deviations"}
+QUOTED |= {"deviations": [], "second-road": []}
+
+
+rule claims:
+    input:
+        tables=lambda w: [
+            f"results/{w.study}/tables/{table}.csv" for table in claim_tables(w)
+        ],
+        raw=lambda w: [
+            f"results/{w.study}/{CONFIG.experiments[name].kind}/{name}/{ref}.parquet"
+            for name, ref in claim_raw(w)
+        ],
+        models="results/{study}/tables/models.csv",
+    output:
+        "results/{study}/claims.json",
+        "results/{study}/tables/claims.csv",
+    log:
+        "logs/{study}/claims.log",
+    conda:
+        "../envs/figures.yaml"
+    params:
+        claims={name: claim.model_dump() for name, claim in CLAIMS.items()},
+        costs={name: cost_of(name) for name in CLAIMS},
+        tables=claim_tables,
+        raw=claim_raw,
+        resamples=COMPUTE.bootstrap,
+        seed=COMPUTE.seed,
+        code=code("check_claims.py"),
+    message:
+        "Check the claims"
+    script:
+        "../scripts/check_claims.py"
+
+
+# One claim by itself, with no more than it needs.
+use rule claims as claim with:
+    output:
+        "results/{study}/claims/{claim}.json",
+    log:
+        "logs/{study}/claims/{claim}.log",
+    params:
+        claims=lambda w: {w.claim: CLAIMS[w.claim].model_dump()},
+        costs=lambda w: {w.claim: cost_of(w.claim)},
+        tables=claim_tables,
+        raw=claim_raw,
+        resamples=COMPUTE.bootstrap,
+        seed=COMPUTE.seed,
+        code=code("check_claims.py"),
+    message:
+        "Check the claim {wildcards.claim}"
+
+
+rule deviations:
+    input:
+        lambda w: [
+            f"results/{w.study}/tables/{table}.csv" for table in deviation_tables()
+        ],
+    output:
+        "results/{study}/tables/deviations.csv",
+    log:
+        "logs/{study}/tables/deviations.log",
+    conda:
+        "../envs/figures.yaml"
+    params:
+        deviations={name: entry.model_dump() for name, entry in DEVIATIONS.items()},
+        tables=deviation_tables(),
+        code=code("tabulate_deviations.py"),
+    message:
+        "Tabulate the deviations from the original"
+    script:
+        "../scripts/tabulate_deviations.py"
+
+
+rule second_road:
+    input:
+        models=lambda w: [folder(ref) for ref in CHECKED_TWICE],
+        raw=lambda w: [
+            f"results/{w.study}/interpolation/sharpness/{ref}.parquet"
+            for ref in CHECKED_TWICE
+        ],
+        pairs="results/{study}/tables/sharpness_pairs.csv",
+    output:
+        "results/{study}/tables/second-road.csv",
+    log:
+        "logs/{study}/tables/second-road.log",
+    benchmark:
+        "logs/{study}/tables/second-road.benchmark.tsv"
+    conda:
+        "../envs/model.yaml"
+    threads: COMPUTE.threads
+    params:
+        refs=CHECKED_TWICE,
+        device=COMPUTE.device,
+        code=code("check_second_road.py"),
+    message:
+        "Compute max slopes by a second road"
+    script:
+        "../scripts/check_second_road.py"

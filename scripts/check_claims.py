@@ -1,0 +1,28 @@
+"""Check claims: a verdict each, as JSON and, where a table is asked for, as CSV."""
+
+import pandas as pd
+from _job import job
+
+from stable_regions import claims
+from stable_regions.files import read_parquet, write_csv, write_json
+
+with job(snakemake):
+    params, given = snakemake.params, snakemake.input
+    tables = dict(zip(params.tables, map(pd.read_csv, given.tables), strict=True))
+    raw: dict[str, claims.Raw] = {}
+    for (experiment, _), path in zip(params.raw, given.raw, strict=True):
+        raw.setdefault(experiment, []).append(read_parquet(path))
+    models = pd.read_csv(given.models)
+    study = snakemake.wildcards.study
+    found = []
+    for name, entry in params.claims.items():
+        claim = claims.Claim.model_validate(entry)
+        result = claims.check(
+            claim, tables, raw, models, resamples=params.resamples, seed=params.seed
+        )
+        target = f"results/{study}/claims/{name}.json"
+        command = f"snakemake --force {target} --config study={study}"
+        found.append({**result, "command": command, "cost": params.costs[name]})
+    write_json(snakemake.output[0], found)
+    for path in snakemake.output[1:]:
+        write_csv(path, claims.flat(found))

@@ -1,0 +1,32 @@
+"""Make the model folders of a model's checkpoints: weights, tokenizer, and what each is."""
+
+import shutil
+from pathlib import Path
+
+from _job import job
+
+from stable_regions.files import atomic, write_json
+from stable_regions.model_facts import model_row
+from stable_regions.sources import describe
+
+with job(snakemake):
+    entry = snakemake.params.entry
+    source = entry["source"]
+    params, output = snakemake.params, snakemake.output
+    for ref, folder, facts in zip(params.refs, output.folders, output.facts, strict=True):
+        revision = ref.partition("@")[2]
+        step = int(revision.removeprefix("step"))
+        with atomic(folder) as made:
+            shutil.copytree(Path(snakemake.input.training, revision), made)
+            for name in ("tokenizer.json", "tokenizer_config.json"):
+                shutil.copy(Path(snakemake.input.tokenizer, name), made / name)
+            describe(
+                made,
+                source=source,
+                family=entry["family"],
+                licence=entry["licence"],
+                revision=revision,
+                step=step,
+                tokens=step * source["batch"] * source["context"],
+            )
+        write_json(facts, model_row(ref, Path(folder)))

@@ -1,0 +1,43 @@
+"""What the distances between prompts, and the clusters under them, know of kinds of prompts."""
+
+import pandas as pd
+from _job import job
+
+from stable_regions import cluster_tables as tables
+from stable_regions.files import read_parquet, read_safetensors, write_csv
+
+with job(snakemake) as log:
+    entry, seed = snakemake.params.entry, snakemake.params.seed
+    sizes = sorted({entry["min_cluster_size"], *entry["sweep"]})
+    raw_clusters = {name: read_parquet(snakemake.input[name])[0] for name in ("labels", "trees")}
+    persistence = read_parquet(snakemake.input.persistence)[0]
+    parts: dict[str, list[pd.DataFrame]] = {}
+    for raw, path in zip(snakemake.input.raw, snakemake.input.prompts, strict=True):
+        arrays, facts = read_safetensors(raw, framework="numpy")
+        model, layers = facts["model"], facts["experiment"]["layers"]
+        log.info("%s", model)
+        prompts = tables.Prompts.of(read_parquet(path)[0], arrays["top_token"], entry["labels"])
+        matrices = tables.matrices(arrays, layers)
+        labels, trees = (some[some["model"] == model] for some in raw_clusters.values())
+        found = {
+            "scores": tables.scores(matrices, labels, prompts, draws=entry["draws"], seed=seed),
+            "comparisons": tables.comparisons(matrices, labels, prompts, seed=seed),
+            "confounded": tables.confounded(matrices, prompts, seed=seed),
+            "sweep": tables.sweeps(
+                matrices, prompts, min_cluster_sizes=sizes, min_samples=entry["min_samples"]
+            ),
+            "grids": tables.grids(arrays, layers, facts["fine_grids"]),
+        }
+        if not parts:  # what is drawn is of the first model, layer and context
+            found |= {
+                "map": tables.maps(matrices, labels, prompts),
+                "entries": tables.entries(matrices),
+                "trees": tables.first_trees(trees),
+            }
+        for name, table in found.items():
+            parts.setdefault(name, []).append(
+                table if "model" in table else table.assign(model=model)[["model", *table]]
+            )
+    parts["persistence"] = [persistence]
+    for name, some in parts.items():
+        write_csv(getattr(snakemake.output, name), pd.concat(some, ignore_index=True))

@@ -1,0 +1,87 @@
+"""The ledger of deviations: what we do otherwise than the paper or its code, and what it moves."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal, Self
+
+import pandas as pd
+from pydantic import Field, model_validator
+
+from stable_regions.claims import Text, Value, chosen
+from stable_regions.config import Name, Strict
+from stable_regions.errors import UserError
+
+
+class Cell(Strict):
+    """A number in a table of results: `number` says what it is."""
+
+    number: Text
+    table: Text
+    where: dict[Text, Value]
+    value: Text
+    interval: Annotated[list[Text], Field(min_length=2, max_length=2)] | None = None
+
+    @property
+    def experiment(self) -> str:
+        """The experiment that the table summarises."""
+        return self.table.partition("_")[0]
+
+
+class Deviation(Strict):
+    """What the original does, what we do, and either the effect as measured, or why it is not.
+
+    `of` says whether we depart from the paper's text, from its authors' code, or these two from
+    each other.
+    """
+
+    id: Name
+    of: Literal["text", "code", "text and code"]
+    theirs: Text
+    ours: Text
+    effect: Cell | None = None
+    reason: Text | None = None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if (self.effect is None) == (self.reason is None):
+            raise ValueError("either an effect or a reason why it is not measured is needed")
+        return self
+
+
+def tabulate(deviations: Sequence[Deviation], tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """One row a deviation and a model that its effect is measured on.
+
+    Without a model where the effect is not measured: there is a `reason`, or the study doesn't have
+    the table or the row.
+
+    Raises
+    ------
+    UserError
+        A table lacks a column that an effect names.
+    """
+    rows = []
+    for entry in deviations:
+        row = entry.model_dump(exclude={"id", "effect"})
+        row = {"deviation": entry.id, **row, "number": entry.effect and entry.effect.number}
+        found = _cells(entry, tables) or [{}]
+        rows += [{**row, **cell} for cell in found]
+    columns = [
+        "deviation", "of", "theirs", "ours", "number", "model", "pairs", "value", "low", "high",
+        "reason",
+    ]  # fmt: skip
+    return pd.DataFrame(rows).reindex(columns=columns).astype({"pairs": "Int64"})
+
+
+def _cells(entry: Deviation, tables: Mapping[str, pd.DataFrame]) -> list[dict]:
+    cell = entry.effect
+    if cell is None or cell.table not in tables:
+        return []
+    table, ends = tables[cell.table], cell.interval or []
+    for column in [*cell.where, cell.value, *ends]:
+        if column not in table:
+            raise UserError(f"deviation {entry.id}: {cell.table} has no column {column!r}")
+    found = chosen(table, cell.where)
+    return [
+        {"model": row["model"], "pairs": row.get("pairs"), "value": row[cell.value]}
+        | dict(zip(("low", "high"), (row[end] for end in ends), strict=False))
+        for row in found.to_dict("records")
+    ]

@@ -1,0 +1,13 @@
+"""Words clustered by the barriers between them: the ordered matrix and the condensed tree."""
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from stable_regions.figures import figA_clusters
+
+
+def draw(
+    entries: pd.DataFrame, places: pd.DataFrame, trees: pd.DataFrame
+) -> tuple[pd.DataFrame, Figure]:
+    """As `figA_clusters.draw`, from the tables of the experiment `words`."""
+    return figA_clusters.draw(entries, places, trees, distance="barrier")

@@ -1,0 +1,50 @@
+"""What each distance between words knows of their kinds, with chance beside it."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from stable_regions.figures import style
+
+PANELS = {"neighbours": "nearest neighbours of one kind", "ari": "clusters: adjusted Rand index"}
+
+
+def draw(scores: pd.DataFrame) -> tuple[pd.DataFrame, Figure]:
+    """Two scores against the kinds of words: a row a distance, a colour a model.
+
+    Parameters
+    ----------
+    scores
+        The table `words_scores`; the first write layer is drawn.
+    """
+    style.use()
+    rows = (scores["layer"] == scores["layer"].iloc[0]) & (scores["labels"] == "kind")
+    drawn = scores[rows & scores["score"].isin(PANELS)]
+    names = list(drawn["distance"].unique())
+    models = list(drawn["model"].unique())
+    figure, axes = plt.subplots(1, 2, figsize=(style.FULL, 0.9 + 0.24 * len(names)), sharey=True)
+    for axis, letter, (score, title) in zip(axes, "ab", PANELS.items(), strict=True):
+        for i, model in enumerate(models):
+            part = drawn[(drawn["model"] == model) & (drawn["score"] == score)]
+            at = np.array([names.index(n) for n in part["distance"]]) + 0.22 * (
+                i - (len(models) - 1) / 2
+            )
+            axis.hlines(
+                at, part["chance_low"], part["chance_high"], color="0.8", linewidth=5, zorder=0,
+                label="shuffled kinds" if i == 0 else None,
+            )  # fmt: skip
+            axis.errorbar(
+                part["value"], at,
+                xerr=[part["value"] - part["ci_low"], part["ci_high"] - part["value"]],
+                color=style.COLOURS[i], marker="osDv"[i % 4], markersize=3.5, linestyle="none",
+                elinewidth=0.9, label=model,
+            )  # fmt: skip
+        axis.set(xlim=(min(-0.02, drawn["ci_low"].min() - 0.02), 1.02))
+        style.panel(axis, letter, title)
+    axes[0].set_yticks(range(len(names)), names)
+    axes[0].invert_yaxis()
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(models) + 1
+    )
+    return drawn, figure

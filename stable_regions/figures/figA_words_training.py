@@ -1,0 +1,20 @@
+"""What the distances between words know of their kinds, through training."""
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from stable_regions.figures import style
+from stable_regions.figures.figA_words_layers import series
+
+
+def draw(scores: pd.DataFrame) -> tuple[pd.DataFrame, Figure]:
+    """Two scores along the checkpoints, in the order of the study.
+
+    Parameters
+    ----------
+    scores
+        The table `words-training_scores`.
+    """
+    rows = (scores["labels"] == "kind") & (scores["layer"] == scores["layer"].iloc[0])
+    steps = [style.frame_title(ref).removeprefix("step ") for ref in scores["model"]]
+    return series(scores.assign(step=steps)[rows], "step", "training step")

@@ -1,0 +1,579 @@
+"""Claims on made-up data where the answer is known, both ways; the ledgers and their mistakes."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from stable_regions import boundaries, claims, meaning, polytope_tables, summaries
+from stable_regions.claims import Claim, load_ledger
+from stable_regions.deviations import Deviation, tabulate
+from stable_regions.errors import UserError
+from stable_regions.measures import alphas
+from tests.tiny_study import ROOT
+
+CLAIMS = load_ledger(ROOT / "paper" / "claims.yaml", Claim)
+DEVIATIONS = load_ledger(ROOT / "paper" / "deviations.yaml", Deviation)
+SAMPLING = {"resamples": 100, "seed": 0}
+STEPS = 50
+SHARP, EVEN = 0.2, 0.95  # parts of the path in which the output makes all of its way
+Data = tuple[dict[str, pd.DataFrame], dict[str, claims.Raw], pd.DataFrame]
+
+
+# Made-up results
+
+
+def paths(
+    model: str = "m",
+    width: float | list[float] = SHARP,
+    *,
+    pairs: int = 60,
+    layer: int = 0,
+    shares_token: bool | list[bool] = False,
+    predicts: str = "with",
+    base: float = 0.0,
+) -> tuple[pd.DataFrame, dict]:
+    """Paths on which the output makes its way within `width`: max slope about 1 / width.
+
+    The prediction moves `with` the output, or `apart` from it, at the beginning, or `never`. A part
+    `base` of the way is made at an even pace.
+    """
+    rng = np.random.default_rng(layer + len(model))
+    grid = alphas(STEPS)
+    widths = np.broadcast_to(width, pairs) * rng.uniform(0.9, 1.05, pairs)
+    jump = np.array([np.interp(grid, [0.5 - w / 2, 0.5 + w / 2], [0, 1]) for w in widths])
+    distance = 30 * (base * grid + (1 - base) * jump)
+    early = np.broadcast_to(np.interp(grid, [0, 0.05], [0, 1]), jump.shape)
+    moved = {"with": jump, "apart": early, "never": 0 * jump}[predicts]
+    share = np.broadcast_to(shares_token, pairs)
+    steps = np.abs(np.diff(distance, axis=1))
+    table = pd.DataFrame(
+        {
+            "pair": [str(i) for i in range(pairs)],
+            "prompt_a": range(pairs),
+            "prompt_b": range(1, pairs + 1),
+            "layer": layer,
+            "tokens_a": [[1, i, 0] for i in range(pairs)],
+            "tokens_b": [[2, i, 0 if same else 1] for i, same in enumerate(share)],
+            "input_distance": 1.0,
+            "logit_difference": list(4 - 8 * moved),
+            "jensen_shannon": list(moved**2),
+            "jensen_shannon_step": list(np.diff(moved, axis=1) ** 2),
+            "top_token": list((moved > 0.5).astype(int)),
+        }
+        | {f"distance_{site}": list(distance) for site in summaries.READ_SITES}
+        | {f"step_{site}": list(steps) for site in summaries.READ_SITES}
+    )
+    return table, {"model": model, "parameters": 7, "alpha": list(grid)}
+
+
+def joined(*parts: tuple[pd.DataFrame, dict]) -> tuple[pd.DataFrame, dict]:
+    """Several parts of one model's raw output as one."""
+    return pd.concat([table for table, _ in parts], ignore_index=True), parts[0][1]
+
+
+def models(*refs: str, **facts: Any) -> pd.DataFrame:
+    """The table of models; `d4-w64` has 4 layers of width 64, `@step5` is a checkpoint."""
+    rows = []
+    for ref in refs:
+        name, _, revision = ref.partition("@")
+        sizes = [int(part[1:]) for part in name.split("-")[-2:]] if "-w" in name else [4, 64]
+        step = int(revision.removeprefix("step")) if revision else None
+        rows.append(
+            {"model": ref, "name": name, "family": "f", "layers": sizes[0],
+             "hidden_size": sizes[1], "parameters": sizes[0] * sizes[1] ** 2,
+             "source": "random" if name == "twin" else "train", "step": step,
+             "tokens": None if step is None else 100 * step}
+        )  # fmt: skip
+    return pd.DataFrame(rows).assign(**facts)
+
+
+def interpolated(
+    experiment: str, *raw: tuple[pd.DataFrame, dict], facts: pd.DataFrame | None = None
+) -> Data:
+    """What a study has of an interpolation, as far as claims read it."""
+    given = list(raw)
+    make = {
+        "": lambda: summaries.sharpness(given, **SAMPLING),
+        "_pairs": lambda: summaries.pairs(given),
+        "_slopes": lambda: meaning.slopes(given),
+        "_groups": lambda: meaning.groups(meaning.slopes(given), **SAMPLING),
+        "_predictions": lambda: meaning.predictions(given, **SAMPLING),
+    }
+    read = {test.source for claim in CLAIMS.values() for test in claim.tests}
+    tables = {experiment + what: made() for what, made in make.items() if experiment + what in read}
+    names = [meta["model"] for _, meta in raw]
+    return tables, {experiment: given}, models(*names) if facts is None else facts
+
+
+def training(*widths: float, name: str = "m") -> list[tuple[pd.DataFrame, dict]]:
+    """Checkpoints 0, 1, 2, 4, ... of a model with these widths."""
+    steps = [0, *(2**i for i in range(len(widths) - 1))]
+    return [paths(f"{name}@step{s}", w) for s, w in zip(steps, widths, strict=True)]
+
+
+def sizes(**widths: float) -> Data:
+    return interpolated("size", *(paths(name.replace("_", "-"), w) for name, w in widths.items()))
+
+
+def examples(dissimilar: list[float], similar: list[float]) -> Data:
+    table, meta = paths(width=[*dissimilar, *similar], pairs=6)
+    table["pair"] = ["D1", "D2", "D3", "S1", "S2", "S3"]
+    return interpolated("examples", (table, meta))
+
+
+def extremes(low: bool, high: bool) -> Data:
+    """40 pairs of low and 40 of high max slope, which do or don't share their last token."""
+    widths = [EVEN] * 40 + [0.05] * 40
+    shares = [low] * 40 + [high] * 40
+    return interpolated("meaning", paths(width=widths, pairs=80, shares_token=shares))
+
+
+def crossed(token: float, context: float) -> Data:
+    """Pairs that differ in their last token alone, and in their context alone."""
+    one, meta = paths(width=token)
+    one["tokens_b"] = [[*a[:-1], 1] for a in one["tokens_a"]]
+    other, _ = paths(width=context, shares_token=True)
+    return interpolated("controls", (pd.concat([one, other], ignore_index=True), meta))
+
+
+def polytopes(gates: int, width: float = SHARP) -> Data:
+    table, meta = paths(width=width)
+    changed = np.full((len(table), STEPS - 1), 2)
+    table["mismatch"], table["passed"] = [[[3, gates]] * len(table)] * 2
+    table["passed_by_step"] = table["passed_by_step_last"] = list(changed)
+    raw = [(table, meta)]
+    return {"polytopes_comparison": polytope_tables.comparison(raw, **SAMPLING)}, {}, models("m")
+
+
+def written(**widths: float) -> Data:
+    """Paths written after layers 0, 3, 6, 10 of one model."""
+    return interpolated(
+        "layers", joined(*(paths(width=w, layer=int(name[1:])) for name, w in widths.items()))
+    )
+
+
+def clusters(barrier: float, given: float, p: float) -> Data:
+    rows = [
+        ("barrier", "ari", barrier, barrier - 0.1, barrier + 0.1, p),
+        ("input", "ari", given, given - 0.1, given + 0.1, np.nan),
+        ("barrier", "ami", 0.0, -0.1, 0.1, 0.9),
+    ]
+    table = pd.DataFrame(rows, columns=["distance", "score", "value", "low", "high", "p"])
+    return {"words_scores": table.assign(model="m")}, {}, models("m")
+
+
+# For each claim, data that have the effect, and data that don't, in the ways that matter.
+REPLICATED, PARTLY, NOT = "replicated", "partly", "not replicated"
+CASES: dict[str, list[tuple[Callable[[], Data], str]]] = {
+    "regions": [
+        (lambda: interpolated("sharpness", paths(), paths("twin", EVEN)), REPLICATED),
+        (lambda: interpolated("sharpness", paths(), paths("n", EVEN), paths("twin", EVEN)), PARTLY),
+        (lambda: interpolated("sharpness", paths(width=EVEN), paths("twin", EVEN)), NOT),
+        (lambda: interpolated("sharpness", paths(), paths("twin")), NOT),
+    ],
+    "rest": [
+        (lambda: interpolated("sharpness", paths()), REPLICATED),
+        (lambda: interpolated("sharpness", paths(), paths("n", EVEN)), PARTLY),
+        (lambda: interpolated("sharpness", paths(width=EVEN)), NOT),
+        # as sharp, but never still
+        (lambda: interpolated("sharpness", paths(width=0.1, base=0.6)), NOT),
+    ],
+    "emerge": [
+        (lambda: interpolated("training", *training(EVEN, 0.5, SHARP)), REPLICATED),
+        (lambda: interpolated("training", *training(EVEN, EVEN, EVEN)), NOT),
+        (lambda: interpolated("training", *training(SHARP, SHARP, SHARP)), NOT),
+        (
+            lambda: interpolated(
+                "training", *training(EVEN, SHARP), *training(EVEN, EVEN, name="n")
+            ),
+            PARTLY,
+        ),
+    ],
+    "sharpen-training": [
+        (lambda: interpolated("training", *training(EVEN, 0.8, 0.6, 0.4, SHARP)), REPLICATED),
+        (lambda: interpolated("training", *training(SHARP, 0.4, 0.6, 0.8, EVEN)), NOT),
+        (lambda: interpolated("training", *training(*[0.4] * 5)), NOT),
+        # sharp at once, and smoother ever after
+        (lambda: interpolated("training", *training(EVEN, SHARP, 0.3, 0.4, 0.5)), NOT),
+    ],
+    "sharpen-size": [
+        (lambda: sizes(d4_w64=0.6, d8_w64=0.4, d16_w64=SHARP), REPLICATED),
+        (lambda: sizes(d4_w64=SHARP, d8_w64=0.4, d16_w64=0.6), NOT),
+        (lambda: sizes(d4_w64=0.4, d8_w64=0.4, d16_w64=0.4), NOT),
+        # in depth, and not in width
+        (
+            lambda: sizes(d4_w64=0.6, d8_w64=0.4, d16_w64=SHARP, d8_w32=0.3, d8_w128=0.5),
+            PARTLY,
+        ),
+    ],
+    "similar-dissimilar": [
+        (lambda: examples([SHARP] * 3, [EVEN] * 3), REPLICATED),
+        (lambda: examples([SHARP] * 3, [EVEN, SHARP, EVEN]), PARTLY),
+        (lambda: examples([SHARP] * 3, [SHARP] * 3), NOT),
+        (lambda: examples([EVEN] * 3, [EVEN] * 3), NOT),
+        (lambda: examples([EVEN] * 3, [SHARP] * 3), NOT),
+    ],
+    "last-token": [
+        (lambda: extremes(low=True, high=False), REPLICATED),
+        (lambda: extremes(low=False, high=False), NOT),
+        (lambda: extremes(low=True, high=True), NOT),
+    ],
+    "token-not-context": [
+        (lambda: crossed(token=SHARP, context=EVEN), REPLICATED),
+        (lambda: crossed(token=SHARP, context=SHARP), NOT),
+        (lambda: crossed(token=EVEN, context=EVEN), NOT),
+    ],
+    "predictions-jump": [
+        (lambda: interpolated("meaning", paths()), REPLICATED),
+        (lambda: interpolated("meaning", paths(predicts="apart")), NOT),
+    ],
+    "predictions-differ": [
+        (lambda: interpolated("meaning", paths()), REPLICATED),
+        (lambda: interpolated("meaning", paths(predicts="never")), NOT),
+        (lambda: interpolated("meaning", paths(predicts="apart")), NOT),
+    ],
+    "larger-than-polytopes": [
+        (lambda: polytopes(gates=400), REPLICATED),
+        (lambda: polytopes(gates=4), NOT),
+    ],
+    "later-layers": [
+        (lambda: written(l0=0.1, l6=0.25), REPLICATED),
+        (lambda: written(l0=0.1, l6=EVEN), NOT),
+        (lambda: written(l0=0.25, l6=0.1), NOT),
+        (lambda: written(l0=SHARP, l6=SHARP), NOT),
+    ],
+    "deeper-smoother": [
+        (lambda: written(l0=0.1, l3=0.2, l6=0.4, l10=0.8), REPLICATED),
+        (lambda: written(l0=0.8, l3=0.4, l6=0.2, l10=0.1), NOT),
+        (lambda: written(l0=0.2, l3=0.4, l6=0.4, l10=0.2), NOT),
+    ],
+    "clusters": [
+        (lambda: clusters(0.6, 0.1, p=0.001), REPLICATED),
+        (lambda: clusters(0.6, 0.1, p=0.2), NOT),
+        (lambda: clusters(0.2, 0.1, p=0.001), NOT),
+        (lambda: clusters(0.1, 0.6, p=0.001), NOT),
+    ],
+}
+
+
+def run(name: str, data: Data) -> dict[str, Any]:
+    tables, raw, facts = data
+    return claims.check(CLAIMS[name], tables, raw, facts, **SAMPLING)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "verdict"),
+    [(name, data, verdict) for name, cases in CASES.items() for data, verdict in cases],
+    ids=[
+        f"{name}-{i}-{verdict}"
+        for name, cases in CASES.items()
+        for i, (_, verdict) in enumerate(cases)
+    ],
+)
+def test_a_claim_holds_where_the_effect_is_and_nowhere_else(
+    name: str, data: Callable[[], Data], verdict: str
+) -> None:
+    assert run(name, data())["verdict"] == verdict
+
+
+def test_every_claim_is_tested_both_ways() -> None:
+    assert set(CASES) == set(CLAIMS)
+    for cases in CASES.values():
+        assert {REPLICATED, NOT} <= {verdict for _, verdict in cases}
+
+
+# The verdict, and what a study lacks
+
+
+def test_a_claim_without_its_experiment_is_not_run() -> None:
+    result = claims.check(CLAIMS["last-token"], {}, {}, models("m"), **SAMPLING)
+    assert result["verdict"] == "not run: needs meaning"
+    assert [test["estimates"] for test in result["tests"]] == [[], []]
+
+
+def test_a_claim_without_the_right_models_is_not_run() -> None:
+    result = run("regions", interpolated("sharpness", paths()))
+    assert result["verdict"] == "not run: needs a model with random weights in sharpness"
+    assert result["tests"][0]["estimates"][0]["outcome"] == "holds"
+    elsewhere = run("rest", interpolated("sharpness", paths(layer=3)))
+    assert elsewhere["verdict"] == "not run: needs a trained model in sharpness"
+    only = run("later-layers", written(l0=SHARP, l3=SHARP))
+    assert only["verdict"].startswith("not run: needs the first and the seventh write layer")
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "said"),
+    [
+        ([["holds"], ["holds", "holds"]], REPLICATED),
+        ([["holds"], ["holds", "open"]], PARTLY),
+        ([["holds", "holds"], ["open"]], NOT),
+        ([["fails"], ["fails"]], NOT),
+    ],
+)
+def test_one_rule_for_all(outcomes: list[list[str]], said: str) -> None:
+    assert claims.verdict(outcomes, []) == said
+    assert claims.verdict(outcomes, ["x"]) == "not run: needs x"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"), [(1.1, 2, "holds"), (1, 2, "open"), (0.5, 1, "fails")]
+)
+def test_an_estimate_holds_with_its_whole_interval(low: float, high: float, said: str) -> None:
+    entry = CLAIMS["sharpen-size"].tests[0]
+    assert entry.above == 1
+    assert entry.outcome(low, high) == said
+    turned = entry.model_copy(update={"above": None, "below": -1.0})
+    assert turned.outcome(-high, -low) == said
+
+
+def test_a_wider_interval_around_the_same_value_is_open() -> None:
+    def said(pairs: int) -> str:
+        widths = list(np.resize([EVEN, 0.47, SHARP], pairs))
+        [test, _] = run("regions", interpolated("sharpness", paths(width=widths, pairs=pairs)))[
+            "tests"
+        ]
+        return test["estimates"][0]["outcome"]
+
+    assert (said(6), said(600)) == ("open", "holds")
+
+
+def test_a_column_that_is_not_there_is_one_line() -> None:
+    tables, raw, facts = interpolated("sharpness", paths())
+    tables["sharpness"] = tables["sharpness"].drop(columns="ci_low")
+    with pytest.raises(UserError, match="claim regions: sharpness has no column 'ci_low'; it has"):
+        claims.check(CLAIMS["regions"], tables, raw, facts, **SAMPLING)
+
+
+def test_the_same_data_give_the_same_result_and_it_is_plain() -> None:
+    data = interpolated("training", *training(EVEN, 0.8, 0.6, SHARP))
+    first, again = (run("sharpen-training", data) for _ in range(2))
+    assert json.dumps(first, allow_nan=False) == json.dumps(again, allow_nan=False)
+
+
+def test_the_table_has_a_row_an_estimate_and_one_where_there_is_none() -> None:
+    found = [run("regions", interpolated("sharpness", paths(), paths("n")))]
+    cost = {"points": 7, "jobs": 1, "training_tokens": 0}
+    table = claims.flat([one | {"command": "c", "cost": cost} for one in found])
+    assert table["of"].tolist()[:2] == ["m", "n"]
+    assert table["outcome"].tolist()[:2] == ["holds", "holds"]
+    assert table["estimate"].isna().tolist() == [False, False, True]
+    assert set(table["verdict"]) == {"not run: needs a model with random weights in sharpness"}
+    assert table["must_be"].tolist() == ["above", "above", "below"]
+
+
+# Estimators
+
+
+def estimates(name: str, test: int, data: Data) -> list[dict[str, Any]]:
+    return run(name, data)["tests"][test]["estimates"]
+
+
+def test_change_is_a_ratio_of_medians_and_trend_a_rank_correlation() -> None:
+    data = interpolated("training", *training(0.8, 0.4, 0.2, 0.3))
+    [change] = estimates("sharpen-training", 0, data)
+    assert change["value"] == pytest.approx(8 / 3, rel=0.1)
+    assert change["low"] < change["value"] < change["high"]
+    assert (change["of"], change["pairs"]) == ("m", 60)
+    [trend] = estimates("sharpen-training", 1, data)
+    assert trend["value"] == pytest.approx(1 / 3)  # the first is left out
+
+
+def test_change_resamples_the_same_pairs_at_both_ends() -> None:
+    """What a pair has of its own cancels, as two unpaired medians would not let it."""
+    rng = np.random.default_rng(1)
+    own = rng.uniform(0.1, 0.9, 60)
+    raw = []
+    for step, part in ((0, 1.0), (1, 0.5)):
+        table, meta = paths(f"m@step{step}")
+        grid = alphas(STEPS)
+        made = [np.interp(grid, [0.5 - w * part / 2, 0.5 + w * part / 2], [0, 1]) for w in own]
+        raw.append((table.assign(distance_post_norm=made), meta))
+    [change] = estimates("sharpen-training", 0, interpolated("training", *raw))
+    assert change["value"] == pytest.approx(2, rel=0.05)
+    assert change["high"] - change["low"] < 0.2
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "tau"),
+    [([1, 2, 3], [1, 5, 9], 1), ([1, 2, 3], [9, 5, 1], -1), ([1, 2, 3], [1, 9, 5], 1 / 3),
+     ([1, 2, 3], [4, 4, 4], 0)],
+)  # fmt: skip
+def test_kendall(x: list[float], y: list[float], tau: float) -> None:
+    assert claims.kendall(np.array(x), np.array(y)) == pytest.approx(tau)
+
+
+def test_wilson_is_the_papers_threshold() -> None:
+    """20 of 20, and 0 of 20: where the thresholds of the last-token claim are from."""
+    low, high = CLAIMS["last-token"].tests
+    assert claims.wilson(1.0, 20)[0] == pytest.approx(low.above, abs=0.005)
+    assert claims.wilson(0.0, 20)[1] == pytest.approx(high.below, abs=0.005)
+    assert claims.wilson(0.5, 100) == pytest.approx((0.4038, 0.5962), abs=1e-4)
+
+
+def test_a_share_of_all_is_not_certain() -> None:
+    few = [EVEN] * 5 + [0.05] * 60
+    data = interpolated(
+        "meaning", paths(width=few, pairs=65, shares_token=[True] * 5 + [False] * 60)
+    )
+    [share] = estimates("last-token", 0, data)
+    assert (share["pairs"], share["value"], share["outcome"]) == (5, 1, "open")
+    assert share["low"] == pytest.approx(claims.wilson(1.0, 5)[0])
+
+
+SERIES = claims.Trend.model_construct(series="size")
+
+
+def sized(facts: list[tuple[str, int, int, int]]) -> dict[str, list[str]]:
+    """Series of models given by name, layers, width and parameters."""
+    table = pd.DataFrame({"model": [name for name, *_ in facts], "layer": 0})
+    rows = [(name, name, "f", "hub", layers, width, n) for name, layers, width, n in facts]
+    columns = ["model", "name", "family", "source", "layers", "hidden_size", "parameters"]
+    found = claims.series(SERIES, table, pd.DataFrame(rows, columns=columns))
+    return {name: [model for _, model, _ in points] for name, points in found.items()}
+
+
+def test_a_family_that_changes_one_thing_at_a_time_has_a_series_of_each() -> None:
+    suite = [("w32", 8, 32, 1), ("d16", 16, 64, 4), ("d4", 4, 64, 2), ("d8", 8, 64, 3)]
+    assert sized(suite) == {
+        "f: depth, at width 64": ["d4", "d8", "d16"],
+        "f: width, at depth 8": ["w32", "d8"],
+    }
+
+
+def test_another_family_is_one_series_by_parameters() -> None:
+    qwen = [("7b", 28, 3584, 7), ("0.5b", 24, 896, 1), ("1.5b", 28, 1536, 2)]
+    assert sized(qwen) == {"f: parameters": ["0.5b", "1.5b", "7b"]}
+    assert sized(qwen[:1]) == {}
+
+
+# The ledgers
+
+
+def test_thresholds_that_recur_are_those_of_the_code() -> None:
+    """The pace of a boundary, the paper's cut for none, and the definition that tables go by."""
+    entries = [test for claim in CLAIMS.values() for test in claim.tests]
+    assert {test.above for test in entries if "pace of a boundary" in test.reason} <= {
+        boundaries.SPEED, None,
+    }  # fmt: skip
+    cuts = {test.below for test in entries if "itself takes a pair" in test.reason}
+    assert cuts == {meaning.LOW}
+    named = [
+        test.where["definition"] for test in entries if "definition" in getattr(test, "where", {})
+    ]
+    assert named == [boundaries.MAIN]
+
+
+def test_every_effect_of_the_embedded_study_is_a_cell_that_it_has() -> None:
+    """Choices by the configuration; other tables by the names in the code."""
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    entry = config["experiments"]["choices"]
+    known = {
+        ("read_site", site) for site in entry["read_sites"]
+    } | {("corpus", name) for name in entry["prompt_sets"]} | {
+        ("steps", str(steps)) for steps in entry["grids"]
+    }  # fmt: skip
+    cells = [entry.effect for entry in DEVIATIONS.values() if entry.effect]
+    assert len(cells) >= 5
+    for cell in cells:
+        assert cell.experiment in {*config["studies"]["embedded"]["experiments"], "second-road"}
+        if cell.table == "choices":
+            assert (cell.where["choice"], cell.where["value"]) in known
+        assert cell.where.get("definition", boundaries.MAIN) in boundaries.DEFINITIONS
+
+
+def test_no_number_of_ours_is_typed_into_the_deviations() -> None:
+    for entry in DEVIATIONS.values():
+        typed = f"{entry.ours} {entry.reason or ''} {entry.effect.number if entry.effect else ''}"
+        assert not any(character.isdigit() for character in typed), entry.id
+
+
+CLAIM = """
+- id: one
+  statement: s
+  whose: paper
+  place: p
+  tests:
+    - {test: rest, estimand: e, raw: r, columns: [a], layer: 0, slower_than: 0.5, above: 0.5,
+       reason: r, needs: n}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("whose: paper", "whose: mine", "one: whose: holds 'mine'; input should be 'paper' or"),
+        ("  place: p\n", "", "one: place: this key is missing"),
+        ("place: p", "place: p\n  plaice: p", "one: plaice: unknown key, holds 'p'"),
+        ("above: 0.5", "above: high", "one: tests.0.above: holds 'high'; input should be a valid"),
+        ("above: 0.5", "above: 1, below: 2", "one: tests.0: holds {"),
+        (" above: 0.5,", "", "value error, one threshold is needed: above, or below"),
+        ("test: rest", "test: best", "one: tests.0: holds {"),
+        ("layer: 0", "layer: -1", "one: tests.0.layer: holds -1; input should be greater than or"),
+        ("reason: r", "reason: ''", "one: tests.0.reason: holds ''; string should have at least 1"),
+        ("columns: [a]", "columns: []", "one: tests.0.columns: holds []"),
+        ("- id: one\n ", "-", "entry 1: id: this key is missing"),
+        ("- id", "id", "not YAML"),
+    ],
+)
+def test_a_mistake_in_a_ledger_is_one_line(tmp_path: Path, old: str, new: str, said: str) -> None:
+    path = tmp_path / "claims.yaml"
+    path.write_text(CLAIM)
+    assert list(load_ledger(path, Claim)) == ["one"]
+    assert old in CLAIM
+    path.write_text(CLAIM.replace(old, new))
+    with pytest.raises(UserError) as caught:
+        load_ledger(path, Claim)
+    assert str(caught.value).startswith("claims.yaml: ")
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_id_is_there_once(tmp_path: Path) -> None:
+    path = tmp_path / "claims.yaml"
+    path.write_text(CLAIM + CLAIM)
+    with pytest.raises(UserError, match="claims.yaml: one: this id is there twice"):
+        load_ledger(path, Claim)
+    with pytest.raises(UserError, match="none.yaml: cannot be read"):
+        load_ledger(tmp_path / "none.yaml", Claim)
+    path.write_text("one: 1")
+    with pytest.raises(UserError, match="holds no list"):
+        load_ledger(path, Claim)
+
+
+DEVIATION = {"id": "d", "of": "text", "theirs": "t", "ours": "o"}
+CELL = {
+    "number": "n", "table": "choices", "where": {"choice": "steps", "value": "100"},
+    "value": "change", "interval": ["change_low", "change_high"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("more", [{}, {"effect": CELL, "reason": "r"}, {"effect": 0.5}])
+def test_a_deviation_has_a_measured_effect_or_a_reason(tmp_path: Path, more: dict) -> None:
+    path = tmp_path / "deviations.yaml"
+    path.write_text(yaml.safe_dump([DEVIATION | more]))
+    with pytest.raises(UserError, match="deviations.yaml: d: "):
+        load_ledger(path, Deviation)
+
+
+def test_effects_are_read_from_cells() -> None:
+    measured = Deviation.model_validate(DEVIATION | {"effect": CELL})
+    told = Deviation.model_validate(DEVIATION | {"id": "e", "reason": "r"})
+    choices = pd.DataFrame(
+        {"model": ["m", "m", "n"], "choice": "steps", "value": [25, 100, 100], "pairs": 9,
+         "change": [1.0, 2.0, 3.0], "change_low": 0.5, "change_high": 4.0}
+    )  # fmt: skip
+    table = tabulate([measured, told], {"choices": choices})
+    assert table["deviation"].tolist() == ["d", "d", "e"]
+    assert table["value"].tolist()[:2] == [2, 3]
+    assert table.loc[0, ["model", "low", "high", "pairs"]].tolist() == ["m", 0.5, 4, 9]
+    assert table["reason"].tolist()[2] == "r"
+    assert table.loc[2, ["model", "value"]].isna().all()
+    assert tabulate([measured], {})["value"].isna().all()
+    with pytest.raises(UserError, match="deviation d: choices has no column 'change'"):
+        tabulate([measured], {"choices": choices.drop(columns="change")})
