@@ -5,7 +5,7 @@ rule prompts:
     input:
         model=lambda w: tokenizer_folder(w.model),
         corpus=corpus_of,
-        words=words_of,
+        words=lambda w: words_of(CONFIG.prompts[w.prompts]),
     output:
         prompts="results/{study}/prompts/{prompts}/{model}.prompts.parquet",
         pairs="results/{study}/prompts/{prompts}/{model}.pairs.parquet",

@@ -9,6 +9,7 @@ from stable_regions.deviations import Deviation
 from stable_regions.errors import UserError
 from stable_regions.provenance import code_digest
 from stable_regions.sources import model_files
+from stable_regions.words import load_words
 
 try:
     CONFIG = settings.load(config)
@@ -188,9 +189,8 @@ def corpus_of(wildcards):
     )
 
 
-def words_of(wildcards):
+def words_of(prompts):
     """The list of words that a prompt set is made of, if it is: of this package, or a user's."""
-    prompts = CONFIG.prompts[wildcards.prompts]
     if prompts.kind != "words":
         return []
     own = HERE / prompts.list
@@ -269,6 +269,30 @@ def shard_pairs(experiment):
     size = max(1, COMPUTE.shard_points // (wanted.steps * len(wanted.layers)))
     count = pair_count(experiment)
     return [(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def points_of(experiment):
+    """Points of paths that an experiment runs a model on."""
+    wanted = CONFIG.experiments[experiment]
+    if wanted.kind == "pairwise":
+        prompts = CONFIG.prompts[wanted.prompts]
+        if prompts.kind == "words":
+            words = load_words(Path(words_of(prompts)))
+            each = prompts.words_per_kind
+            count = sum(len(kind.words[:each]) for kind in words.kinds)
+            contexts = len(words.contexts[: prompts.contexts])
+        else:
+            count, contexts = prompts.last_tokens * prompts.each, 1
+        # at most: a tokenizer may leave fewer words; the ends are shared by all of a row
+        inner = contexts * count * (count - 1) // 2 * (wanted.steps - 2)
+        return inner * len(wanted.layers)
+    return pair_count(experiment) * wanted.steps * len(wanted.layers)
+
+
+def job_count(experiment):
+    """Jobs that an experiment is measured in, on one model."""
+    wanted = CONFIG.experiments[experiment]
+    return wanted.blocks if wanted.kind == "pairwise" else len(shard_pairs(experiment))
 
 
 def raw_folder(experiment):
@@ -447,13 +471,9 @@ def cost_of(claim):
         for ref in EXPERIMENTS[name]
         if model_of(ref).source.kind == "train"
     }.values()
-    wanted = [(CONFIG.experiments[name], name) for name in names]
     return {
-        "points": sum(
-            pair_count(name) * e.steps * len(e.layers) * len(EXPERIMENTS[name])
-            for e, name in wanted
-        ),
+        "points": sum(points_of(name) * len(EXPERIMENTS[name]) for name in names),
         "jobs": len(trained)
-        + sum(len(shard_pairs(name)) * len(EXPERIMENTS[name]) for name in names),
+        + sum(len(by_job(EXPERIMENTS[name])) * job_count(name) for name in names),
         "training_tokens": sum(s.steps * s.batch * s.context for s in trained),
     }

@@ -21,7 +21,9 @@ with job(snakemake) as log:
         labels, trees = (some[some["model"] == model] for some in raw_clusters.values())
         found = {
             "scores": tables.scores(matrices, labels, prompts, draws=entry["draws"], seed=seed),
-            "comparisons": tables.comparisons(matrices, labels, prompts, seed=seed),
+            "comparisons": tables.comparisons(
+                matrices, labels, prompts, draws=entry["draws"], seed=seed
+            ),
             "confounded": tables.confounded(matrices, prompts, seed=seed),
             "sweep": tables.sweeps(
                 matrices, prompts, min_cluster_sizes=sizes, min_samples=entry["min_samples"]

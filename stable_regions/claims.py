@@ -156,18 +156,7 @@ class Jumps(OnRaw):
     of: Literal["logit_difference", "jensen_shannon_step"]
 
 
-class Beyond(OnTable):
-    """Whether one distance knows more than another: see `beyond`."""
-
-    test: Literal["beyond"]
-    score: Text
-    first: Text
-    second: Text
-
-
-AnyTest = Annotated[
-    Cells | Share | Change | Trend | Rest | Jumps | Beyond, Field(discriminator="test")
-]
+AnyTest = Annotated[Cells | Share | Change | Trend | Rest | Jumps, Field(discriminator="test")]
 
 
 class Claim(Strict):
@@ -453,31 +442,10 @@ def trend(test: Trend, table: pd.DataFrame, models: pd.DataFrame, draw: Draw) ->
     return _along(test, table, found, kendall, draw)
 
 
-def beyond(test: Beyond, table: pd.DataFrame, models: pd.DataFrame, draw: Draw) -> list[Estimate]:
-    """A score of the first distance less the same score of the second, by model.
-
-    The interval is made of those of the two scores (MOVER; Zou and Donner 2008), as if they were
-    independent. Scores on the same prompts rise and fall together, so it is too wide, if anything.
-    """
-    found = []
-    table = chosen(table[table["model"].isin(refs(models, "trained"))], {"score": test.score})
-    for model, part in table.groupby("model", sort=False):
-        rows = [chosen(part, {"distance": name}) for name in (test.first, test.second)]
-        if not all(len(row) == 1 for row in rows):
-            continue
-        a, b = (row.iloc[0] for row in rows)
-        value = a["value"] - b["value"]
-        low = value - np.hypot(a["value"] - a["low"], b["high"] - b["value"])
-        high = value + np.hypot(a["high"] - a["value"], b["value"] - b["low"])
-        found.append(Estimate(str(model), [str(model)], None, value, float(low), float(high)))
-    return found
-
-
 # The verdict
 
 TESTS: Mapping[str, Callable[..., list[Estimate]]] = {
     "cells": cells, "share": share, "change": change, "trend": trend, "rest": rest, "jumps": jumps,
-    "beyond": beyond,
 }  # fmt: skip
 
 

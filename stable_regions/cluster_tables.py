@@ -6,6 +6,7 @@ the contexts that the same words stand in.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,10 +24,7 @@ SITE = "post_norm"
 NEIGHBOURS = 5
 SWAPS, SHUFFLES = 10_000, 1_000  # of the permutation tests: cheap, and small p-values need many
 # Scores of which one distance is held against another: those that are sums over prompts.
-COMPARED = {
-    "neighbours": (clustering.share_counts, clustering.share_of_counts),
-    "ari": (clustering.rand_counts, clustering.rand_of_counts),
-}
+COMPARED = {"neighbours": clustering.share_of_counts, "ari": clustering.rand_of_counts}
 Matrices = dict[tuple[int, str], Float[np.ndarray, "context n n"]]
 
 
@@ -202,6 +200,13 @@ class _View:
             self.clusters[context][prompts], self.labels[context][prompts]
         ) | {"neighbours": float(self.shares[context][prompts].mean())}
 
+    def counts(self, score: str) -> np.ndarray:
+        """What `clustering.swap_test` swaps for a score: [context, n, ...]."""
+        if score == "neighbours":
+            return clustering.share_counts(self.shares)
+        counted = zip(self.clusters, self.labels, strict=True)
+        return np.stack([clustering.rand_counts(found, given) for found, given in counted])
+
     def shuffled(self, order: np.ndarray) -> dict[str, float]:
         """Of all prompts with their labels in another order, mean over contexts."""
         view = _View(self.matrices, self.clusters, self.labels[:, order])
@@ -220,39 +225,49 @@ def comparisons(
     prompts: Prompts,
     *,
     against: Sequence[str] = ("input", "output"),
+    draws: int,
     seed: int,
 ) -> pd.DataFrame:
     """Does one distance know more than another, beyond chance? See `clustering.swap_test`.
 
     Returns
     -------
-    One row a `layer`, `distance`, distance `against`, `labels` and `score`: `difference`, the
-    two-sided `p`. Labels that change with the context are left out: they have no units to swap.
+    One row a `layer`, `distance`, distance `against`, `labels` and `score`: `difference`, its 95 %
+    interval over prompts and contexts, both scores taken on the same, and the two-sided `p`. Labels
+    that change with the context are left out: they have no units to swap.
     """
     found = partitions(labels)
     rows = []
     for name, given in prompts.labels.items():
         if not (given == given[0]).all():
             continue
-        counts: dict[tuple[int, str, str], np.ndarray] = {}
-        for (layer, distance), value in matrices.items():
-            of = found[layer, distance]
-            shares = [clustering.neighbour_shares(m, given[0], k=NEIGHBOURS) for m in value]
-            counts[layer, distance, "neighbours"] = clustering.share_counts(np.stack(shares))
-            counts[layer, distance, "ari"] = np.stack(
-                [clustering.rand_counts(one, given[0]) for one in of]
-            )
-        for (layer, distance, score), ours in counts.items():
+        views = {key: _View(value, found[key], given) for key, value in matrices.items()}
+        for (layer, distance), view in views.items():
             for other in against:
-                if distance == other or (layer, other, score) not in counts:
+                if distance == other or (layer, other) not in views:
                     continue
-                difference, p = clustering.swap_test(
-                    ours, counts[layer, other, score], COMPARED[score][1], given[0],
-                    draws=SWAPS, seed=seed,
-                )  # fmt: skip
-                rows.append((layer, distance, other, name, score, difference, p))
-    columns = ["layer", "distance", "against", "labels", "score", "difference", "p"]
-    return pd.DataFrame(rows, columns=columns)
+                beside = views[layer, other]
+                spread = clustering.score_intervals(
+                    partial(_difference, view, beside),
+                    given[0], contexts=len(given), draws=draws, seed=seed,
+                ).set_index("score")  # fmt: skip
+                for score, of_counts in COMPARED.items():
+                    _, p = clustering.swap_test(
+                        view.counts(score), beside.counts(score), of_counts, given[0],
+                        draws=SWAPS, seed=seed,
+                    )  # fmt: skip
+                    of = spread.loc[score]
+                    rows.append(
+                        (layer, distance, other, name, score, of["value"], of["low"], of["high"], p)
+                    )
+    columns = ["layer", "distance", "against", "labels", "score"]
+    return pd.DataFrame(rows, columns=[*columns, "difference", "ci_low", "ci_high", "p"])
+
+
+def _difference(view: "_View", beside: "_View", some: np.ndarray, context: int) -> dict[str, float]:
+    """Of the scores compared, on some prompts in one context."""
+    ours, theirs = view.scores(some, context), beside.scores(some, context)
+    return {score: ours[score] - theirs[score] for score in COMPARED}
 
 
 def confounded(matrices: Matrices, prompts: Prompts, *, seed: int) -> pd.DataFrame:

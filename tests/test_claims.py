@@ -158,14 +158,17 @@ def written(**widths: float) -> Data:
     )
 
 
-def clusters(barrier: float, given: float, p: float) -> Data:
+def clusters(difference: float, p: float) -> Data:
     rows = [
-        ("barrier", "ari", barrier, barrier - 0.1, barrier + 0.1, p),
-        ("input", "ari", given, given - 0.1, given + 0.1, np.nan),
-        ("barrier", "ami", 0.0, -0.1, 0.1, 0.9),
+        ("barrier", "input", "kind", "ari", difference, p),
+        ("barrier", "output", "kind", "ari", -difference, 0.9),
+        ("barrier", "input", "part_of_speech", "ari", -difference, 0.9),
+        ("barrier", "input", "kind", "neighbours", -difference, 0.9),
     ]
-    table = pd.DataFrame(rows, columns=["distance", "score", "value", "low", "high", "p"])
-    return {"words_scores": table.assign(model="m")}, {}, models("m")
+    columns = ["distance", "against", "labels", "score", "difference", "p"]
+    table = pd.DataFrame(rows, columns=columns).assign(model="m")
+    table = table.assign(ci_low=table["difference"] - 0.1, ci_high=table["difference"] + 0.1)
+    return {"words_comparisons": table}, {}, models("m")
 
 
 # For each claim, data that have the effect, and data that don't, in the ways that matter.
@@ -254,10 +257,10 @@ CASES: dict[str, list[tuple[Callable[[], Data], str]]] = {
         (lambda: written(l0=0.2, l3=0.4, l6=0.4, l10=0.2), NOT),
     ],
     "clusters": [
-        (lambda: clusters(0.6, 0.1, p=0.001), REPLICATED),
-        (lambda: clusters(0.6, 0.1, p=0.2), NOT),
-        (lambda: clusters(0.2, 0.1, p=0.001), NOT),
-        (lambda: clusters(0.1, 0.6, p=0.001), NOT),
+        (lambda: clusters(0.5, p=0.001), REPLICATED),
+        (lambda: clusters(0.5, p=0.2), NOT),
+        (lambda: clusters(0.05, p=0.001), NOT),
+        (lambda: clusters(-0.5, p=0.001), NOT),
     ],
 }
 
