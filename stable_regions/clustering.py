@@ -205,9 +205,10 @@ def partition_scores(labels: ArrayLike, kinds: ArrayLike) -> dict[str, float]:
     pairs = [float((x * (x - 1)).sum()) for x in (table, of_kind, of_cluster)]
     expected = pairs[1] * pairs[2] / (n * (n - 1))
     most = (pairs[1] + pairs[2]) / 2
+    above_chance = (kind + found) / 2 - chance  # none is left where no two prompts are together
     return {
         "ari": (pairs[0] - expected) / (most - expected) if most > expected else 1.0,
-        "ami": (both - chance) / ((kind + found) / 2 - chance) if kind + found > 0 else 1.0,
+        "ami": (both - chance) / above_chance if above_chance > 1e-12 else 1.0,
         "homogeneity": both / kind if kind > 0 else 1.0,
         "completeness": both / found if found > 0 else 1.0,
         "noise": float(np.mean(labels < 0)),

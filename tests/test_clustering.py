@@ -159,6 +159,12 @@ def test_noise_claims_nothing():
     assert half["completeness"] < 1
 
 
+@pytest.mark.parametrize(("labels", "kinds"), [([0, 1], "ab"), ([-1] * 4, "abcd"), ([0, 0], "aa")])
+def test_partitions_that_cannot_differ_agree(labels: list[int], kinds: str) -> None:
+    scores = cl.partition_scores(np.array(labels), list(kinds))
+    assert (scores["ari"], scores["ami"]) == (1, 1)
+
+
 @pytest.mark.parametrize("noise", [0.0, 0.4, 1.0])
 @pytest.mark.parametrize(("prompts", "kinds"), [(108, 18), (20, 3), (10, 10), (10, 1)])
 def test_scores_are_those_of_the_package(prompts, kinds, noise):
