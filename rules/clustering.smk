@@ -4,7 +4,7 @@ FIGURES |= {
     "figA_clusters": ["clusters_entries", "clusters_map", "clusters_trees"],
     "figA_clusters_words": ["words_entries", "words_map", "words_trees"],
     "figA_words_maps": ["words_map"],
-    "figA_words_scores": ["words_scores"],
+    "figA_words_scores": ["words_scores", "words-control_scores"],
     "figA_words_layers": ["words-layers_scores"],
     "figA_words_training": ["words-training_scores"],
 }

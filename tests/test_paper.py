@@ -34,7 +34,7 @@ NEEDS = {
     "figA_sharpness": {"sharpness"},
     "figA_words_layers": {"words-layers"},
     "figA_words_maps": {"words"},
-    "figA_words_scores": {"words"},
+    "figA_words_scores": {"words", "words-control"},
     "figA_words_training": {"words-training"},
 }
 

@@ -10,17 +10,21 @@ from stable_regions.figures import style
 PANELS = {"neighbours": "nearest neighbours of one kind", "ari": "clusters: adjusted Rand index"}
 
 
-def draw(scores: pd.DataFrame) -> tuple[pd.DataFrame, Figure]:
+def draw(words: pd.DataFrame, control: pd.DataFrame) -> tuple[pd.DataFrame, Figure]:
     """Two scores against the kinds of words: a row a distance, a colour a model.
 
     Parameters
     ----------
-    scores
-        The table `words_scores`; the first write layer is drawn.
+    words, control
+        The tables `words_scores` and `words-control_scores`; their first write layers are drawn.
     """
     style.use()
-    rows = (scores["layer"] == scores["layer"].iloc[0]) & (scores["labels"] == "kind")
-    drawn = scores[rows & scores["score"].isin(PANELS)]
+    parts = [
+        table[(table["layer"] == table["layer"].iloc[0]) & (table["labels"] == "kind")]
+        for table in (words, control)
+    ]
+    scores = pd.concat(parts, ignore_index=True)
+    drawn = scores[scores["score"].isin(PANELS)]
     names = list(drawn["distance"].unique())
     models = list(drawn["model"].unique())
     figure, axes = plt.subplots(1, 2, figsize=(style.FULL, 0.9 + 0.24 * len(names)), sharey=True)
