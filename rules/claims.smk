@@ -15,8 +15,7 @@ rule claims:
             f"results/{w.study}/tables/{table}.csv" for table in claim_tables(w)
         ],
         raw=lambda w: [
-            f"results/{w.study}/{CONFIG.experiments[name].kind}/{name}/{ref}.parquet"
-            for name, ref in claim_raw(w)
+            f"{raw_folder(name)}/{ref}.parquet" for name, ref in claim_raw(w)
         ],
         models="results/{study}/tables/models.csv",
     output:
@@ -81,11 +80,8 @@ rule deviations:
 
 rule second_road:
     input:
-        models=lambda w: [folder(ref) for ref in CHECKED_TWICE],
-        raw=lambda w: [
-            f"results/{w.study}/interpolation/sharpness/{ref}.parquet"
-            for ref in CHECKED_TWICE
-        ],
+        models=[folder(ref) for ref in CHECKED_TWICE],
+        raw=[f"{raw_folder('sharpness')}/{ref}.parquet" for ref in CHECKED_TWICE],
         pairs="results/{study}/tables/sharpness_pairs.csv",
     output:
         "results/{study}/tables/second-road.csv",

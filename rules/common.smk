@@ -193,8 +193,12 @@ def words_of(prompts):
     """The list of words that a prompt set is made of, if it is: of this package, or a user's."""
     if prompts.kind != "words":
         return []
-    own = HERE / prompts.list
-    return str(own if own.exists() else prompts.list)
+    for place in (HERE / prompts.list, Path(prompts.list)):
+        if place.exists():
+            return str(place)
+    raise WorkflowError(
+        f"config.yaml: prompts: list: holds {prompts.list!r}; there is no such file"
+    )
 
 
 def prompt_file(study, prompts, ref, what="prompts"):

@@ -51,7 +51,7 @@ def tabulate(deviations: Sequence[Deviation], tables: Mapping[str, pd.DataFrame]
     """One row a deviation and a model that its effect is measured on.
 
     Without a model where the effect is not measured: there is a `reason`, or the study doesn't have
-    the table or the row.
+    the table, the row, or a number in it.
 
     Raises
     ------
@@ -80,6 +80,7 @@ def _cells(entry: Deviation, tables: Mapping[str, pd.DataFrame]) -> list[dict]:
         if column not in table:
             raise UserError(f"deviation {entry.id}: {cell.table} has no column {column!r}")
     found = chosen(table, cell.where)
+    found = found[found[cell.value].notna()]
     return [
         {"model": row["model"], "pairs": row.get("pairs"), "value": row[cell.value]}
         | dict(zip(("low", "high"), (row[end] for end in ends), strict=False))

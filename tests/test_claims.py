@@ -166,7 +166,7 @@ def clusters(difference: float, p: float) -> Data:
         ("barrier", "input", "kind", "neighbours", -difference, 0.9),
     ]
     columns = ["distance", "against", "labels", "score", "difference", "p"]
-    table = pd.DataFrame(rows, columns=columns).assign(model="m")
+    table = pd.DataFrame(rows, columns=columns).assign(model="m", layer=0)
     table = table.assign(ci_low=table["difference"] - 0.1, ci_high=table["difference"] + 0.1)
     return {"words_comparisons": table}, {}, models("m")
 
@@ -577,6 +577,7 @@ def test_effects_are_read_from_cells() -> None:
     assert table.loc[0, ["model", "low", "high", "pairs"]].tolist() == ["m", 0.5, 4, 9]
     assert table["reason"].tolist()[2] == "r"
     assert table.loc[2, ["model", "value"]].isna().all()
-    assert tabulate([measured], {})["value"].isna().all()
+    assert tabulate([measured], {})["model"].isna().all()
+    assert tabulate([measured], {"choices": choices.assign(change=np.nan)})["model"].isna().all()
     with pytest.raises(UserError, match="deviation d: choices has no column 'change'"):
         tabulate([measured], {"choices": choices.drop(columns="change")})
