@@ -5,7 +5,6 @@ rule prompts:
     input:
         model=lambda w: tokenizer_folder(w.model),
         corpus=corpus_of,
-        words=lambda w: words_of(CONFIG.prompts[w.prompts]),
     output:
         prompts="results/{study}/prompts/{prompts}/{model}.prompts.parquet",
         pairs="results/{study}/prompts/{prompts}/{model}.pairs.parquet",
@@ -15,6 +14,7 @@ rule prompts:
         "../envs/model.yaml"
     params:
         entry=lambda w: entry("prompts", w.prompts),
+        words=words_of,
         bos=lambda w: CONFIG.models[w.model].bos,
         code=code("make_prompts.py"),
     message:

@@ -189,16 +189,24 @@ def corpus_of(wildcards):
     )
 
 
-def words_of(prompts):
-    """The list of words that a prompt set is made of, if it is: of this package, or a user's."""
-    if prompts.kind != "words":
-        return []
-    for place in (HERE / prompts.list, Path(prompts.list)):
+@cache
+def word_list(path):
+    """A list of words: of this package, or a user's."""
+    for place in (HERE / path, Path(path)):
         if place.exists():
-            return str(place)
+            try:
+                return load_words(place)
+            except UserError as error:
+                raise WorkflowError(str(error))
     raise WorkflowError(
-        f"config.yaml: prompts: list: holds {prompts.list!r}; there is no such file"
+        f"config.yaml: prompts: list: holds {path!r}; there is no such file"
     )
+
+
+def words_of(wildcards):
+    """The words that a prompt set is made of: as values, so that results follow what they are."""
+    prompts = CONFIG.prompts[wildcards.prompts]
+    return word_list(prompts.list).model_dump() if prompts.kind == "words" else None
 
 
 def prompt_file(study, prompts, ref, what="prompts"):
@@ -281,7 +289,7 @@ def points_of(experiment):
     if wanted.kind == "pairwise":
         prompts = CONFIG.prompts[wanted.prompts]
         if prompts.kind == "words":
-            words = load_words(Path(words_of(prompts)))
+            words = word_list(prompts.list)
             each = prompts.words_per_kind
             count = sum(len(kind.words[:each]) for kind in words.kinds)
             contexts = len(words.contexts[: prompts.contexts])

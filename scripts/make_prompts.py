@@ -6,7 +6,7 @@ from _job import job
 
 from stable_regions import prompts
 from stable_regions.files import read_parquet, write_parquet
-from stable_regions.words import load_words, only_single, word_prompts
+from stable_regions.words import WordList, only_single, word_prompts
 
 with job(snakemake) as log:
     entry = snakemake.params.entry
@@ -40,7 +40,7 @@ with job(snakemake) as log:
         )
         pairs = prompts.all_pairs(table)
     elif entry["kind"] == "words":
-        words = load_words(Path(snakemake.input.words))
+        words = WordList.model_validate(snakemake.params.words)
         if entry["not_single"] == "leave out":
             words = only_single(words, tokenizer)
         table = word_prompts(
