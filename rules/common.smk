@@ -1,4 +1,5 @@
 # What every stage needs: the checked configuration, and where things lie.
+import ast
 import re
 from functools import cache
 
@@ -434,6 +435,12 @@ def of_study(table):
 def study_figures():
     """The figures of the selected study."""
     return [figure for figure, tables in FIGURES.items() if all(map(of_study, tables))]
+
+
+def figure_title(figure):
+    """What a figure shows: the first line of its module."""
+    drawing = HERE / "stable_regions" / "figures" / f"{figure}.py"
+    return ast.get_docstring(ast.parse(drawing.read_text())).splitlines()[0]
 
 
 def study_tables():

@@ -179,7 +179,10 @@ def test_a_second_clean_run_gives_the_same_bytes(tiny: Path, tmp_path: Path) -> 
 @pytest.fixture
 def checkout(tiny: Path, tmp_path: Path) -> Path:
     """A copy of the code beside the tiny study's results, free to be edited."""
-    for name in ("rules", "scripts", "stable_regions", "envs", "paper", "profiles", "config"):
+    for name in (
+        "rules", "scripts", "stable_regions", "envs", "paper", "explorer", "profiles",
+        "config",
+    ):  # fmt: skip
         if (ROOT / name).exists():
             shutil.copytree(ROOT / name, tmp_path / name)
     for name in ("Snakefile", "config.yaml"):
@@ -216,8 +219,8 @@ def test_editing_a_measure_remakes_what_follows_from_it(tiny: Path, checkout: Pa
 
 
 def test_editing_a_comment_remakes_nothing(tiny: Path, checkout: Path) -> None:
-    before = changed(tiny, checkout)  # the paper, whose source is another file in the copy
-    assert not set(before) - {"paper", "all"}
+    before = changed(tiny, checkout)  # the paper and the page, whose sources are copies
+    assert not set(before) - {"paper", "explorer", "all"}
     replace(checkout / "stable_regions/engine.py", "import torch\n", "import torch  # tensors\n")
     assert changed(tiny, checkout) == before
 

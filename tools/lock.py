@@ -32,6 +32,10 @@ KINDS = {
         "pydantic", "pyyaml",
     ],
     "paper": ["typst", "pandas", "pyarrow"],
+    "explorer": [
+        "plotly", "tokenizers", "seaborn", "matplotlib", "numpy", "pandas", "pyarrow",
+        "safetensors", "jaxtyping",
+    ],
 }  # fmt: skip
 # pip and what it brings are the environment's own
 SKIP = {"pip", "setuptools", "wheel", "stable-regions"}
