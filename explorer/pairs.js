@@ -179,14 +179,15 @@ const pairs = {
     const high = parseFloat(by("slope-to").value);
     const ends = by("pair-ends").value;
     const last = by("pair-last").value.trim().toLowerCase();
-    const text = by("pair-text").value.toLowerCase();
+    const flat = (text) => text.toLowerCase().replaceAll(/\s+/g, " ");
+    const text = flat(by("pair-text").value);
     const kept = (row) => {
       const [first, second] = [data.prompts[a[row]], data.prompts[b[row]]];
       if (experiment && !(member[row] & mask)) return false;
       if (low > slope[row] || high < slope[row] || ((low >= 0 || high >= 0) && Number.isNaN(slope[row]))) return false;
       if (ends && (ends === "same") !== (first[1] === second[1])) return false;
       if (last && first[1].trim().toLowerCase() !== last && second[1].trim().toLowerCase() !== last) return false;
-      return !text || first[0].toLowerCase().includes(text) || second[0].toLowerCase().includes(text);
+      return !text || flat(first[0]).includes(text) || flat(second[0]).includes(text);
     };
     const order = by("pair-order").value;
     const steep = (row) => (Number.isNaN(slope[row]) ? -Infinity : slope[row]);
