@@ -14,6 +14,9 @@ sys.path.insert(0, str(HERE))  # the library is used from the checkout
 configfile: HERE / "config.yaml"
 
 
+report: "report/workflow.rst"
+
+
 include: "rules/common.smk"
 include: "rules/fetch.smk"
 include: "rules/train.smk"

@@ -20,7 +20,12 @@ rule claims:
         models="results/{study}/tables/models.csv",
     output:
         "results/{study}/claims.json",
-        "results/{study}/tables/claims.csv",
+        report(
+            "results/{study}/tables/claims.csv",
+            caption="../report/claims.rst",
+            category="Paper",
+            labels={"part": "which claims hold"},
+        ),
     log:
         "logs/{study}/claims.log",
     conda:

@@ -9,7 +9,15 @@ rule figure:
     output:
         csv="results/{study}/figures/{figure}.csv",
         pdf="results/{study}/figures/{figure}.pdf",
-        png="results/{study}/figures/{figure}.png",
+        png=report(
+            "results/{study}/figures/{figure}.png",
+            caption="../report/figure.rst",
+            category="Figures",
+            subcategory=lambda w: (
+                "appendix" if w.figure.startswith("figA") else "as in the original"
+            ),
+            labels=lambda w: {"figure": w.figure, "shows": figure_title(w.figure)},
+        ),
     log:
         "logs/{study}/figures/{figure}.log",
     wildcard_constraints:

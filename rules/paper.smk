@@ -48,7 +48,12 @@ rule paper:
             f"results/{w.study}/figures/{figure}.pdf" for figure in study_figures()
         ],
     output:
-        "results/{study}/paper.pdf",
+        report(
+            "results/{study}/paper.pdf",
+            caption="../report/paper.rst",
+            category="Paper",
+            labels={"part": "the paper"},
+        ),
     log:
         "logs/{study}/paper.log",
     conda:

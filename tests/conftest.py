@@ -1,11 +1,13 @@
 """Fixtures that several modules share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from selenium import webdriver
 
 from stable_regions.model import Model, load_model
+from tests import browser
 from tests.models import make_model
 from tests.tiny_study import make_sources, snakemake
 
@@ -37,3 +39,11 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = snakemake(folder)
     assert done.returncode == 0, done.stderr[-3000:]
     return folder
+
+
+@pytest.fixture(scope="session")
+def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    """One browser for all tests that are marked `browser.in_browser`."""
+    driver = browser.start(tmp_path_factory.mktemp("chromium"))
+    yield driver
+    driver.quit()

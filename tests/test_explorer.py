@@ -3,9 +3,8 @@
 import base64
 import json
 import re
-import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +24,8 @@ from stable_regions.errors import UserError
 from stable_regions.files import read_parquet, read_safetensors
 from stable_regions.measures import max_slope, relative
 from stable_regions.summaries import stacked
+from tests.browser import in_browser, requests
 
-ROOT = Path(__file__).parent.parent
 KINDS = {"Uint8Array": "<u1", "Uint16Array": "<u2", "Uint32Array": "<u4", "Float32Array": "<f4"}
 
 
@@ -382,27 +381,7 @@ def test_each_figure_of_the_paper_leads_to_its_data(page: Path, tiny: Path) -> N
 
 # In a browser
 
-CHROMIUM, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
-in_browser = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER), reason="needs Debian's packages chromium and chromium-driver"
-)
 Open = Callable[..., webdriver.Chrome]
-
-
-@pytest.fixture(scope="module")
-def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for flag in (
-        "headless", "no-sandbox", "disable-gpu", "no-first-run", "disable-background-networking",
-        "disable-component-update", "disable-sync", "disable-dev-shm-usage",
-        f"user-data-dir={tmp_path_factory.mktemp('chromium')}", "window-size=1200,900",
-    ):  # fmt: skip
-        options.add_argument(f"--{flag}")
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(str(DRIVER)))
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture
@@ -421,15 +400,6 @@ def opened(chrome: webdriver.Chrome) -> Open:
         return chrome
 
     return open_page
-
-
-def requests(chrome: webdriver.Chrome) -> list[str]:
-    """What a page has asked for since it was opened, but for what it carries itself."""
-    events = [json.loads(entry["message"])["message"] for entry in chrome.get_log("performance")]
-    sent = [
-        e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"
-    ]
-    return [url for url in sent if not url.startswith(("data:", "blob:"))]
 
 
 def sections(chrome: webdriver.Chrome) -> list[str | None]:

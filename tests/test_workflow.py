@@ -180,7 +180,7 @@ def test_a_second_clean_run_gives_the_same_bytes(tiny: Path, tmp_path: Path) -> 
 def checkout(tiny: Path, tmp_path: Path) -> Path:
     """A copy of the code beside the tiny study's results, free to be edited."""
     for name in (
-        "rules", "scripts", "stable_regions", "envs", "paper", "explorer", "profiles",
+        "rules", "scripts", "stable_regions", "envs", "paper", "explorer", "report", "profiles",
         "config",
     ):  # fmt: skip
         if (ROOT / name).exists():
