@@ -28,6 +28,7 @@ include: "rules/clustering.smk"
 include: "rules/figures.smk"
 include: "rules/claims.smk"
 include: "rules/paper.smk"
+include: "rules/plan.smk"
 
 
 onstart:

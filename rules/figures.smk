@@ -12,6 +12,12 @@ rule figure:
         png="results/{study}/figures/{figure}.png",
     log:
         "logs/{study}/figures/{figure}.log",
+    benchmark:
+        timed(
+            "figures",
+            "logs/{study}/figures/{figure}.benchmark.tsv",
+            figure=study_figures(),
+        )
     wildcard_constraints:
         figure="|".join(FIGURES) or "(?!)",
     conda:

@@ -72,6 +72,7 @@ def test_a_study_of_some_experiments_has_a_paper(
     assert set(numbers["figures"]) == set(NEEDS)
     wanted = part(numbers, set(experiments.split()))
     (tmp_path / "numbers.json").write_text(json.dumps(wanted))
+    shutil.copy(results / "costs.csv", tmp_path)
     (tmp_path / "figures").mkdir()
     for name in wanted["figures"]:
         shutil.copy(results / "figures" / f"{name}.pdf", tmp_path / "figures")
