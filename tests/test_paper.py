@@ -89,7 +89,7 @@ ALLOWED = [
     r"\b1 (for a straight line|means)\b|\bnear 2 by them, not 1\b",
     # by definition a straight line has 1; the others are no measurements either
     r"\bleaves out 0\b|\bcounted from 0\b|\b1 and 0 at the ends\b",
-    r'"\(?1(\.1)?\)?"|"[\d.]+(in|pt|em|fr)"',  # numbering, lengths
+    r'"\(?1(\.1)?\)?"|"A\.1"|"[\d.]+(in|pt|em|fr)"',  # numbering, lengths
     r'"0"',  # a decimal that rounding left out
 ]
 KEYWORD = re.compile(r"(let|set|show|import|include|if|for)\b")
