@@ -180,6 +180,12 @@ def test_no_number_is_typed_by_hand(path: Path) -> None:
     assert typed(path.read_text()) == []
 
 
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_no_semicolon_is_swallowed(path: Path) -> None:
+    """One after an expression ends it, and is not set; it must be escaped."""
+    assert re.findall(r"(?:\)|#[\w.-]+);\s.*", path.read_text()) == []
+
+
 @pytest.mark.parametrize(
     ("source", "number"),
     [
