@@ -43,15 +43,21 @@ for prompts, job, refs in activation_runs():
         log:
             f"logs/{STUDY}/activations/{prompts}/{job}.log",
         benchmark:
-            f"logs/{STUDY}/activations/{prompts}/{job}.benchmark.tsv"
+            timed(
+                "activations",
+                f"logs/{STUDY}/activations/{prompts}/{job}.benchmark.tsv",
+            )
         conda:
             "../envs/model.yaml"
         threads: threads_of(job)
+        resources:
+            **run_resources(job),
         params:
             refs=refs,
             layers=[layers_written(prompts, ref) for ref in refs],
             compared=[layers_compared(prompts, ref) for ref in refs],
             dtype=model_of(job).dtype,
+            shape=model_of(job).shape and model_of(job).shape.model_dump(),
             compute=compute_of(job),
             code=code("cache_activations.py"),
         message:

@@ -16,10 +16,16 @@ for experiment, job, refs in runs("choices"):
         log:
             f"logs/{STUDY}/choices/{experiment}/{job}.log",
         benchmark:
-            f"logs/{STUDY}/choices/{experiment}/{job}.benchmark.tsv"
+            timed(
+                "choices",
+                f"logs/{STUDY}/choices/{experiment}/{job}.benchmark.tsv",
+            )
+        priority: priority_of(experiment)
         conda:
             "../envs/model.yaml"
         threads: threads_of(job)
+        resources:
+            **run_resources(job),
         params:
             name=experiment,
             refs=refs,
@@ -44,6 +50,12 @@ rule choices_table:
         "results/{study}/tables/{experiment}.csv",
     log:
         "logs/{study}/tables/{experiment}.log",
+    benchmark:
+        timed(
+            "tables",
+            "logs/{study}/tables/{experiment}.benchmark.tsv",
+            experiment=of_kind("choices"),
+        )
     wildcard_constraints:
         experiment="|".join(map(re.escape, of_kind("choices"))) or "(?!)",
     conda:

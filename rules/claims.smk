@@ -93,13 +93,16 @@ rule second_road:
     log:
         "logs/{study}/tables/second-road.log",
     benchmark:
-        "logs/{study}/tables/second-road.benchmark.tsv"
+        timed("the second road", "logs/{study}/tables/second-road.benchmark.tsv")
     conda:
         "../envs/model.yaml"
-    threads: COMPUTE.threads
+    threads: max(map(threads_of, CHECKED_TWICE), default=1)
+    resources:
+        mem_mb=max(map(memory_of, CHECKED_TWICE), default=0),
+        gpu=max(map(gpus_of, CHECKED_TWICE), default=0),
     params:
         refs=CHECKED_TWICE,
-        device=COMPUTE.device,
+        devices=[compute_of(ref)["device"] for ref in CHECKED_TWICE],
         code=code("check_second_road.py"),
     message:
         "Compute max slopes by a second road"

@@ -40,10 +40,17 @@ for experiment, job, refs in runs("pairwise"):
         log:
             f"logs/{STUDY}/pairwise/{experiment}/{job}.{{block}}.log",
         benchmark:
-            f"logs/{STUDY}/pairwise/{experiment}/{job}.{{block}}.benchmark.tsv"
+            timed(
+                "distances between prompts",
+                f"logs/{STUDY}/pairwise/{experiment}/{job}.{{block}}.benchmark.tsv",
+                block=range(job_count(experiment)),
+            )
+        priority: priority_of(experiment)
         conda:
             "../envs/model.yaml"
         threads: threads_of(job)
+        resources:
+            **run_resources(job),
         params:
             name=experiment,
             refs=refs,
@@ -87,7 +94,11 @@ rule clusters:
     log:
         "logs/{study}/clustering/{experiment}.log",
     benchmark:
-        "logs/{study}/clustering/{experiment}.benchmark.tsv"
+        timed(
+            "clusters",
+            "logs/{study}/clustering/{experiment}.benchmark.tsv",
+            experiment=of_kind("pairwise"),
+        )
     conda:
         "../envs/clustering.yaml"
     params:
@@ -119,7 +130,11 @@ rule cluster_tables:
     log:
         "logs/{study}/tables/{experiment}.clusters.log",
     benchmark:
-        "logs/{study}/tables/{experiment}.clusters.benchmark.tsv"
+        timed(
+            "scores of clusters",
+            "logs/{study}/tables/{experiment}.clusters.benchmark.tsv",
+            experiment=of_kind("pairwise"),
+        )
     wildcard_constraints:
         experiment="|".join(map(re.escape, of_kind("pairwise"))) or "(?!)",
     conda:

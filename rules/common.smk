@@ -8,7 +8,9 @@ from stable_regions.claims import Claim, OnRaw, OnTable, load_ledger
 from stable_regions.corpora import text_files
 from stable_regions.deviations import Deviation
 from stable_regions.errors import UserError
+from stable_regions.files import read_json
 from stable_regions.provenance import code_digest
+from stable_regions.shapes import BYTES, Shape, shape_of
 from stable_regions.sources import model_files
 from stable_regions.words import load_words
 
@@ -29,6 +31,7 @@ COMPUTE = CONFIG.compute
 # doesn't run is not part of it. Tables that summarise no experiment are the study's own.
 FIGURES = {}
 QUOTED = {}
+TIMED = {}  # by stage: where Snakemake notes what its jobs took
 OWN_TABLES = {"models"}
 RAW = {
     "plane": "planes"
@@ -68,6 +71,14 @@ def named(section, *kinds):
     kind = lambda entry: getattr(entry, "source", entry).kind
     names = [name for name, entry in entries if kind(entry) in kinds]
     return "|".join(map(re.escape, names)) or "(?!)"
+
+
+def study_prompt_sets():
+    """Every prompt set of the selected study, each once."""
+    used = [CONFIG.experiments[name] for name in EXPERIMENTS]
+    own = [wanted.prompts for wanted in used]
+    others = [name for wanted in used for name in getattr(wanted, "prompt_sets", [])]
+    return list(dict.fromkeys(own + others))
 
 
 def study_models():
@@ -111,6 +122,12 @@ def folder(ref):
 def all_cores(wildcards):
     """For a job that nothing should run beside."""
     return workflow.resource_settings.cores or 1
+
+
+def timed(stage, path, **values):
+    """The same path, noted as that of a stage's jobs; `values` are those of its wildcards."""
+    TIMED.setdefault(stage, []).extend(expand(path, study=STUDY, **values))
+    return path
 
 
 # Input functions: where a job finds what it needs.
@@ -160,9 +177,57 @@ def compute_of(ref):
     """How a model is run, as plain values."""
     return {
         "threads": threads_of(ref),
-        "device": COMPUTE.device,
+        "device": model_of(ref).device or COMPUTE.device,
+        "device_map": model_of(ref).device_map,
         "memory_budget_mb": COMPUTE.memory_budget_mb,
     }
+
+
+def gpus_of(ref):
+    """GPUs that a job takes which runs a model: on "auto" as many if this machine has any."""
+    device = model_of(ref).device or COMPUTE.device
+    here = device == "auto" and any(Path("/dev").glob("nvidia[0-9]*"))
+    return model_of(ref).gpus if here or device.startswith("cuda") else 0
+
+
+def shape_source(model):
+    """A model's shape as values, or the config that tells it; None if neither is at hand."""
+    wanted = CONFIG.models[model]
+    if wanted.shape is not None:
+        return wanted.shape.model_dump()
+    source = wanted.source
+    if source.kind == "random":
+        return shape_source(source.like)
+    if source.kind == "train":
+        return {
+            "model_type": "llama",
+            "layers": source.layers,
+            "width": source.width,
+            "heads": source.heads,
+            "mlp": source.mlp_width,
+            "vocabulary": CONFIG.tokenizers[source.tokenizer].vocabulary,
+            "tied": True,
+        }
+    folders = [folder(model), f"resources/configs/{model}"]
+    if source.kind == "local":
+        folders.insert(0, source.path)
+    configs = [f"{place}/config.json" for place in folders]
+    return next((path for path in configs if Path(path).exists()), None)
+
+
+def memory_of(ref):
+    """Megabytes of memory that a job asks for which runs a model: its libraries, weights, budget."""
+    told = shape_source(settings.split(ref)[0])
+    if told is None:  # a hub model without a shape, before its config is here
+        return 16_000
+    shape = shape_of(read_json(told)) if isinstance(told, str) else Shape(**told)
+    weights = shape.weights * BYTES[model_of(ref).dtype] // 10**6
+    return 2_000 + round(1.2 * weights) + 2 * COMPUTE.memory_budget_mb
+
+
+def run_resources(ref):
+    """What a job that runs a model asks a scheduler for."""
+    return {"mem_mb": memory_of(ref), "gpu": gpus_of(ref)}
 
 
 def corpus_origin(wildcards):
@@ -276,36 +341,79 @@ def pair_count(experiment):
     return wanted.pairs or CONFIG.prompts[wanted.prompts].most_pairs
 
 
-def shard_pairs(experiment):
-    """The first pair of each shard, and the one after its last."""
+def units(experiment):
+    """What an experiment is cut into shards of, pairs or triples: how many, and points of each."""
     wanted = CONFIG.experiments[experiment]
-    size = max(1, COMPUTE.shard_points // (wanted.steps * len(wanted.layers)))
-    count = pair_count(experiment)
+    if wanted.kind == "plane":
+        return wanted.triples, 3 * wanted.resolution**2 * len(wanted.layers)
+    return pair_count(experiment), wanted.steps * len(wanted.layers)
+
+
+def shard_units(experiment):
+    """The first pair or triple of each shard, and the one after its last."""
+    count, points = units(experiment)
+    size = max(1, COMPUTE.shard_points // points)
     return [(start, min(start + size, count)) for start in range(0, count, size)]
 
 
-def points_of(experiment):
-    """Points of paths that an experiment runs a model on."""
+def prompt_counts(prompts):
+    """Contexts of a prompt set, and prompts in each; at most, as a tokenizer may leave fewer words."""
+    wanted = CONFIG.prompts[prompts]
+    if wanted.kind == "words":
+        words = word_list(wanted.list)
+        each = wanted.words_per_kind
+        count = sum(len(kind.words[:each]) for kind in words.kinds)
+        return len(words.contexts[: wanted.contexts]), count
+    counts = {
+        "random": lambda: wanted.count,
+        "crossed": lambda: 4 * wanted.crossings,
+        "pairs": lambda: 2 * len(wanted.pairs),
+        "recurring": lambda: wanted.last_tokens * wanted.each,
+    }
+    return 1, counts[wanted.kind]()
+
+
+def sweeps(experiment):
+    """The ways in which an experiment runs points on a model, and how many at each write layer."""
     wanted = CONFIG.experiments[experiment]
     if wanted.kind == "pairwise":
-        prompts = CONFIG.prompts[wanted.prompts]
-        if prompts.kind == "words":
-            words = word_list(prompts.list)
-            each = prompts.words_per_kind
-            count = sum(len(kind.words[:each]) for kind in words.kinds)
-            contexts = len(words.contexts[: prompts.contexts])
-        else:
-            count, contexts = prompts.last_tokens * prompts.each, 1
-        # at most: a tokenizer may leave fewer words; the ends are shared by all of a row
-        inner = contexts * count * (count - 1) // 2 * (wanted.steps - 2)
-        return inner * len(wanted.layers)
-    return pair_count(experiment) * wanted.steps * len(wanted.layers)
+        contexts, count = prompt_counts(wanted.prompts)
+        prefixes = contexts if CONFIG.prompts[wanted.prompts].kind == "words" else count
+        between = contexts * count * (count - 1) // 2 * (wanted.steps - 2)
+        finer = wanted.fine_pairs * (wanted.steps - 1) * 10
+        return [("short", "", between + finer + prefixes * count)]
+    if wanted.kind == "plane":
+        return [("planes", "", 3 * wanted.triples * wanted.resolution**2)]
+    pairs, steps = pair_count(experiment), wanted.steps
+    if wanted.kind == "choices":
+        others = wanted.paths + wanted.targets + wanted.prompt_sets
+        found = [
+            ("choices", "", pairs * steps),
+            ("paths", "", pairs * (sum(wanted.grids) + steps * len(others))),
+        ]
+        return found + [("paths", dtype, pairs * steps) for dtype in wanted.dtypes]
+    way = "gates" if wanted.kind == "polytopes" else "paths"
+    logits = getattr(wanted, "logits", False)
+    return [("predictions" if logits else way, "", pairs * steps)]
+
+
+def points_of(experiment):
+    """Points of paths and planes that an experiment runs a model on."""
+    layers = len(CONFIG.experiments[experiment].layers)
+    return layers * sum(points for *_, points in sweeps(experiment))
 
 
 def job_count(experiment):
     """Jobs that an experiment is measured in, on one model."""
     wanted = CONFIG.experiments[experiment]
-    return wanted.blocks if wanted.kind == "pairwise" else len(shard_pairs(experiment))
+    if wanted.kind == "choices":
+        return 1
+    return wanted.blocks if wanted.kind == "pairwise" else len(shard_units(experiment))
+
+
+def priority_of(experiment):
+    """Of an experiment's jobs: the longer ones first, so that none is left alone at the end."""
+    return min(100, points_of(experiment) // job_count(experiment) // 1000)
 
 
 def raw_folder(experiment):
@@ -314,23 +422,29 @@ def raw_folder(experiment):
     return f"results/{STUDY}/{RAW.get(kind, kind)}/{experiment}"
 
 
+def raw_ending(kind):
+    """Of the files of a kind's raw outputs."""
+    return "safetensors" if kind in ("plane", "pairwise") else "parquet"
+
+
 def sharded(kind):
     """The experiments of a kind that are measured in more than one shard."""
-    return [name for name in of_kind(kind) if len(shard_pairs(name)) > 1]
+    return [name for name in of_kind(kind) if len(shard_units(name)) > 1]
 
 
 def shard_rows(experiment):
-    """A parameter: the pairs that a job measures, its shard's or all."""
-    parts = shard_pairs(experiment)
+    """A parameter: the pairs or triples that a job measures, its shard's or all."""
+    parts = shard_units(experiment)
     return lambda wildcards: parts[int(wildcards.get("shard", 0))]
 
 
 def measured(experiment, refs):
     """What a job of an experiment writes: its models' raw outputs, or one shard of each."""
-    folder = raw_folder(experiment)
-    if experiment in sharded(CONFIG.experiments[experiment].kind):
-        return [temp(f"{folder}/{ref}.shards/{{shard}}.parquet") for ref in refs]
-    return [f"{folder}/{ref}.parquet" for ref in refs]
+    kind = CONFIG.experiments[experiment].kind
+    folder, ending = raw_folder(experiment), raw_ending(kind)
+    if experiment in sharded(kind):
+        return [temp(f"{folder}/{ref}.shards/{{shard}}.{ending}") for ref in refs]
+    return [f"{folder}/{ref}.{ending}" for ref in refs]
 
 
 def job_log(experiment, job, suffix="log"):
@@ -342,9 +456,10 @@ def job_log(experiment, job, suffix="log"):
 
 def shards(wildcards):
     """All shards of an experiment on a model."""
-    count = len(shard_pairs(wildcards.experiment))
+    count = len(shard_units(wildcards.experiment))
+    ending = raw_ending(CONFIG.experiments[wildcards.experiment].kind)
     folder = raw_folder(wildcards.experiment)
-    return [f"{folder}/{wildcards.ref}.shards/{i}.parquet" for i in range(count)]
+    return [f"{folder}/{wildcards.ref}.shards/{i}.{ending}" for i in range(count)]
 
 
 def experiment_inputs(experiment, refs):

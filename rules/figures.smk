@@ -20,6 +20,12 @@ rule figure:
         ),
     log:
         "logs/{study}/figures/{figure}.log",
+    benchmark:
+        timed(
+            "figures",
+            "logs/{study}/figures/{figure}.benchmark.tsv",
+            figure=study_figures(),
+        )
     wildcard_constraints:
         figure="|".join(FIGURES) or "(?!)",
     conda:

@@ -12,10 +12,17 @@ for experiment, job, refs in runs("interpolation"):
         log:
             job_log(experiment, job),
         benchmark:
-            job_log(experiment, job, "benchmark.tsv")
+            timed(
+                "paths",
+                job_log(experiment, job, "benchmark.tsv"),
+                shard=range(job_count(experiment)),
+            )
+        priority: priority_of(experiment)
         conda:
             "../envs/model.yaml"
         threads: threads_of(job)
+        resources:
+            **run_resources(job),
         params:
             name=experiment,
             refs=refs,

@@ -28,6 +28,12 @@ rule meaning_tables:
         predictions="results/{study}/tables/{experiment}_predictions.csv",
     log:
         "logs/{study}/tables/{experiment}_meaning.log",
+    benchmark:
+        timed(
+            "tables",
+            "logs/{study}/tables/{experiment}_meaning.benchmark.tsv",
+            experiment=READ_FOR_MEANING,
+        )
     wildcard_constraints:
         experiment="|".join(map(re.escape, READ_FOR_MEANING)) or "(?!)",
     conda:

@@ -25,18 +25,26 @@ for experiment, job, refs in runs("plane"):
         input:
             **experiment_inputs(experiment, refs),
         output:
-            [f"{raw_folder(experiment)}/{ref}.safetensors" for ref in refs],
+            measured(experiment, refs),
         log:
-            f"logs/{STUDY}/planes/{experiment}/{job}.log",
+            job_log(experiment, job),
         benchmark:
-            f"logs/{STUDY}/planes/{experiment}/{job}.benchmark.tsv"
+            timed(
+                "planes",
+                job_log(experiment, job, "benchmark.tsv"),
+                shard=range(job_count(experiment)),
+            )
+        priority: priority_of(experiment)
         conda:
             "../envs/model.yaml"
         threads: threads_of(job)
+        resources:
+            **run_resources(job),
         params:
             name=experiment,
             refs=refs,
             entry=entry("experiments", experiment),
+            rows=shard_rows(experiment),
             dtype=model_of(job).dtype,
             compute=compute_of(job),
             code=code("measure_planes.py"),
@@ -44,6 +52,25 @@ for experiment, job, refs in runs("plane"):
             f"Measure planes: {experiment}, {job}"
         script:
             "../scripts/measure_planes.py"
+
+
+rule planes:
+    input:
+        shards,
+    output:
+        "results/{study}/planes/{experiment}/{ref}.safetensors",
+    log:
+        "logs/{study}/planes/{experiment}/{ref}.gather.log",
+    wildcard_constraints:
+        experiment="|".join(map(re.escape, sharded("plane"))) or "(?!)",
+    conda:
+        "../envs/clustering.yaml"
+    params:
+        code=code("gather_planes.py"),
+    message:
+        "Gather the planes of {wildcards.experiment}, {wildcards.ref}"
+    script:
+        "../scripts/gather_planes.py"
 
 
 rule plane_tables:
@@ -59,6 +86,12 @@ rule plane_tables:
         tokens="results/{study}/tables/{experiment}_tokens.csv",
     log:
         "logs/{study}/tables/{experiment}.log",
+    benchmark:
+        timed(
+            "tables",
+            "logs/{study}/tables/{experiment}.benchmark.tsv",
+            experiment=of_kind("plane"),
+        )
     wildcard_constraints:
         experiment="|".join(map(re.escape, of_kind("plane"))) or "(?!)",
     conda:

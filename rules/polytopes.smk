@@ -29,10 +29,17 @@ for experiment, job, refs in runs("polytopes"):
         log:
             job_log(experiment, job),
         benchmark:
-            job_log(experiment, job, "benchmark.tsv")
+            timed(
+                "gates",
+                job_log(experiment, job, "benchmark.tsv"),
+                shard=range(job_count(experiment)),
+            )
+        priority: priority_of(experiment)
         conda:
             "../envs/model.yaml"
         threads: threads_of(job)
+        resources:
+            **run_resources(job),
         params:
             name=experiment,
             refs=refs,
@@ -74,6 +81,12 @@ rule polytope_tables:
         pairs="results/{study}/tables/{experiment}_pairs.csv",
     log:
         "logs/{study}/tables/{experiment}_polytopes.log",
+    benchmark:
+        timed(
+            "tables",
+            "logs/{study}/tables/{experiment}_polytopes.benchmark.tsv",
+            experiment=of_kind("polytopes"),
+        )
     wildcard_constraints:
         experiment="|".join(map(re.escape, of_kind("polytopes"))) or "(?!)",
     conda:

@@ -24,6 +24,12 @@ rule interpolation_tables:
         pairs="results/{study}/tables/{experiment}_pairs.csv",
     log:
         "logs/{study}/tables/{experiment}.log",
+    benchmark:
+        timed(
+            "tables",
+            "logs/{study}/tables/{experiment}.benchmark.tsv",
+            experiment=of_kind("interpolation"),
+        )
     wildcard_constraints:
         experiment="|".join(map(re.escape, of_kind("interpolation"))) or "(?!)",
     conda:

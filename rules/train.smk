@@ -33,8 +33,8 @@ rule train:
     log:
         "logs/train/{model}.log",
     benchmark:
-        "logs/train/{model}.benchmark.tsv"
-    priority: 10  # the longest jobs, and most others wait for them
+        timed("training", "logs/train/{model}.benchmark.tsv", model=trained_models())
+    priority: 1000  # the longest jobs, and most others wait for them
     conda:
         "../envs/model.yaml"
     threads: lambda w: threads_of(w.model)

@@ -16,6 +16,11 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
+def placing(compute: dict[str, Any]) -> dict[str, Any]:
+    """Of what a job is told of its computing, that which a model is loaded with."""
+    return {key: compute[key] for key in ("device", "device_map", "threads")}
+
+
 def models(snakemake: Any) -> Iterator[tuple[str, Any, dict[str, Any], str]]:
     """Load the models of a measuring job one by one, and give what belongs to each.
 
@@ -32,12 +37,7 @@ def models(snakemake: Any) -> Iterator[tuple[str, Any, dict[str, Any], str]]:
         params.refs, given.models, given.activations, snakemake.output, strict=True
     ):
         logging.getLogger("stable_regions").info("%s", ref)
-        model = load_model(
-            Path(folder),
-            dtype=params.dtype,
-            device=params.compute["device"],
-            threads=params.compute["threads"],
-        )
+        model = load_model(Path(folder), dtype=params.dtype, **placing(params.compute))
         for layer in params.entry["layers"]:
             check_layer(model, layer)
         yield ref, model, read_safetensors(path)[0], output

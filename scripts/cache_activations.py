@@ -4,15 +4,16 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from _job import job
+from _job import job, placing
 
 from stable_regions import engine
 from stable_regions.activations import cache
 from stable_regions.errors import UserError
-from stable_regions.files import read_parquet, write_json, write_safetensors
+from stable_regions.files import read_json, read_parquet, write_json, write_safetensors
 from stable_regions.model import check_layer, load_model
 from stable_regions.prompts import by_length
 from stable_regions.provenance import model_record
+from stable_regions.shapes import Shape, check_shape
 
 with job(snakemake) as log:
     params, compute, output = snakemake.params, snakemake.params.compute, snakemake.output
@@ -29,12 +30,12 @@ with job(snakemake) as log:
         strict=True,
     ):
         log.info("%s", ref)
-        model = load_model(
-            Path(folder),
-            dtype=params.dtype,
-            device=compute["device"],
-            threads=compute["threads"],
-        )
+        if params.shape is not None:
+            name = ref.partition("@")[0]
+            check_shape(
+                Shape(**params.shape), read_json(f"{folder}/config.json"), f"models.{name}.shape"
+            )
+        model = load_model(Path(folder), dtype=params.dtype, **placing(compute))
         for layer in written:
             check_layer(model, layer)
         layers = [*written, *compared]

@@ -12,8 +12,8 @@ with job(snakemake) as log:
     params = snakemake.params
     slopes = pd.read_csv(snakemake.input.pairs, dtype={"pair": str})
     parts = []
-    for ref, folder, path in zip(
-        params.refs, snakemake.input.models, snakemake.input.raw, strict=True
+    for ref, device, folder, path in zip(
+        params.refs, params.devices, snakemake.input.models, snakemake.input.raw, strict=True
     ):
         log.info("%s", ref)
         raw, _ = read_parquet(path)
@@ -21,7 +21,7 @@ with job(snakemake) as log:
             Path(folder),
             raw,
             slopes[slopes["model"] == ref],
-            device=params.device,
+            device=device,
             threads=snakemake.threads,
         )
         parts.append(part.assign(model=ref))

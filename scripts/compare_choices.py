@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 
 import pandas as pd
-from _job import job, models
+from _job import job, models, placing
 
 from stable_regions import choices
 from stable_regions.files import read_parquet, write_parquet
@@ -55,8 +55,6 @@ with job(snakemake) as log:
             tables.append(measure(model, other, its_pairs.iloc[: params.pairs], ("corpus", name)))
         for dtype in entry["dtypes"]:
             log.info("dtype: %s", dtype)
-            model = load_model(
-                Path(folder), dtype=dtype, device=compute["device"], threads=compute["threads"]
-            )
+            model = load_model(Path(folder), dtype=dtype, **placing(compute))
             tables.append(measure(model, prompts, pairs, ("dtype", dtype)))
         write_parquet(output, pd.concat(tables, ignore_index=True), facts)

@@ -12,14 +12,15 @@ from stable_regions.provenance import experiment_record
 with job(snakemake):
     params, entry = snakemake.params, snakemake.params.entry
     prompts, drawn = read_parquet(snakemake.input.prompts)
-    texts = list(prompts["text"][: 3 * entry["triples"]])
+    first, end = params.rows
+    texts = list(prompts["text"][3 * first : 3 * end])
     tokenizer = load_tokenizer(Path(snakemake.input.models[0]))
     for ref, model, activations, output in models(snakemake):
         found = plane_tensors(
             model,
             prompts,
             activations,
-            triples=entry["triples"],
+            triples=(first, end),
             layers=entry["layers"],
             axis=grid_axis(entry["resolution"], entry["extent"]),
             budget=params.compute["memory_budget_mb"] * 2**20,

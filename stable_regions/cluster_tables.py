@@ -91,11 +91,10 @@ def matrices(raw: Mapping[str, np.ndarray], layers: Sequence[int]) -> Matrices:
                     "output at both ends and have no max slope; leave one of each such pair out"
                 )
             found[layer, name.replace("_", " ")] = np.stack([squareform(v) for v in value])
-    for name, value in raw.items():
-        kind, _, number = name.partition(".")
-        if kind == "geometry":
-            symmetric = [clustering.symmetrise(m) for m in value]
-            found[layers[0], f"layer {number}"] = np.stack(symmetric)
+    later = sorted(int(name.partition(".")[2]) for name in raw if name.startswith("geometry."))
+    for number in later:
+        symmetric = [clustering.symmetrise(m) for m in raw[f"geometry.{number}"]]
+        found[layers[0], f"layer {number}"] = np.stack(symmetric)
     return found
 
 

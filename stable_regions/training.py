@@ -180,7 +180,9 @@ def train(
     rows, held_out = split(tokens, settings.context)
     work = folder.parent / f".{folder.name}.work"
     with _threads(threads):
-        run = _Run(settings, vocab_size, _identity(tokens, vocab_size, settings, threads, code))
+        run = TrainingRun(
+            settings, vocab_size, _identity(tokens, vocab_size, settings, threads, code)
+        )
         if not run.load(work):
             shutil.rmtree(work, ignore_errors=True)
             run.evaluate(held_out)
@@ -207,7 +209,7 @@ def train(
     os.replace(work, folder)
 
 
-class _Run:
+class TrainingRun:
     """A model in training. It exists to keep together what an interruption must not part."""
 
     def __init__(self, settings: TrainingSettings, vocab_size: int, identity: str) -> None:

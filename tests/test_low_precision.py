@@ -98,7 +98,7 @@ def test_choices(material: SimpleNamespace, given: set[torch.dtype]) -> None:
 def test_planes(material: SimpleNamespace, given: set[torch.dtype]) -> None:
     found = plane_tensors(
         material.model, material.prompts, material.activations,
-        triples=1, layers=[0], axis=planes.grid_axis(7, 0.25), budget=BUDGET,
+        triples=(0, 1), layers=[0], axis=planes.grid_axis(7, 0.25), budget=BUDGET,
     )  # fmt: skip
     assert given == {torch.float32}
     three = material.activations["resid.0"][:3].double()[None]

@@ -159,3 +159,12 @@ def test_weights_whose_links_lead_nowhere_are_named(tmp_path):
     (made / "model.safetensors").unlink()
     with pytest.raises(UserError, match=f"is gone; delete {folder} to have it made again"):
         load(folder)
+
+
+def test_a_device_map_puts_the_weights_where_one_device_does(tmp_path):
+    folder = make_model(tmp_path)
+    ids = torch.arange(10)[None]
+    spread = load_model(folder, device_map="auto", threads=1)
+    alone = load(folder)
+    assert (spread.device, spread.dtype) == (alone.device, alone.dtype)
+    assert torch.equal(spread.bridge(ids), alone.bridge(ids))

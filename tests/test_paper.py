@@ -72,6 +72,7 @@ def test_a_study_of_some_experiments_has_a_paper(
     assert set(numbers["figures"]) == set(NEEDS)
     wanted = part(numbers, set(experiments.split()))
     (tmp_path / "numbers.json").write_text(json.dumps(wanted))
+    shutil.copy(results / "costs.csv", tmp_path)
     (tmp_path / "figures").mkdir()
     for name in wanted["figures"]:
         shutil.copy(results / "figures" / f"{name}.pdf", tmp_path / "figures")
@@ -88,7 +89,7 @@ ALLOWED = [
     r"\b1 (for a straight line|means)\b|\bnear 2 by them, not 1\b",
     # by definition a straight line has 1; the others are no measurements either
     r"\bleaves out 0\b|\bcounted from 0\b|\b1 and 0 at the ends\b",
-    r'"\(?1(\.1)?\)?"|"[\d.]+(in|pt|em|fr)"',  # numbering, lengths
+    r'"\(?1(\.1)?\)?"|"A\.1"|"[\d.]+(in|pt|em|fr)"',  # numbering, lengths
     r'"0"',  # a decimal that rounding left out
 ]
 KEYWORD = re.compile(r"(let|set|show|import|include|if|for)\b")
@@ -177,6 +178,12 @@ def typed(source: str) -> list[str]:
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
 def test_no_number_is_typed_by_hand(path: Path) -> None:
     assert typed(path.read_text()) == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_no_semicolon_is_swallowed(path: Path) -> None:
+    """One after an expression ends it, and is not set; it must be escaped."""
+    assert re.findall(r"(?:\)|#[\w.-]+);\s.*", path.read_text()) == []
 
 
 @pytest.mark.parametrize(

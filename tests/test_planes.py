@@ -97,7 +97,7 @@ def measured(model_of):
     runs = engine.clean(model, tokens, [0, 1], sites=(*SITES, "logits"), budget=BUDGET)
     found = plane_tensors(
         model, pd.DataFrame({"prompt": range(7), "tokens": tokens.tolist()}), runs,
-        triples=2, layers=[0, 1], axis=AXIS, budget=BUDGET,
+        triples=(0, 2), layers=[0, 1], axis=AXIS, budget=BUDGET,
     )  # fmt: skip
     return model, tokens, runs, found
 
@@ -109,6 +109,17 @@ def test_shapes_and_the_prompts_of_each_triple(measured):
         assert found[name].shape == (2, 2, 3, 7, 7)
     assert found["axis"].tolist() == AXIS.tolist()
     assert found["place_c"].shape == found["length_along"].shape == (2, 2)
+
+
+def test_a_triple_measured_apart_is_the_one_measured_with_others(measured):
+    model, tokens, runs, found = measured
+    apart = plane_tensors(
+        model, pd.DataFrame({"prompt": range(7), "tokens": tokens.tolist()}), runs,
+        triples=(1, 2), layers=[0, 1], axis=AXIS, budget=BUDGET,
+    )  # fmt: skip
+    assert torch.equal(apart["tokens"], found["tokens"][1:])
+    for name in ("distance_post_norm", "distance_pre_norm", "top_token", "place_c"):
+        torch.testing.assert_close(apart[name], found[name][:, 1:])
 
 
 def test_the_output_at_the_own_point_is_the_clean_one(measured):
@@ -250,6 +261,26 @@ def made_up(model="m", n=7, triples=2, layers=1):
         "token_texts": {"0": "NA", "1": " one", "2": "\n"},
     }
     return tensors, meta
+
+
+def test_shards_of_planes_are_put_together_triple_by_triple():
+    whole, facts = made_up(triples=3, layers=2)
+    whole["tokens"] = np.arange(3 * 3 * 4).reshape(3, 3, 4)
+    for name, value in whole.items():
+        if name not in ("axis", "tokens"):
+            whole[name] = np.random.default_rng(0).permuted(value, axis=1)
+    parts = []
+    for some in (slice(0, 1), slice(1, 3)):
+        arrays = {
+            name: value if name == "axis" else value[some] if name == "tokens" else value[:, some]
+            for name, value in whole.items()
+        }
+        texts = facts["texts"][some]
+        parts.append((arrays, {**facts, "texts": texts, "token_texts": {str(some.start): "x"}}))
+    found, told = plane_tables.gathered(parts)
+    for name, value in whole.items():
+        np.testing.assert_array_equal(found[name], value)
+    assert told == {**facts, "token_texts": {"0": "x", "1": "x"}}
 
 
 def test_the_tables_of_made_up_planes(tmp_path):

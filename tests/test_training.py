@@ -80,7 +80,7 @@ class Interrupted(Exception):
 
 def interrupt(patch, folder, at, state_seconds=0.0, tokens=None, settings=SETTINGS):
     """Train until update `at`, which fails; the state is saved after each update, or never."""
-    update = training._Run.update
+    update = training.TrainingRun.update
 
     def failing(run, rows):
         if run.step + 1 == at:
@@ -89,7 +89,7 @@ def interrupt(patch, folder, at, state_seconds=0.0, tokens=None, settings=SETTIN
 
     with patch.context() as inner:
         inner.setattr(training, "STATE_SECONDS", state_seconds)
-        inner.setattr(training._Run, "update", failing)
+        inner.setattr(training.TrainingRun, "update", failing)
         tokens = stream() if tokens is None else tokens
         with pytest.raises(Interrupted):
             training.train(tokens, VOCABULARY, settings, folder, threads=1)
@@ -271,9 +271,9 @@ class TestTrain:
         half.parent.mkdir(parents=True)
         half.write_text("{")
         updates = []
-        update = training._Run.update
+        update = training.TrainingRun.update
         monkeypatch.setattr(
-            training._Run, "update", lambda run, rows: (updates.append(1), update(run, rows))
+            training.TrainingRun, "update", lambda run, rows: (updates.append(1), update(run, rows))
         )
         training.train(stream(), VOCABULARY, SETTINGS, folder, threads=1)
         assert len(updates) == SETTINGS.steps - (at - 1)
@@ -305,9 +305,11 @@ class TestTrain:
         folder = tmp_path / "model"
         interrupt(monkeypatch, folder, at=4)
         steps = []
-        update = training._Run.update
+        update = training.TrainingRun.update
         monkeypatch.setattr(
-            training._Run, "update", lambda run, rows: (steps.append(run.step), update(run, rows))
+            training.TrainingRun,
+            "update",
+            lambda run, rows: (steps.append(run.step), update(run, rows)),
         )
         training.train(stream(), VOCABULARY, SETTINGS, folder, threads=1, code="other")
         assert steps == list(range(SETTINGS.steps))
@@ -320,12 +322,12 @@ class TestTrain:
         program = (
             "import json, sys, time, numpy as np\n"
             "from stable_regions import training\n"
-            "update = training._Run.update\n"
+            "update = training.TrainingRun.update\n"
             "training.STATE_SECONDS = 0.0\n"
             "def slow(run, rows):\n"
             "    time.sleep(0.2 if run.step > 3 else 0)\n"
             "    update(run, rows)\n"
-            "training._Run.update = slow\n"
+            "training.TrainingRun.update = slow\n"
             "settings = training.TrainingSettings(**json.loads(sys.argv[2]))\n"
             "tokens = np.load(sys.argv[1] + '/tokens.npy')\n"
             f"training.train(tokens, {VOCABULARY}, settings, sys.argv[1] + '/model', 1)\n"

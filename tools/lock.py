@@ -21,7 +21,7 @@ KINDS = {
     "model": [
         "torch", "transformer-lens", "transformers", "safetensors", "tokenizers", "gguf",
         "huggingface-hub", "datasets", "numpy", "pandas", "pyarrow", "pydantic", "jaxtyping",
-        "pyyaml",
+        "pyyaml", "accelerate", "hdbscan", "scipy",
     ],
     "clustering": [
         "hdbscan", "scikit-learn", "scipy", "numpy", "pandas", "pyarrow", "safetensors",

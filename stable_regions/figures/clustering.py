@@ -1,6 +1,6 @@
 """Clusters to look at: the ordered matrix, the condensed tree, maps of words, scores in a series.
 
-Each function draws on axes that it is given; `draw_maps` puts maps side by side.
+Each function draws on axes that it is given; `draw_maps` puts several maps together.
 """
 
 from collections.abc import Mapping, Sequence
@@ -115,6 +115,7 @@ def draw_tree(axes: Axes, tree: pd.DataFrame, labels: NDArray, kinds: NDArray) -
             left += width
     low, high = distance.min(), 1.05 * distance.max()
     axes.set(xlim=(0, len(labels)), ylim=(low - 0.4 * (high - low), high), xticks=[])
+    axes.set_yticks([tick for tick in axes.get_yticks() if 0 <= tick <= high])
     axes.set(xlabel="prompts (width)", ylabel="mutual reachability distance")
 
 
@@ -148,12 +149,14 @@ def draw_map(
 def draw_maps(
     places: Mapping[str, NDArray], labels: Mapping[str, NDArray], words: Sequence[str]
 ) -> Figure:
-    """Maps of the same words under several distances, side by side, by the distances' names."""
+    """Maps of the same words under several distances, two a row, by the distances' names."""
     style.use()
-    count = len(places)
-    figure, axes = plt.subplots(1, count, figsize=(style.FULL, style.FULL / count), squeeze=False)
-    for axis, letter, name in zip(axes[0], "abcdef", places, strict=False):
-        draw_map(axis, places[name], labels[name], words, size=2.5)
+    rows = -(-len(places) // 2)
+    figure, axes = plt.subplots(rows, 2, figsize=(style.FULL, rows * style.FULL / 2), squeeze=False)
+    for axis in axes.flat[len(places) :]:
+        axis.remove()
+    for axis, letter, name in zip(axes.flat, "abcdef", places, strict=False):
+        draw_map(axis, places[name], labels[name], words, size=5)
         style.panel(axis, letter, name)
     return figure
 

@@ -85,7 +85,7 @@ def draw(
         draw_medians(last, part, "tokens", f"{name}, {short(part['parameters'].iloc[0])}", i)
         drawn.append(part.assign(panel=letter))
     straight_line(last)
-    last.set(ylabel="max slope", ylim=(0.8, None))
+    last.set(ylabel="max slope", ylim=(0.8, 1.05 * sharpness["q75"].max()))
     lines = last.get_legend_handles_labels()[0]
     last.legend(handles=[*lines, *spread_key()], loc="center left", bbox_to_anchor=(1, 0.5))
     style.panel(last, letter, "sharpness in training")

@@ -6,11 +6,13 @@ from matplotlib.figure import Figure
 
 from stable_regions.figures import planes, style
 
+ACROSS = 4
+
 
 def draw(
     points: pd.DataFrame, triples: pd.DataFrame, *, common: bool = False
 ) -> tuple[pd.DataFrame, Figure]:
-    """A row a model, a column a triple.
+    """Each triple on one model beside the next, four planes a row.
 
     Parameters
     ----------
@@ -21,19 +23,17 @@ def draw(
     """
     style.use()
     models, numbers = list(points["model"].unique()), list(points["triple"].unique())
-    width = style.FULL / max(3, len(numbers))
-    figure, axes = plt.subplots(
-        len(models),
-        len(numbers),
-        figsize=(width * len(numbers), width * len(models)),
-        squeeze=False,
-    )
+    places = [(triple, model) for triple in numbers for model in models]
+    rows = -(-len(places) // ACROSS)
+    width = style.FULL / ACROSS
+    figure, axes = plt.subplots(rows, ACROSS, figsize=(style.FULL, 1.1 * width * rows))
+    for axis in axes.flat:
+        axis.set_axis_off()
     scales = planes.common_scales(points) if common else {}
     drawn = []
     for part in planes.each(points):
         model, triple = part["model"].iloc[0], part["triple"].iloc[0]
-        row, column = models.index(model), numbers.index(triple)
-        drawn.append(planes.draw(axes[row, column], part, triples, scale=scales.get(triple)))
-        axes[row, 0].set_ylabel(style.frame_title(model))
-        axes[0, column].set_title(f"triple {triple}")
+        axis = axes.flat[places.index((triple, model))]
+        drawn.append(planes.draw(axis, part, triples, scale=scales.get(triple)))
+        axis.set_title(f"{style.frame_title(model)}, {triple}")
     return pd.concat(drawn, ignore_index=True), figure

@@ -1,4 +1,4 @@
-"""The words' map under three distances, side by side."""
+"""The words' map under three distances."""
 
 import json
 

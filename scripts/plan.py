@@ -1,0 +1,93 @@
+"""Say what a study will take: jobs, points, operations, time, memory, disk and downloads."""
+
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import yaml
+from _job import job
+
+from stable_regions import calibration, plan
+from stable_regions.errors import UserError
+from stable_regions.files import read_json
+from stable_regions.gpus import GPUS
+from stable_regions.shapes import Shape, shape_of
+from stable_regions.training_settings import TrainingSettings
+
+
+def shape(model, told):
+    """A model's shape: as the configuration gives it, or from its own config."""
+    if told is None:
+        raise UserError(
+            f"models.{model}: has no shape; give one, or fetch its config first: "
+            f"snakemake resources/configs/{model}"
+        )
+    return shape_of(read_json(told)) if isinstance(told, str) else Shape(**told)
+
+
+def jobs_in_all(snakefile, config):
+    """How many jobs the whole study has, from nothing: a dry run counts them."""
+    with tempfile.TemporaryDirectory() as scratch:
+        merged = Path(scratch, "config.yaml")
+        merged.write_text(yaml.safe_dump(config))
+        command = [
+            sys.executable, "-m", "snakemake", "--snakefile", snakefile, "--configfile", merged,
+            "--dry-run", "--forceall", "--nolock", "--quiet", "rules",
+        ]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    totals = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("total ")]
+    if not totals:
+        raise UserError(f"the study's jobs cannot be counted: {done.stdout.strip()[-300:]}")
+    return int(totals[-1])
+
+
+with job(snakemake) as log:
+    params, cores = snakemake.params, snakemake.threads
+    budget = params.budget_mb * 2**20
+    shapes = {model: shape(model, told) for model, told in params.shapes.items()}
+    works = [
+        plan.Work(**{**fields, "sweeps": [plan.Sweep(**each) for each in fields.get("sweeps", [])]})
+        for fields in params.works
+    ]
+    sources = {
+        model: plan.Source.of(shapes[model], **facts) for model, facts in params.sources.items()
+    }
+    baseline = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    began = time.monotonic()
+    costs = {}
+    threads = {work.model: work.threads for work in works}
+    for model in shapes if params.gpu is None else []:
+        alike = [m for m in shapes if (shapes[m], threads[m]) == (shapes[model], threads[model])]
+        if model == alike[0]:
+            log.info("a few seconds of the work of %s", ", ".join(alike))
+            wanted = sorted({s.name for w in works if w.model in alike for s in w.sweeps})
+            measured = calibration.sweep_costs(
+                shapes[model], wanted, threads=threads[model], budget=budget
+            )
+            costs |= {other: dict(measured) for other in alike}
+        if model in params.training:
+            settings = TrainingSettings(**params.training[model])
+            seconds = calibration.training_seconds(
+                settings, shapes[model].vocabulary, threads[model]
+            )
+            costs[model]["update"] = plan.Cost(seconds, 0)
+    machine = plan.Machine(
+        cores=cores,
+        start=calibration.start_seconds("stable_regions.model"),
+        light=calibration.start_seconds("stable_regions.summaries"),
+        baseline=baseline,
+        costs=costs,
+        gpu=GPUS[params.gpu] if params.gpu else None,
+    )
+    clustering = sum(calibration.clustering_seconds(**each) for each in params.clusters)
+    spent = time.monotonic() - began
+    table = plan.table(works, shapes, sources, machine, budget=budget)
+    light = jobs_in_all(params.snakefile, params.config) - int(table["jobs"].sum())
+    print(f"\nStudy {params.study}: {params.title}\n")
+    print("\n".join(plan.report(
+        table, machine, light_jobs=light, clustering=clustering,
+        texts=params.texts_mb * 10**6, calibrated=spent,
+    )))  # fmt: skip

@@ -1,0 +1,39 @@
+"""What the steps of a run took, from the notes that Snakemake makes of each job."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+
+def cost_table(timed: Mapping[str, Sequence[str | Path]]) -> pd.DataFrame:
+    """Add up the jobs of each stage whose notes are there; one that was made before has none.
+
+    Parameters
+    ----------
+    timed
+        By stage, the benchmark files of its jobs.
+
+    Returns
+    -------
+    One row a `stage` that has notes: `jobs`, `seconds` (of all jobs, one after the other),
+    `processor_seconds`, `memory_mb` (the most that one job held). A job too short to be looked at
+    counts as nothing.
+    """
+    rows = []
+    for stage, paths in timed.items():
+        found = [pd.read_csv(path, sep="\t") for path in map(Path, paths) if path.exists()]
+        if found:
+            noted = pd.concat(found)
+            noted = noted[["s", "cpu_time", "max_rss"]].apply(pd.to_numeric, errors="coerce")
+            rows.append(
+                {
+                    "stage": stage,
+                    "jobs": len(noted),
+                    "seconds": noted["s"].sum(),
+                    "processor_seconds": noted["cpu_time"].sum(),
+                    "memory_mb": noted["max_rss"].fillna(0).max(),
+                }
+            )
+    columns = ["stage", "jobs", "seconds", "processor_seconds", "memory_mb"]
+    return pd.DataFrame(rows, columns=columns)

@@ -1,0 +1,186 @@
+"""What a study will take: shapes, sums over jobs, and the plan as a person sees it."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from safetensors import safe_open
+
+from stable_regions import plan
+from stable_regions.config import load
+from stable_regions.errors import UserError
+from stable_regions.gpus import GPUS, Gpu
+from stable_regions.plan import Cost, Machine, Source, Sweep, Work
+from stable_regions.shapes import Shape, check_shape, shape_of
+from tests.models import FAMILIES, make_model
+from tests.tiny_study import ROOT, snakemake
+
+README = ROOT / "README.md"
+SHAPE = Shape(model_type="llama", layers=4, width=8, heads=2, mlp=16, vocabulary=100, tied=True)
+BLOCK = 4 * 8 * 8 + 3 * 8 * 16
+# As their publishers give them, in millions.
+PUBLISHED = {
+    "smollm2-135m": 135, "olmo-1b-0724": 1280, "olmo-7b-0724": 6890, "qwen2-0.5b": 494,
+    "qwen2-1.5b": 1540, "qwen2-7b": 7620, "gpt2": 124, "pythia-410m": 405, "phi-1.5": 1420,
+    "llama-3.2-1b": 1240, "gemma-2-2b": 2610,
+}  # fmt: skip
+
+
+def machine(**changes):
+    costs = {"m": {"paths.float32": Cost(1e-3, 2e-3), "load": Cost(1, 0.5), "update": Cost(3, 0)}}
+    given = {"cores": 2, "start": 10.0, "light": 2.0, "baseline": 100, "costs": costs}
+    return Machine(**(given | changes))
+
+
+def work(**changes):
+    given = {
+        "stage": "interpolation", "experiment": "sharpness", "model": "m", "jobs": 2, "threads": 2,
+        "loads": 2, "sweeps": [Sweep("paths", "float32", 1000, (0, 2))],
+    }  # fmt: skip
+    return Work(**(given | changes))
+
+
+def table(*works, on=None, sources=None):
+    return plan.table(works, {"m": SHAPE}, sources or {}, on or machine(), budget=1000)
+
+
+def cells(lines: list[str]) -> dict[tuple[str, str], dict[str, str]]:
+    """The plan's lines by model and stage."""
+    table = [[cell.strip() for cell in line.split("|")] for line in lines if "|" in line]
+    return {(row[0], row[1]): dict(zip(table[0], row, strict=True)) for row in table[1:]}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_shapes_of_config_yaml_have_as_many_parameters_as_published(name: str) -> None:
+    config = load(yaml.safe_load((ROOT / "config.yaml").read_text()))
+    shape = config.models[name].shape
+    assert shape is not None
+    assert shape.weights / 1e6 == pytest.approx(PUBLISHED[name], rel=0.01)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_shape_read_from_a_config_counts_the_models_matrices(family: str, tmp_path: Path) -> None:
+    folder = make_model(tmp_path, family)
+    shape = shape_of(json.loads((folder / "config.json").read_text()))
+    with safe_open(folder / "model.safetensors", framework="pt") as file:
+        matrices = {name: file.get_tensor(name).shape for name in file.keys()}  # noqa: SIM118
+    count = sum(s[0] * s[1] for n, s in matrices.items() if len(s) == 2 and "wpe" not in n)
+    assert shape.weights == count
+    assert shape.gated == any("gate" in name for name in matrices)
+
+
+def test_a_shape_that_the_model_does_not_have_is_named(tmp_path: Path) -> None:
+    config = json.loads((make_model(tmp_path) / "config.json").read_text())
+    right = shape_of(config)
+    check_shape(right, config, "models.m.shape")
+    with pytest.raises(
+        UserError, match=r"models.m.shape.mlp: holds 49; the model's config says 48"
+    ):
+        check_shape(right.model_copy(update={"mlp": 49}), config, "models.m.shape")
+    with pytest.raises(UserError, match=r"models.m.shape.block_weights"):
+        check_shape(right.model_copy(update={"kv_heads": 1}), config, "models.m.shape")
+
+
+def test_the_operations_of_a_point_are_two_for_each_weight_after_the_write_layer() -> None:
+    assert SHAPE.operations(0, logits=False) == 2 * 3 * BLOCK
+    assert SHAPE.operations(2, logits=True) == 2 * (BLOCK + 800)
+    assert work().operations(SHAPE) == 1000 * 2 * (3 + 1) * BLOCK
+    assert work().points == 2000
+
+
+def test_time_is_starts_and_loads_and_points() -> None:
+    points = 1000 * ((1e-3 + 3 * 2e-3) + (1e-3 + 2e-3))
+    seconds = plan.seconds_of(work(), SHAPE, machine())
+    assert seconds == pytest.approx(2 * 10 + 2 * (1 + 4 * 0.5) + points)
+    row = table(work()).iloc[0]
+    assert row["core_seconds"] == pytest.approx(2 * seconds)
+    assert row["memory"] == 100 + 4 * SHAPE.weights + 1000
+    training = work(stage="training", sweeps=[], updates=7, tokens=70, jobs=1, loads=0)
+    assert plan.seconds_of(training, SHAPE, machine()) == 10 + 7 * 3
+
+
+def test_a_gpu_takes_the_place_of_what_was_measured() -> None:
+    gpu = Gpu("g", tflops=1e-6, memory=1)
+    seconds = plan.seconds_of(work(), SHAPE, machine(gpu=gpu, costs={}))
+    assert seconds == pytest.approx(20 + work().operations(SHAPE) / (1e6 * Gpu.REACHED))
+
+
+def test_rows_add_up_and_a_models_files_count_once() -> None:
+    works = [work(), work(experiment="size"), work(stage="activations", sweeps=[], vectors=5)]
+    found = table(*works, sources={"m": Source(download=7, disk=11)})
+    assert list(found["stage"]) == ["interpolation", "activations"]
+    assert list(found["jobs"]) == [4, 2]
+    assert list(found["download"]) == [7, 0]
+    assert found["disk"].sum() == 11 + 2 * work().kept(SHAPE) + 4 * 5 * 8
+
+
+@pytest.mark.parametrize(
+    ("kind", "checkpoints", "expected"),
+    [
+        ("package", False, (2_000_000, 2_000_000 + 4 * SHAPE.weights)),
+        ("hub", False, (12 * SHAPE.weights, 12 * SHAPE.weights)),
+        ("hub", True, (12 * SHAPE.weights, 4 * SHAPE.weights)),
+        ("random", False, (0, 4 * SHAPE.weights)),
+        ("local", False, (0, 0)),
+    ],
+)
+def test_downloads_and_disk_follow_the_kind_of_source(kind, checkpoints, expected) -> None:
+    found = Source.of(SHAPE, kind=kind, revisions=3, checkpoints=checkpoints, megabytes=2)
+    assert (found.download, found.disk) == expected
+
+
+def test_the_report_says_the_total_and_what_it_is_of() -> None:
+    found = table(work(), work(stage="plane"))
+    shown = plan.report(
+        found, machine(), light_jobs=5, clustering=100.0, texts=3e6, calibrated=12.0
+    )
+    total = cells(shown)["total", ""]
+    assert (total["jobs"], total["points"], total["download"]) == ("9", "4 k", "3 MB")
+    both = cells(shown)["m", "all"]
+    assert (both["jobs"], both["points"]) == ("4", "4 k")
+    seconds = (found["core_seconds"].sum() + 5 * 2 + 100) / 2
+    assert shown[-1].startswith(f"{plan.duration(seconds)} on 2 cores of this machine")
+
+
+@pytest.fixture(scope="module")
+def planned(tiny: Path) -> str:
+    done = snakemake(tiny, "plan")
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def test_the_plan_counts_all_jobs_of_the_study(tiny: Path, planned: str) -> None:
+    dry = snakemake(tiny, "--dry-run", "--forceall", "--quiet", "rules").stdout
+    jobs = next(line.split()[1] for line in dry.splitlines() if line.startswith("total "))
+    assert cells(planned.splitlines())["total", ""]["jobs"] == jobs
+
+
+def test_the_plan_of_the_paper_needs_no_network_and_is_the_readmes(tmp_path: Path) -> None:
+    done = snakemake(
+        tmp_path, "plan", "--configfile", str(ROOT / "config.yaml"),
+        "--config", "study=paper", "gpu=h100",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "one h100 at an assumed 40%" in done.stdout
+    said = README.read_text().partition("<!-- plan -->")[2].partition("<!-- end of plan -->")[0]
+    found, written = cells(done.stdout.splitlines()), cells(said.splitlines())
+    assert list(found) == list(written)
+    for key, row in found.items():  # time and memory are the machine's
+        for column in ("jobs", "points", "operations", "disk", "download"):
+            assert row[column] == written[key][column], key
+
+
+def test_a_model_of_unknown_shape_and_an_unknown_gpu_are_named(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(
+        "models: {m: {family: M, licence: MIT, source: {kind: hub, repository: me/mine}}}\n"
+        "studies: {mine: {title: mine, experiments: {examples: [m]}}}\n"
+    )
+    done = snakemake(tmp_path, "plan", "--configfile", str(mine), "--config", "study=mine")
+    assert done.returncode != 0
+    assert "models.m: has no shape; give one" in done.stderr
+    raw = yaml.safe_load((ROOT / "config.yaml").read_text())
+    with pytest.raises(UserError, match=r"gpu: no GPU 'h1000'; there is a100, h100"):
+        load({**raw, "gpu": "h1000"})
+    assert set(GPUS) >= {"a100", "h100"}
