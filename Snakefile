@@ -28,6 +28,7 @@ include: "rules/clustering.smk"
 include: "rules/figures.smk"
 include: "rules/claims.smk"
 include: "rules/paper.smk"
+include: "rules/audit.smk"
 
 
 onstart:
@@ -46,3 +47,4 @@ rule all:
     default_target: True
     input:
         f"results/{STUDY}/paper.pdf",
+        audited,

@@ -1,0 +1,16 @@
+"""Keep a digest of a finished study in the repository, to hold later runs against."""
+
+from pathlib import Path
+
+from _job import job
+
+from stable_regions.files import write_json
+from stable_regions.reference import digest
+
+with job(snakemake) as log:
+    kept = digest(Path(snakemake.params.results))
+    write_json(snakemake.params.reference, kept)
+    log.info(
+        "%s: %d raw outputs, %d estimates, %d claims",
+        snakemake.params.reference, len(kept["raw"]), len(kept["estimates"]), len(kept["claims"]),
+    )  # fmt: skip
