@@ -4,13 +4,12 @@ from pathlib import Path
 
 from _job import job
 
-from stable_regions.files import write_json
-from stable_regions.reference import digest
+from stable_regions.reference import digest, write
 
 with job(snakemake) as log:
     kept = digest(Path(snakemake.params.results))
-    write_json(snakemake.params.reference, kept)
+    write(Path(snakemake.params.reference), kept)
     log.info(
-        "%s: %d raw outputs, %d estimates, %d claims",
-        snakemake.params.reference, len(kept["raw"]), len(kept["estimates"]), len(kept["claims"]),
+        "%s: %d raw outputs and tables, %d estimates, %d claims",
+        snakemake.params.reference, len(kept["data"]), len(kept["estimates"]), len(kept["claims"]),
     )  # fmt: skip

@@ -53,12 +53,13 @@ def copy_code(target: Path) -> None:
             shutil.copy(ROOT / part, target / part)
 
 
-def _file(path: Path, digest: str) -> dict[str, Any]:
+def _file(path: Path, held: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What is said of a file: its hash and size as the manifest has them, or as it lies there."""
     properties: dict[str, Any] = {
         "@type": "File",
         "name": path.name,
-        "sha256": digest,
-        "contentSize": str(path.stat().st_size),
+        "sha256": held["sha256"] if held else sha256(path),
+        "contentSize": str(held["bytes"] if held else path.stat().st_size),
     }
     if path.suffix in FORMATS:
         properties["encodingFormat"] = FORMATS[path.suffix]
@@ -152,7 +153,7 @@ def describe(results: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
         ComputationalWorkflow(
             crate,
             dest_path=f"{CODE}/Snakefile",
-            properties=_file(results / CODE / "Snakefile", sha256(results / CODE / "Snakefile"))
+            properties=_file(results / CODE / "Snakefile")
             | {
                 "@type": ["File", "SoftwareSourceCode", "ComputationalWorkflow"],
                 "name": "A replication of arXiv 2409.17113",
@@ -186,21 +187,19 @@ def describe(results: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     for file in sorted((results / CODE).rglob("*")):
         name = file.relative_to(results).as_posix()
         if file.is_file() and not file.name.startswith(".") and name != workflow.id:
-            crate.add_file(dest_path=name, properties=_file(file, sha256(file)))
+            crate.add_file(dest_path=name, properties=_file(file))
     made = []
     for path, held in manifest["files"].items():
         name = Path(path).relative_to(results).as_posix()
-        properties = _file(Path(path), held["sha256"]) | {"contentSize": str(held["bytes"])}
-        made.append({"@id": crate.add_file(dest_path=name, properties=properties).id})
-    own = results / NAME
-    made.append({"@id": crate.add_file(dest_path=NAME, properties=_file(own, sha256(own))).id})
+        made.append(crate.add_file(dest_path=name, properties=_file(Path(path), held)))
+    made.append(crate.add_file(dest_path=NAME, properties=_file(results / NAME)))
     action = _context(
         crate, "#run", "CreateAction",
         name=f"Run of the study {manifest['study']}",
         description=f"Each of its {len(manifest['jobs'])} jobs is in {NAME}",
         instrument={"@id": workflow.id},
         object=given,
-        result=made,
+        result=[{"@id": file.id} for file in made],
         startTime=min(job["started"] for job in manifest["jobs"]),
         endTime=max(job["ended"] for job in manifest["jobs"]),
         actionStatus={"@id": "http://schema.org/CompletedActionStatus"},
@@ -209,5 +208,5 @@ def describe(results: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     return crate.metadata.generate()
 
 
-def _context(crate: ROCrate, identifier: str, kind: str, **properties: Any) -> Any:
-    return crate.add(ContextEntity(crate, identifier, properties={"@type": kind, **properties}))
+def _context(crate: ROCrate, identity: str, kind: str, /, **properties: Any) -> Any:
+    return crate.add(ContextEntity(crate, identity, properties={"@type": kind, **properties}))

@@ -1,5 +1,6 @@
 """Run a recorded job again: the same script on the same inputs, its outputs put elsewhere."""
 
+import importlib
 import logging
 import multiprocessing
 import os
@@ -14,6 +15,8 @@ from typing import Any
 from stable_regions.records import ROOT, found
 
 Job = Mapping[str, Any]
+# What takes longest to import, once for all the processes that are split off from this one.
+SHARED = ("seaborn", "hdbscan")
 
 
 class Given(list):
@@ -82,6 +85,8 @@ def replay(jobs: Sequence[Job], folder: Path, processes: int) -> Iterator[tuple[
     ------
     Each job in turn, and the line that it failed with, or None.
     """
-    context = multiprocessing.get_context("fork")  # what is imported here need not be again
+    for name in SHARED:
+        importlib.import_module(name)
+    context = multiprocessing.get_context("fork")
     with context.Pool(processes, maxtasksperchild=1) as pool:
         yield from zip(jobs, pool.imap(partial(_run, folder), jobs, chunksize=1), strict=True)

@@ -463,7 +463,7 @@ def test_a_run_is_identical_to_itself(inside: Path) -> None:
     kept = reference.digest(RESULTS)
     assert kept["study"] == "tiny"
     assert "sharpness/tiny-llama/0/post_norm" in kept["estimates"]
-    assert kept["raw"]["interpolation/sharpness/tiny-llama.parquet"] == sha256(RAW)
+    assert kept["data"]["interpolation/sharpness/tiny-llama.parquet"] == sha256(RAW)
     found = reference.compare(kept, reference.digest(RESULTS))
     assert found["line"].startswith("identical bytes: ")
     assert found["differences"] == []
@@ -472,8 +472,8 @@ def test_a_run_is_identical_to_itself(inside: Path) -> None:
 def changed(kept: dict[str, Any], factor: float, **other: Any) -> dict[str, Any]:
     """A digest with another hash, and one median moved."""
     held = json.loads(json.dumps(kept)) | other
-    held["raw"]["interpolation/sharpness/tiny-llama.parquet"] = "0" * 64
-    held["estimates"]["sharpness/tiny-llama/0/post_norm"]["median"] *= factor
+    held["data"]["interpolation/sharpness/tiny-llama.parquet"] = "0" * 64
+    held["estimates"]["sharpness/tiny-llama/0/post_norm"][0] *= factor
     return held
 
 
