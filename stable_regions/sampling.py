@@ -132,8 +132,7 @@ def _paths(
             new = interpolation_table(model, few, again, clean, logits=entry["logits"], **wanted)
         for name in new.columns.difference(["pair", "prompt_a", "prompt_b", "layer"]):
             if isinstance(rows[name].iloc[0], np.ndarray):
-                old_values = np.stack(list(rows[name]))
-                new_values = np.stack([np.asarray(value) for value in new[name]])
+                old_values, new_values = (np.concatenate(list(part[name])) for part in (rows, new))
                 scale = max(largest(values) for values in raw[name])
             else:
                 old_values, new_values = rows[name].to_numpy(), new[name].to_numpy()
