@@ -33,6 +33,7 @@ include: "rules/claims.smk"
 include: "rules/paper.smk"
 include: "rules/explorer.smk"
 include: "rules/plan.smk"
+include: "rules/audit.smk"
 
 
 onstart:
@@ -52,3 +53,4 @@ rule all:
     input:
         f"results/{STUDY}/paper.pdf",
         f"results/{STUDY}/explorer.html",
+        audited,

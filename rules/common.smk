@@ -8,7 +8,7 @@ from stable_regions.claims import Claim, OnRaw, OnTable, load_ledger
 from stable_regions.corpora import text_files
 from stable_regions.deviations import Deviation
 from stable_regions.errors import UserError
-from stable_regions.files import read_json
+from stable_regions.files import read_json, sha256
 from stable_regions.provenance import code_digest
 from stable_regions.shapes import BYTES, Shape, shape_of
 from stable_regions.sources import model_files
@@ -139,7 +139,7 @@ def model_origin(wildcards):
     if source.kind == "package":
         return f"resources/packages/{CONFIG.packages[source.package].file}"
     if source.kind == "local":
-        return source.path
+        return str(Path(source.path).expanduser())
     like = CONFIG.models[source.like].source
     return (
         f"resources/configs/{source.like}"
@@ -235,7 +235,7 @@ def corpus_origin(wildcards):
     corpus = CONFIG.corpora[wildcards.corpus]
     if corpus.kind == "package":
         return f"resources/packages/{CONFIG.packages[corpus.package].file}"
-    return corpus.path
+    return str(Path(corpus.path).expanduser())
 
 
 def corpus_inputs(wildcards):
@@ -258,7 +258,7 @@ def corpus_of(wildcards):
 @cache
 def word_list(path):
     """A list of words: of this package, or a user's."""
-    for place in (HERE / path, Path(path)):
+    for place in (HERE / path, Path(path).expanduser()):
         if place.exists():
             try:
                 return load_words(place)

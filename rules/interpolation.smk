@@ -48,6 +48,8 @@ rule interpolation:
         experiment="|".join(map(re.escape, sharded("interpolation"))) or "(?!)",
     conda:
         "../envs/figures.yaml"
+    params:
+        code=code("gather.py"),
     message:
         "Gather the paths of {wildcards.experiment}, {wildcards.ref}"
     script:

@@ -39,35 +39,11 @@ rule numbers:
         "../scripts/collect_numbers.py"
 
 
-# What the steps took is no result: it is another at each run.
-rule costs:
-    input:
-        ancient("results/{study}/numbers.json"),
-        lambda w: [
-            ancient(f"results/{w.study}/figures/{figure}.pdf")
-            for figure in study_figures()
-        ],
-    output:
-        "results/{study}/costs.csv",
-    log:
-        "logs/{study}/costs.log",
-    conda:
-        "../envs/figures.yaml"
-    params:
-        timed=TIMED,
-        code=code("add_up_costs.py"),
-    message:
-        "Add up what the steps took"
-    script:
-        "../scripts/add_up_costs.py"
-
-
 rule paper:
     input:
         main=HERE / "paper" / "paper.typ",
         parts=sorted((HERE / "paper").rglob("*.*")),
         numbers="results/{study}/numbers.json",
-        costs="results/{study}/costs.csv",
         figures=lambda w: [
             f"results/{w.study}/figures/{figure}.pdf" for figure in study_figures()
         ],
@@ -83,6 +59,7 @@ rule paper:
     conda:
         "../envs/paper.yaml"
     params:
+        timed=TIMED,
         code=code("set_paper.py"),
     message:
         "Set the paper"

@@ -65,6 +65,8 @@ rule polytopes:
         experiment="|".join(map(re.escape, sharded("polytopes"))) or "(?!)",
     conda:
         "../envs/figures.yaml"
+    params:
+        code=code("gather.py"),
     message:
         "Gather the gates of {wildcards.experiment}, {wildcards.ref}"
     script:

@@ -47,26 +47,36 @@ def models(snakemake: Any) -> Iterator[tuple[str, Any, dict[str, Any], str]]:
 def job(snakemake: Any) -> Iterator[logging.Logger]:
     """Run a script's work: progress goes to the log file and the screen, errors are one line.
 
-    The traceback of an error that is not the user's mistake is in the log file alone.
+    What was done is recorded beside the log. The traceback of an error that is not the user's
+    mistake is in the log file alone.
     """
     from stable_regions.errors import UserError  # after the path is set
+    from stable_regions.privacy import discreet
+    from stable_regions.records import now, write_record
 
+    class Discreet(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            return discreet(super().format(record))
+
+    started = now()
     path = Path(str(snakemake.log[0]))
     log = logging.getLogger("stable_regions")
     log.setLevel(logging.INFO)
     log.propagate = False
     to_file = logging.FileHandler(path, mode="w")
-    to_file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    to_file.setFormatter(Discreet("%(asctime)s %(message)s", "%H:%M:%S"))
     to_screen = logging.StreamHandler()
     to_screen.setFormatter(logging.Formatter(f"[{snakemake.rule}] %(message)s"))
     log.addHandler(to_file)
     log.addHandler(to_screen)
     try:
         yield log
+        if snakemake.output:
+            write_record(snakemake, Path(sys.modules["__main__"].__file__ or ""), started)
     except UserError as error:
         log.error("error: %s", error)
         sys.exit(1)
     except Exception as error:
-        to_file.stream.write(traceback.format_exc())
+        to_file.stream.write(discreet(traceback.format_exc()))
         log.error("error: %s: %s (traceback in %s)", type(error).__name__, error, path)
         sys.exit(1)

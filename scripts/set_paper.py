@@ -5,6 +5,7 @@ from pathlib import Path
 import typst
 from _job import job
 
+from stable_regions.costs import cost_table
 from stable_regions.errors import UserError
 from stable_regions.files import atomic
 
@@ -13,7 +14,9 @@ with job(snakemake):
     source = Path(snakemake.input.main).resolve()
     try:
         # The results may lie outside the checkout, so the root is the whole file system.
-        pdf = typst.compile(source, root="/", sys_inputs={"results": str(results)})
+        costs = cost_table(snakemake.params.timed).to_json(orient="records")
+        inputs = {"results": str(results), "costs": costs}
+        pdf = typst.compile(source, root="/", sys_inputs=inputs)
     except typst.TypstError as error:
         raise UserError(f"{source.name}: {error}") from None
     with atomic(snakemake.output[0]) as made:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -20,6 +21,7 @@ from pydantic import (
 
 from stable_regions.errors import UserError
 from stable_regions.gpus import GPUS
+from stable_regions.privacy import homeless
 from stable_regions.shapes import Shape
 from stable_regions.training_settings import TrainingSettings
 
@@ -34,6 +36,8 @@ Seed = Annotated[int, Field(ge=0)]
 Layer = Annotated[int, Field(ge=0)]
 Steps = Annotated[int, Field(ge=2)]
 Dtype = Literal["float32", "float64", "bfloat16"]
+# A place on this disk; `~` stands for the home folder, whose name then gets into no result.
+Place = Annotated[str, AfterValidator(homeless)]
 
 
 class Strict(BaseModel):
@@ -64,7 +68,7 @@ class LocalSource(Strict):
     """A model on this disk: a folder as the Hugging Face hub lays it out, or a GGUF file."""
 
     kind: Literal["local"]
-    path: str
+    path: Place
 
 
 class RandomSource(Strict):
@@ -174,7 +178,7 @@ class LocalTexts(Strict):
     """Text files on this disk, each one work: a file, or all `*.txt` of a folder."""
 
     kind: Literal["local"]
-    path: str
+    path: Place
 
 
 class HubTexts(Strict):
@@ -268,7 +272,7 @@ class WordPrompts(Strict):
     """
 
     kind: Literal["words"]
-    list: str
+    list: Place
     corpus: Name
     contexts: PositiveInt | None = None  # the first so many of the list's; all where not given
     words_per_kind: Annotated[int, Field(ge=6)] | None = None
@@ -405,10 +409,11 @@ class Compute(Strict):
 
 
 class Config(Strict):
-    """The whole of `config.yaml`."""
+    """The whole of `config.yaml`; `target` is for `snakemake trace`, from the command line."""
 
     study: Name
     gpu: str | None = None  # what `snakemake plan` reckons with in place of this machine
+    target: str | int | float | None = None
     compute: Compute = Compute()
     packages: dict[Name, Package] = {}
     models: dict[Name, Model]
@@ -543,7 +548,7 @@ def _short(value: Any) -> str:
 def check_paths(config: Config, where: str = "config.yaml") -> None:
     """UserError unless every path that the selected study reads is there."""
     for key, path in config.local_paths().items():
-        if not Path(path).exists():
+        if not Path(path).expanduser().exists():
             raise UserError(f"{where}: {key}: holds {path!r}; there is no such file or folder")
 
 

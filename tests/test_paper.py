@@ -13,6 +13,9 @@ from tests.tiny_study import ROOT
 PAPER = ROOT / "paper"
 SOURCES = sorted(PAPER.rglob("*.typ"))
 
+COSTS = json.dumps(
+    [{"stage": "planes", "jobs": 2, "seconds": 3.5, "processor_seconds": 6, "memory_mb": 700}]
+)
 # The experiments that each figure is drawn from.
 NEEDS = {
     "fig1": {"training-plane"},
@@ -72,11 +75,12 @@ def test_a_study_of_some_experiments_has_a_paper(
     assert set(numbers["figures"]) == set(NEEDS)
     wanted = part(numbers, set(experiments.split()))
     (tmp_path / "numbers.json").write_text(json.dumps(wanted))
-    shutil.copy(results / "costs.csv", tmp_path)
     (tmp_path / "figures").mkdir()
     for name in wanted["figures"]:
         shutil.copy(results / "figures" / f"{name}.pdf", tmp_path / "figures")
-    pdf = typst.compile(PAPER / "paper.typ", root="/", sys_inputs={"results": str(tmp_path)})
+    pdf = typst.compile(
+        PAPER / "paper.typ", root="/", sys_inputs={"results": str(tmp_path), "costs": COSTS}
+    )
     assert pdf.startswith(b"%PDF")
 
 

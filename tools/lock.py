@@ -31,12 +31,14 @@ KINDS = {
         "seaborn", "matplotlib", "numpy", "pandas", "pyarrow", "jaxtyping", "safetensors",
         "pydantic", "pyyaml",
     ],
-    "paper": ["typst", "pandas", "pyarrow"],
+    "paper": ["typst", "pandas", "pyarrow", "rocrate", "safetensors"],
     "explorer": [
         "plotly", "tokenizers", "seaborn", "matplotlib", "numpy", "pandas", "pyarrow",
         "safetensors", "jaxtyping",
     ],
 }  # fmt: skip
+# An audit does again what all the others do.
+KINDS["audit"] = sorted({package for some in KINDS.values() for package in some})
 # pip and what it brings are the environment's own
 SKIP = {"pip", "setuptools", "wheel", "stable-regions"}
 

@@ -1,0 +1,121 @@
+# What a reader needs who trusts nobody: the manifest of a study, the way back from any number, and
+# checks of what is there.
+
+
+rule manifest:
+    input:
+        "results/{study}/paper.pdf",
+        "results/{study}/explorer.html",
+    output:
+        "results/{study}/manifest.json",
+    log:
+        "logs/{study}/manifest.log",
+    conda:
+        "../envs/paper.yaml"
+    params:
+        facts=lambda w: {
+            "title": CONFIG.studies[w.study].title,
+            "compute": COMPUTE.model_dump(),
+            "experiments": {name: entry("experiments", name) for name in EXPERIMENTS},
+            "models": EXPERIMENTS,
+        },
+        code=code("write_manifest.py"),
+    message:
+        "Write down what each file is and what made it"
+    script:
+        "../scripts/write_manifest.py"
+
+
+rule crate:
+    input:
+        "results/{study}/manifest.json",
+    output:
+        code=directory("results/{study}/workflow"),
+        metadata="results/{study}/ro-crate-metadata.json",
+    log:
+        "logs/{study}/crate.log",
+    conda:
+        "../envs/paper.yaml"
+    params:
+        code=code("make_crate.py"),
+    message:
+        "Describe the run as an RO-Crate"
+    script:
+        "../scripts/make_crate.py"
+
+
+# A later run is held against the digest of an earlier one, where the repository keeps one.
+
+REFERENCE = HERE / "reference" / f"{STUDY}.json"
+
+
+rule compared:
+    input:
+        "results/{study}/manifest.json",
+    output:
+        "logs/{study}/compared.json",
+    log:
+        "logs/{study}/compared.log",
+    conda:
+        "../envs/paper.yaml"
+    params:
+        reference=str(REFERENCE),
+        held=sha256(REFERENCE) if REFERENCE.exists() else None,
+        code=code("compare_reference.py"),
+    message:
+        "Compare with the reference"
+    script:
+        "../scripts/compare_reference.py"
+
+
+# The targets below make no file of the results: they run each time that they are asked for.
+
+
+rule reference:
+    log:
+        f"logs/{STUDY}/reference.log",
+    conda:
+        "../envs/paper.yaml"
+    params:
+        results=f"results/{STUDY}",
+        reference=str(REFERENCE),
+    message:
+        "Keep a digest of the results as the reference"
+    script:
+        "../scripts/make_reference.py"
+
+
+rule verify:
+    log:
+        f"logs/{STUDY}/verify.log",
+    conda:
+        "../envs/audit.yaml"
+    threads: COMPUTE.threads
+    params:
+        results=f"results/{STUDY}",
+        seed=COMPUTE.seed,
+    message:
+        "Verify the results"
+    script:
+        "../scripts/verify.py"
+
+
+rule trace:
+    log:
+        f"logs/{STUDY}/trace.log",
+    conda:
+        "../envs/audit.yaml"
+    params:
+        results=f"results/{STUDY}",
+        target=CONFIG.target,
+        json=f"logs/{STUDY}/trace.json",
+    message:
+        "Trace a result back"
+    script:
+        "../scripts/trace.py"
+
+
+def audited(wildcards):
+    """What is made last of all, when the study's results are complete."""
+    crate = f"results/{STUDY}/ro-crate-metadata.json"
+    return [crate, f"logs/{STUDY}/compared.json"] if REFERENCE.exists() else [crate]

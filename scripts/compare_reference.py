@@ -1,0 +1,13 @@
+"""Say in one line how a run compares with the reference that the repository keeps."""
+
+from pathlib import Path
+
+from _job import job
+
+from stable_regions.files import read_json, write_json
+from stable_regions.reference import compare, digest
+
+with job(snakemake) as log:
+    found = compare(read_json(snakemake.params.reference), digest(Path(snakemake.input[0]).parent))
+    write_json(snakemake.output[0], found)
+    log.info("against the reference: %s", found["line"])

@@ -1,0 +1,14 @@
+"""Make a finished study's folder a Workflow Run RO-Crate: the code, and who made what from what."""
+
+from pathlib import Path
+
+from _job import job
+
+from stable_regions import crate, manifest
+from stable_regions.files import atomic, write_json
+
+with job(snakemake):
+    results = Path(snakemake.input[0]).parent
+    with atomic(snakemake.output.code) as made:
+        crate.copy_code(made)
+    write_json(snakemake.output.metadata, crate.describe(results, manifest.read(results)))

@@ -1,0 +1,15 @@
+"""Keep a digest of a finished study in the repository, to hold later runs against."""
+
+from pathlib import Path
+
+from _job import job
+
+from stable_regions.reference import digest, write
+
+with job(snakemake) as log:
+    kept = digest(Path(snakemake.params.results))
+    write(Path(snakemake.params.reference), kept)
+    log.info(
+        "%s: %d raw outputs and tables, %d estimates, %d claims",
+        snakemake.params.reference, len(kept["data"]), len(kept["estimates"]), len(kept["claims"]),
+    )  # fmt: skip

@@ -1,0 +1,24 @@
+"""Trace a result back to prompts, models and packages: a tree on the screen, and as JSON."""
+
+from pathlib import Path
+
+from _job import job
+
+from stable_regions import manifest, records, trace
+from stable_regions.errors import UserError
+
+with job(snakemake) as log:
+    results = Path(snakemake.params.results)
+    if snakemake.params.target is None:
+        raise UserError(
+            "what is to be traced? `snakemake trace --config target=...` takes a file, FILE:LINE, "
+            "a claim, or a number of the paper"
+        )
+    target = trace.resolve(str(snakemake.params.target), results)
+    jobs = records.load_records(Path("logs"))
+    if (results / manifest.NAME).exists():
+        jobs = [*manifest.whole_jobs(manifest.read(results)), *jobs]
+    steps = trace.trace(target, jobs)
+    print("\n".join(trace.lines(target, steps)))
+    records.dump(Path(snakemake.params.json), trace.as_json(target, steps))
+    log.info("the same as JSON, with all settings: %s", snakemake.params.json)

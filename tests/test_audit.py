@@ -1,0 +1,621 @@
+"""A finished study can be checked: its manifest, the way back, and whatever is forged."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import requests
+import rocrate
+from rocrate_validator import services
+from rocrate_validator.models import Severity, ValidationSettings
+from rocrate_validator.utils.http import HttpRequester
+
+from stable_regions import crate, records, reference, replay, sampling, trace, verify
+from stable_regions import manifest as manifests
+from stable_regions.errors import UserError
+from stable_regions.files import read_json, read_parquet, sha256, write_parquet
+from stable_regions.model import load_model
+from tests.tiny_study import snakemake
+
+RESULTS = Path("results/tiny")
+TABLE = "results/tiny/tables/sharpness.csv"
+RAW = "results/tiny/interpolation/sharpness/tiny-llama.parquet"
+
+
+def copied(tiny: Path, folder: Path) -> None:
+    """Copy the finished tiny study to a folder, to be spoiled; models and texts are shared."""
+    for name in ("results", "logs"):
+        shutil.copytree(tiny / name, folder / name)
+    for name in ("resources", "sources"):
+        os.symlink(tiny / name, folder / name)
+
+
+@pytest.fixture
+def study(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the finished study, as the working directory."""
+    copied(tiny, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def inside(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The finished study itself as the working directory, for reading alone."""
+    monkeypatch.chdir(tiny)
+    return tiny
+
+
+def checked() -> list[str]:
+    """What the checks of files find different."""
+    report = verify.Report()
+    held = manifests.read(RESULTS)
+    verify.check_files(held, RESULTS, records.load_records(Path("logs")), report)
+    verify.check_crate(held, RESULTS, report)
+    verify.check_chain(held, report)
+    verify.check_inputs(held, report)
+    return report.different
+
+
+def flip(path: Path, place: int | None = None) -> None:
+    """Change one byte of a file, in the middle if no place is given."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 if place is None else place] ^= 1
+    path.write_bytes(content)
+
+
+# Records and the manifest
+
+
+def test_the_manifest_holds_every_file_and_the_job_behind_it(inside: Path) -> None:
+    held = manifests.read(RESULTS)
+    on_disk = {
+        path.as_posix()
+        for path in RESULTS.rglob("*")
+        if path.is_file() and path.relative_to(RESULTS).parts[0] not in
+        ("workflow", "manifest.json", "ro-crate-metadata.json")
+    }  # fmt: skip
+    assert set(held["files"]) == on_disk
+    assert len(on_disk) > 100
+    for path, entry in held["files"].items():
+        assert entry["sha256"] == sha256(path)
+        assert entry["bytes"] == Path(path).stat().st_size
+        job = held["jobs"][entry["job"]]
+        assert path in [file["path"] for file in job["output"]["files"]]
+    rules = {job["rule"] for job in held["jobs"]}
+    assert {"model", "corpus", "train", "figure", "claims", "paper"} <= rules
+    weights = held["inputs"]["resources/models/tiny-random"]["source"]["files"]
+    assert weights["model.safetensors"] == sha256("resources/models/tiny-random/model.safetensors")
+
+
+def test_records_say_what_a_job_did(inside: Path) -> None:
+    [record] = [
+        r for r in records.load_records(Path("logs")) if r["rule"] == "activations_tiny_tiny-gpt2"
+    ]
+    assert record["script"] == "scripts/cache_activations.py"
+    assert record["threads"] == 1
+    assert record["params"]["refs"] == ["tiny-gpt2"]
+    assert record["versions"]["torch"].startswith("2.13")
+    assert record["machine"]["cores"] == os.cpu_count()
+    assert record["started"] < record["ended"]
+    given = {file["path"]: file["sha256"] for file in record["input"]["files"]}
+    prompts = "results/tiny/prompts/tiny/tiny-gpt2.prompts.parquet"
+    assert given[prompts] == sha256(prompts)
+
+
+def test_times_and_machines_are_in_no_other_result(inside: Path) -> None:
+    held = manifests.read(RESULTS)
+    day = held["made"][:10].encode()
+    told = [path for path in held["files"] if day in Path(path).read_bytes()]
+    assert not told
+
+
+def test_a_manifest_is_not_made_of_a_changed_file(study: Path) -> None:
+    facts = {"study": "tiny"}
+    every = records.load_records(Path("logs"))
+    last = ["results/tiny/paper.pdf"]
+    assert manifests.build(RESULTS, every, last, facts)["files"]
+    flip(Path(TABLE))
+    with pytest.raises(UserError, match=r"tables/sharpness\.csv: is not "):
+        manifests.build(RESULTS, every, last, facts)
+    Path(TABLE).unlink()
+    with pytest.raises(UserError, match=r"tables/sharpness\.csv: is gone; `snakemake"):
+        manifests.build(RESULTS, every, last, facts)
+
+
+def test_a_lost_record_is_told_and_not_made_up(study: Path) -> None:
+    every = [r for r in records.load_records(Path("logs")) if r["rule"] != "interpolation_tables"]
+    held = manifests.build(RESULTS, every, ["results/tiny/paper.pdf"], {"study": "tiny"})
+    assert held["files"][TABLE]["job"] is None
+    assert held["files"][TABLE]["sha256"] == sha256(TABLE)
+
+
+# Verifying
+
+
+def test_an_untouched_study_has_no_differences(inside: Path) -> None:
+    assert checked() == []
+
+
+def test_one_byte_of_any_result_is_found(study: Path) -> None:
+    files = [path for path in manifests.result_files(RESULTS) if Path(path).stat().st_size]
+    for path in files:
+        flip(Path(path))
+    named = {line.partition(": ")[0] for line in checked()}
+    assert set(files) <= named
+
+
+@pytest.mark.parametrize(
+    "name", ["ro-crate-metadata.json", "workflow/Snakefile", "workflow/stable_regions/engine.py"]
+)
+def test_one_byte_of_what_describes_the_results_is_found(study: Path, name: str) -> None:
+    flip(RESULTS / name)
+    assert any(line.startswith(f"{RESULTS / name}: ") for line in checked())
+
+
+def test_one_digit_of_the_manifest_is_found(study: Path) -> None:
+    path = RESULTS / "manifest.json"
+    path.write_text(path.read_text().replace('"threads": 1', '"threads": 2', 1))
+    assert any(line.startswith(f"{path}: is changed") for line in checked())
+
+
+def test_a_deleted_file_is_found(study: Path) -> None:
+    Path(RAW).unlink()
+    assert f"{RAW}: is gone" in checked()
+
+
+def test_two_swapped_files_are_found(study: Path) -> None:
+    a, b = RESULTS / "figures/fig2.png", RESULTS / "figures/fig4.png"
+    a.rename("x")
+    b.rename(a)
+    Path("x").rename(b)
+    found = checked()
+    assert f"{a}: holds what belongs to {b}" in found
+    assert f"{b}: holds what belongs to {a}" in found
+
+
+def test_a_foreign_file_is_found_and_a_later_claim_is_not_foreign(study: Path) -> None:
+    foreign = RESULTS / "tables" / "mine.csv"
+    foreign.write_text("a\n1\n")
+    assert [line for line in checked() if "mine.csv" in line]
+    foreign.unlink()
+    done = snakemake(study, "results/tiny/claims/emerge.json")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert checked() == []
+
+
+def test_changed_weights_are_found(study: Path) -> None:
+    os.unlink("resources")
+    shutil.copytree(Path(os.readlink("sources")).parent / "resources", "resources", symlinks=True)
+    flip(Path("resources/models/tiny-random/model.safetensors"))
+    assert any("tiny-random/model.safetensors: is not what" in line for line in checked())
+
+
+def forged(path: str) -> dict[str, Any]:
+    """The manifest with the hash of a changed file wherever the old one stood."""
+    held = manifests.read(RESULTS)
+    old, new = held["files"][path]["sha256"], sha256(path)
+    return json.loads(json.dumps(held).replace(old, new))
+
+
+def made_again(held: dict[str, Any], path: str, scratch: Path) -> list[str]:
+    """What is different when the job behind one file is run again."""
+    report = verify.Report()
+    alone = held | {"jobs": [held["jobs"][held["files"][path]["job"]]]}
+    verify.check_summaries(alone, RESULTS, scratch, 1, report)
+    assert report.checked
+    return report.different
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        TABLE,
+        "results/tiny/figures/fig2.csv",
+        "results/tiny/figures/fig2.pdf",
+        "results/tiny/claims.json",
+        "results/tiny/paper.pdf",
+        "results/tiny/clustering/clusters.labels.parquet",
+    ],
+)
+def test_summaries_come_out_of_the_raw_outputs_again(
+    inside: Path, tmp_path: Path, path: str
+) -> None:
+    assert made_again(manifests.read(RESULTS), path, tmp_path) == []
+
+
+def test_a_forged_table_is_found_though_all_hashes_fit(study: Path, tmp_path: Path) -> None:
+    table = pd.read_csv(TABLE)
+    table.loc[0, "median"] *= 1.001
+    table.to_csv(TABLE, index=False)
+    held = forged(TABLE)
+    report = verify.Report()
+    verify.check_files(held, RESULTS, [], report)
+    verify.check_chain(held, report)
+    assert not report.different
+    [line] = made_again(held, TABLE, tmp_path / "scratch")
+    assert line.startswith(f"{TABLE}: what it was made from gives another: row 1, median")
+
+
+def test_a_job_that_cannot_be_run_again_is_one_line(inside: Path, tmp_path: Path) -> None:
+    held = manifests.read(RESULTS)
+    job = held["jobs"][held["files"]["results/tiny/tables/claims.csv"]["job"]]
+    job["params"]["resamples"] = None
+    [first, *_] = made_again(held, "results/tiny/tables/claims.csv", tmp_path)
+    assert "cannot be made again: " in first
+    assert "\n" not in first
+
+
+def test_no_script_but_the_checkouts_own_is_run(inside: Path, tmp_path: Path) -> None:
+    held = manifests.read(RESULTS)
+    job = held["jobs"][held["files"][TABLE]["job"]]
+    assert job in verify.summaries(held, RESULTS)
+    for script in ("/tmp/evil.py", "scripts/../../evil.py", "tests/test_audit.py"):
+        assert not verify.summaries(held | {"jobs": [job | {"script": script}]}, RESULTS)
+    outside = {"path": "results/tiny/../../x.csv", "sha256": ""}
+    away = job | {"output": {"files": [outside], "names": {}}}
+    assert not verify.summaries(held | {"jobs": [away]}, RESULTS)
+
+
+@pytest.fixture
+def llama(inside: Path) -> Any:
+    return load_model(Path("resources/models/tiny-llama"), dtype="float32", device="cpu", threads=1)
+
+
+def raw_files() -> Iterator[Path]:
+    held = verify.raw_of_models(manifests.read(RESULTS), RESULTS)
+    yield from held["tiny-llama"]
+
+
+def prompts_of(path: Path) -> pd.DataFrame:
+    facts = records.facts_of(path)
+    name = facts["experiment"]["prompts"] if "experiment" in facts else path.parent.name
+    return read_parquet(RESULTS / "prompts" / name / "tiny-llama.prompts.parquet")[0]
+
+
+def test_every_kind_of_raw_output_comes_out_of_the_model_again(llama: Any) -> None:
+    kinds = set()
+    for path in raw_files():
+        kinds.add(records.facts_of(path).get("experiment", {}).get("kind"))
+        found = sampling.sample(llama, path, prompts_of(path), seed=0, pairs=20)
+        assert found
+        assert max(one.worst for one in found) < 1, path
+        assert sum(one.values for one in found) > 20
+    assert kinds == {None, *sampling.SAMPLES}
+
+
+def test_a_forged_raw_output_is_found(llama: Any, tmp_path: Path) -> None:
+    table, facts = read_parquet(RAW)
+    table["distance_post_norm"] = [row * np.float32(1.001) for row in table["distance_post_norm"]]
+    path = tmp_path / "raw.parquet"
+    write_parquet(path, table, facts)
+    found = sampling.sample(llama, path, prompts_of(Path(RAW)), seed=0, pairs=20)
+    assert {one.quantity for one in found if one.worst > 1} == {"distance_post_norm"}
+
+
+def test_the_sample_follows_the_seed(llama: Any) -> None:
+    prompts = prompts_of(Path(RAW))
+    one, again, other = (
+        sampling.sample(llama, Path(RAW), prompts, seed=seed, pairs=2) for seed in (0, 0, 1)
+    )
+    assert one == again
+    assert one != other
+
+
+def test_the_command_verifies_and_names_what_is_different(study: Path) -> None:
+    done = snakemake(study, "verify")
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said[-3000:]
+    assert "different: " not in said
+    for part in ("files of results/tiny against manifest.json", "made again from raw outputs",
+                 "recomputed through them"):  # fmt: skip
+        assert any("checked: " in line and part in line for line in said.splitlines()), part
+    table = Path(TABLE)
+    table.write_text(table.read_text().replace("tiny-gpt2", "tiny-gpt3", 1))
+    done = snakemake(study, "verify")
+    said = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert f"different: {TABLE}: is changed" in said
+    assert "Traceback" not in said
+
+
+# Tracing
+
+
+def traced(name: str) -> tuple[trace.Target, dict[str, Any], str]:
+    target = trace.resolve(name, RESULTS)
+    steps = trace.trace(target, manifests.whole_jobs(manifests.read(RESULTS)))
+    return target, steps, "\n".join(trace.lines(target, steps))
+
+
+def test_a_figure_leads_back_to_prompts_and_weights(inside: Path) -> None:
+    _, steps, text = traced("results/tiny/figures/fig2.pdf")
+    for path in (
+        "results/tiny/tables/examples_paths.csv",
+        "results/tiny/interpolation/examples/tiny-llama.parquet",
+        "results/tiny/activations/examples/tiny-llama.safetensors",
+        "results/tiny/prompts/examples/tiny-llama.prompts.parquet",
+        "resources/models/tiny-llama",
+        "sources/tiny-llama/model.safetensors",
+    ):
+        assert steps[path]["sha256"]
+        assert path in text
+    assert sha256("resources/models/tiny-llama/model.safetensors") in text
+    assert "' She opened the dusty book and a cloud of mist' | " in text
+    job = steps["results/tiny/figures/fig2.pdf"]["job"]
+    assert (job["rule"], job["script"]) == ("figure", "scripts/draw_figure.py")
+    assert job["code_is_this_checkout"]
+    raw = steps["results/tiny/interpolation/examples/tiny-llama.parquet"]["job"]
+    assert raw["params"]["entry"]["steps"] == 8
+    assert raw["threads"] == 1
+    assert raw["versions"]["torch"]
+    assert (
+        raw["machine"]["processor"]
+        == read_json("results/tiny/manifest.json")["machines"][0]["processor"]
+    )
+    assert raw["seeds"] == []
+
+
+def test_a_line_leads_to_its_own_rows(inside: Path) -> None:
+    table = pd.read_csv("results/tiny/tables/sharpness_pairs.csv", dtype={"pair": str})
+    [number] = table.index[
+        (table["model"] == "tiny-gpt2") & (table["pair"] == "7") & (table["layer"] == 1)
+    ]
+    _, steps, text = traced(f"results/tiny/tables/sharpness_pairs.csv:{number + 2}")
+    rows = steps["results/tiny/interpolation/sharpness/tiny-gpt2.parquet"]["rows"]
+    prompts, _ = read_parquet("results/tiny/prompts/tiny/tiny-gpt2.prompts.parquet")
+    assert rows["count"] == 1
+    [row] = rows["first"]
+    assert row["prompt_b"] == {"number": 8, "text": prompts["text"][8]}
+    assert repr(prompts["text"][7]) in text
+    assert not any("tiny-llama" in path for path in steps)
+
+
+def test_a_number_leads_to_its_line(inside: Path) -> None:
+    name = "tables.sharpness.tiny-llama.1.pre_norm.median"
+    target, steps, text = traced(name)
+    table = pd.read_csv(TABLE)
+    [row] = target.rows
+    assert (row["model"], row["layer"], row["read_site"]) == ("tiny-llama", 1, "pre_norm")
+    assert target.paths == [TABLE]
+    number = table.index[(table["median"] == row["median"])][0] + 2
+    assert f"line {number} of {TABLE}" in text
+    assert steps["results/tiny/interpolation/sharpness/tiny-llama.parquet"]["rows"]["count"] == 24
+    printed = f"{row['median']:.9f}"
+    assert trace.resolve(printed, RESULTS).paths == [TABLE]
+
+
+def test_a_claim_leads_to_its_estimates(inside: Path) -> None:
+    claim = next(c for c in read_json(RESULTS / "claims.json") if c["id"] == "regions")
+    target, steps, text = traced("regions")
+    assert claim["verdict"] in text
+    assert claim["statement"] in text
+    assert TABLE in target.paths
+    assert any("interpolation/sharpness" in path for path in steps)
+    json.dumps(trace.as_json(target, steps), default=str)
+
+
+def test_a_changed_file_on_the_way_is_told(study: Path) -> None:
+    flip(Path(TABLE))
+    _, steps, _ = traced("results/tiny/figures/fig2.pdf")
+    assert not any("CHANGED" in step["state"] for step in steps.values())
+    _, steps, text = traced(TABLE)
+    assert steps[TABLE]["state"].startswith("CHANGED")
+    assert "CHANGED" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("results/tiny/figures/fig99.pdf", "there is no such file"),
+        ("tables.sharpness.nothing", "in tables.sharpness there are tiny-gpt2"),
+        (f"{TABLE}:999", "its rows are in lines 2 to"),
+        ("results/tiny/paper.pdf:3", "a line of a CSV file"),
+        ("123456.789", "0 numbers of the paper"),
+    ],
+)
+def test_what_cannot_be_traced_is_one_line(inside: Path, name: str, said: str) -> None:
+    with pytest.raises(UserError) as error:
+        trace.resolve(name, RESULTS)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_the_command_prints_a_tree_and_keeps_the_json(study: Path) -> None:
+    done = snakemake(study, "trace", "--config", "target=results/tiny/figures/fig2.csv")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "└─ " in done.stdout
+    held = read_json("logs/tiny/trace.json")
+    assert held["steps"]["results/tiny/figures/fig2.csv"]["job"]["rule"] == "figure"
+    done = snakemake(study, "trace")
+    assert done.returncode != 0
+    assert "what is to be traced?" in done.stderr
+
+
+# Replaying
+
+
+def test_named_parts_are_as_a_script_expects_them() -> None:
+    given = replay.Given(["a", "b", "c"], {"first": [0, None], "rest": [1, 3]})
+    assert (given[0], given.first, list(given.rest)) == ("a", "a", ["b", "c"])
+    assert dict(replay.Given.of({"x": 1, "y": [2]}).items()) == {"x": 1, "y": [2]}
+
+
+def test_numbers_are_compared_and_not_their_spelling(tmp_path: Path) -> None:
+    a, b, c = (tmp_path / f"{name}.csv" for name in "abc")
+    a.write_text("model,median\nx,1.0\ny,\n")
+    b.write_text("model,median\nx,1.0000000001\ny,\n")
+    c.write_text("model,median\nx,1.0001\ny,\n")
+    assert verify.difference(a, b) is None
+    assert verify.difference(a, c) == "row 1, median: 1.0 and 1.0001"
+    assert verify.difference(a, tmp_path / "c.csv") is not None
+
+
+# The reference
+
+
+def test_a_run_is_identical_to_itself(inside: Path) -> None:
+    kept = reference.digest(RESULTS)
+    assert kept["study"] == "tiny"
+    assert "sharpness/tiny-llama/0/post_norm" in kept["estimates"]
+    assert kept["data"]["interpolation/sharpness/tiny-llama.parquet"] == sha256(RAW)
+    found = reference.compare(kept, reference.digest(RESULTS))
+    assert found["line"].startswith("identical bytes: ")
+    assert found["differences"] == []
+
+
+def changed(kept: dict[str, Any], factor: float, **other: Any) -> dict[str, Any]:
+    """A digest with another hash, and one median moved."""
+    held = json.loads(json.dumps(kept)) | other
+    held["data"]["interpolation/sharpness/tiny-llama.parquet"] = "0" * 64
+    held["estimates"]["sharpness/tiny-llama/0/post_norm"][0] *= factor
+    return held
+
+
+def test_other_last_bits_and_other_numbers_are_told_apart(inside: Path) -> None:
+    kept = reference.digest(RESULTS)
+    machines = [{"processor": "Another", "system": "Linux"}]
+    found = reference.compare(kept, changed(kept, 1 + 1e-5, machines=machines))
+    assert found["line"].startswith("the same within tolerance: ")
+    assert "this is Another" in found["line"]
+    assert found["other_bytes"] == ["interpolation/sharpness/tiny-llama.parquet"]
+    found = reference.compare(kept, changed(kept, 1.01))
+    assert found["line"].startswith("DIFFERENT in 1 places, the first: sharpness/tiny-llama")
+    # of other weights, an interval that overlaps is enough
+    weights = kept["weights"] | {"tiny-llama": {"model.safetensors": "1" * 64}}
+    found = reference.compare(kept, changed(kept, 1.01, weights=weights))
+    assert found["differences"] == []
+
+
+def test_another_verdict_is_a_difference(inside: Path) -> None:
+    kept = reference.digest(RESULTS)
+    held = json.loads(json.dumps(kept))
+    held["claims"]["regions"]["verdict"] = "another"
+    [line] = reference.compare(kept, held)["differences"]
+    assert line.startswith("claim regions: another, and ")
+
+
+# The RO-Crate
+
+CORE, TERMS = (
+    "https://w3id.org/ro/crate/1.1/context",
+    "https://w3id.org/ro/terms/workflow-run/context",
+)
+
+
+def context_of(url: str) -> dict[str, str]:
+    """What stands behind the crate's two contexts: no test asks the network for them.
+
+    The first is that of a later version, which `rocrate` brings, with the terms that version 1.1
+    spells otherwise or lacks.
+    """
+    if url == TERMS:
+        return {"sha256": "https://w3id.org/ro/terms/workflow-run#sha256"}
+    assert url == CORE
+    terms = json.loads((Path(rocrate.__file__).parent / "data" / "ro-crate.jsonld").read_text())
+    held = {
+        name: value.replace("bioschemas.org/terms/", "bioschemas.org/")
+        for name, value in terms["@context"].items()
+        if isinstance(value, str) and name != "sha256"
+    }
+    workflow = "https://bioschemas.org/ComputationalWorkflow"
+    return held | {"input": f"{workflow}#input", "output": f"{workflow}#output"}
+
+
+class Offline:
+    """A session that knows the two contexts, and nothing else."""
+
+    cache = None
+
+    def get(self, url: str, **_: Any) -> requests.Response:
+        response = requests.Response()
+        response.url, response.status_code = url, 504
+        if url in (CORE, TERMS):
+            response.status_code = 200
+            response.headers["Content-Type"] = "application/ld+json"
+            response._content = json.dumps({"@context": context_of(url)}).encode()
+        return response
+
+    head = post = get
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def issues(inside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Ask the validator what is wrong with a crate."""
+
+    def start(self: Any, *_: Any, **__: Any) -> None:
+        self.session = Offline()
+
+    monkeypatch.setattr(HttpRequester, "__initialize_session__", start)
+
+    def ask(folder: Path) -> list[str]:
+        settings = ValidationSettings(
+            rocrate_uri=str(folder),
+            profile_identifier="workflow-run-crate",
+            requirement_severity=Severity.REQUIRED,
+            cache_path=tmp_path / "cache",
+            offline=True,
+        )
+        result = services.validate(settings)
+        assert len(result.executed_checks) > 20
+        return [str(issue.message) for issue in result.get_issues()]
+
+    return ask
+
+
+def test_the_crate_passes_the_validator(issues: Any) -> None:
+    assert issues(RESULTS) == []
+
+
+@pytest.mark.parametrize(
+    ("entity", "key", "said"),
+    [
+        ("#run", "instrument", "instrument"),
+        ("./", "mainEntity", "mainEntity"),
+        ("./", "license", "license"),
+        ("#parameter/compute.seed", "additionalType", "additionalType"),
+    ],
+)
+def test_the_validator_sees_what_is_wrong(
+    issues: Any, tmp_path: Path, entity: str, key: str, said: str
+) -> None:
+    folder = tmp_path / "crate"
+    shutil.copytree(RESULTS, folder)
+    path = folder / "ro-crate-metadata.json"
+    held = read_json(path)
+    del next(one for one in held["@graph"] if one["@id"] == entity)[key]
+    path.write_text(json.dumps(held))
+    assert any(said in issue for issue in issues(folder))
+
+
+def test_the_crate_holds_inputs_outputs_and_versions(inside: Path) -> None:
+    graph = {one["@id"]: one for one in read_json(RESULTS / "ro-crate-metadata.json")["@graph"]}
+    run = graph["#run"]
+    given = {one["@id"] for one in run["object"]}
+    text = graph["#sources/tiny.txt"]
+    assert text["sha256"] == sha256("sources/tiny.txt")
+    model = graph["#resources/models/tiny-llama"]
+    assert model["license"] == "none needed"
+    assert sha256("resources/models/tiny-llama/model.safetensors") in model["description"]
+    assert {text["@id"], model["@id"], "#value/compute.seed"} <= given
+    assert graph["#value/compute.seed"]["value"] == "0"
+    made = {one["@id"]: graph[one["@id"]]["sha256"] for one in run["result"]}
+    assert made["paper.pdf"] == sha256(RESULTS / "paper.pdf")
+    assert made["manifest.json"] == sha256(RESULTS / "manifest.json")
+    software = [one for one in graph.values() if one["@type"] == "SoftwareApplication"]
+    versions = {one["name"]: one["softwareVersion"] for one in software}
+    assert versions["torch"].startswith("2.13")
+    assert "workflow/scripts/interpolate.py" in graph
+
+
+def test_the_crate_is_a_function_of_the_manifest(inside: Path) -> None:
+    held = read_json(RESULTS / "ro-crate-metadata.json")
+    assert crate.describe(RESULTS, manifests.read(RESULTS)) == held
