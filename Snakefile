@@ -32,6 +32,7 @@ include: "rules/figures.smk"
 include: "rules/claims.smk"
 include: "rules/paper.smk"
 include: "rules/explorer.smk"
+include: "rules/work.smk"
 include: "rules/plan.smk"
 include: "rules/audit.smk"
 

@@ -46,8 +46,6 @@ rule crate:
 
 # A later run is held against the digest of an earlier one, where the repository keeps one.
 
-REFERENCE = HERE / "reference" / f"{STUDY}.json"
-
 
 rule compared:
     input:
@@ -113,9 +111,3 @@ rule trace:
         "Trace a result back"
     script:
         "../scripts/trace.py"
-
-
-def audited(wildcards):
-    """What is made last of all, when the study's results are complete."""
-    crate = f"results/{STUDY}/ro-crate-metadata.json"
-    return [crate, f"logs/{STUDY}/compared.json"] if REFERENCE.exists() else [crate]

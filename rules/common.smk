@@ -4,6 +4,7 @@ import re
 from functools import cache
 
 from stable_regions import config as settings
+from stable_regions import gpus
 from stable_regions.claims import Claim, OnRaw, OnTable, load_ledger
 from stable_regions.corpora import text_files
 from stable_regions.deviations import Deviation
@@ -36,6 +37,9 @@ OWN_TABLES = {"models"}
 RAW = {
     "plane": "planes"
 }  # the folder of a kind's raw outputs, where it is not called like it
+
+
+REFERENCE = HERE / "reference" / f"{STUDY}.json"
 
 
 wildcard_constraints:
@@ -186,7 +190,7 @@ def compute_of(ref):
 def gpus_of(ref):
     """GPUs that a job takes which runs a model: on "auto" as many if this machine has any."""
     device = model_of(ref).device or COMPUTE.device
-    here = device == "auto" and any(Path("/dev").glob("nvidia[0-9]*"))
+    here = device == "auto" and gpus.here()
     return model_of(ref).gpus if here or device.startswith("cuda") else 0
 
 
@@ -611,3 +615,9 @@ def cost_of(claim):
         + sum(len(by_job(EXPERIMENTS[name])) * job_count(name) for name in names),
         "training_tokens": sum(s.steps * s.batch * s.context for s in trained),
     }
+
+
+def audited(wildcards):
+    """What is made last of all, when the study's results are complete."""
+    crate = f"results/{STUDY}/ro-crate-metadata.json"
+    return [crate, f"logs/{STUDY}/compared.json"] if REFERENCE.exists() else [crate]

@@ -1,6 +1,12 @@
-"""GPUs that a plan can be made for, by their makers' data sheets."""
+"""GPUs: whether there is one, and those that a plan can be made for."""
 
 from dataclasses import dataclass
+from pathlib import Path
+
+
+def here() -> bool:
+    """Whether this machine has one of NVIDIA's; asked without torch, which takes seconds to load."""
+    return any(Path("/dev").glob("nvidia[0-9]*"))
 
 
 @dataclass(frozen=True)

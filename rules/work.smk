@@ -1,0 +1,115 @@
+# What the study asks of each model: what a plan reckons with.
+
+
+def planned_work():
+    """What the study asks of each model, experiment by experiment: the fields of `plan.Work`."""
+    works = []
+    for model, refs in checkpoints().items():
+        source = CONFIG.models[model].source
+        works.append(
+            {
+                "stage": "training",
+                "experiment": model,
+                "model": model,
+                "jobs": 1,
+                "threads": threads_of(model),
+                "loads": 0,
+                "tokens": source.steps * source.batch * source.context,
+                "updates": source.steps,
+                "checkpoints": 2 * len(refs),  # as trained, and with a tokenizer
+            }
+        )
+    for prompts, job, refs in activation_runs():
+        contexts, each = prompt_counts(prompts)
+        layers = len(layers_written(prompts, job)) + len(layers_compared(prompts, job))
+        count = contexts * each * len(refs)
+        length = getattr(CONFIG.prompts[prompts], "tokens", 10)
+        works.append(
+            work("activations", prompts, job, refs, jobs=1)
+            | {"tokens": count * length, "vectors": count * (layers + 2)}
+        )
+    for kind in ("interpolation", "choices", "plane", "polytopes", "pairwise"):
+        for name, job, refs in runs(kind):
+            dtype = model_of(job).dtype
+            layers = CONFIG.experiments[name].layers
+            swept = [
+                {
+                    "way": way,
+                    "dtype": other or dtype,
+                    "points": points * len(refs),
+                    "layers": layers,
+                }
+                for way, other, points in sweeps(name)
+            ]
+            works.append(
+                work(kind, name, job, refs, jobs=job_count(name)) | {"sweeps": swept}
+            )
+    return works
+
+
+def work(stage, experiment, job, refs, *, jobs):
+    """What is said of every job that runs models."""
+    return {
+        "stage": stage,
+        "experiment": experiment,
+        "model": settings.split(job)[0],
+        "jobs": jobs,
+        "threads": threads_of(job),
+        "loads": jobs * len(refs),
+    }
+
+
+def planned_sources():
+    """What each model comes from, for the bytes it takes: a package, the hub, or this disk."""
+    found = {}
+    for ref in study_models():
+        model = settings.split(ref)[0]
+        source = CONFIG.models[model].source
+        found[model] = {
+            "kind": source.kind,
+            "revisions": sum(settings.split(r)[0] == model for r in study_models()),
+            "checkpoints": bool(CONFIG.models[model].revisions()),
+            "megabytes": (
+                CONFIG.packages[source.package].megabytes
+                if source.kind == "package"
+                else 0
+            ),
+        }
+    return found
+
+
+def planned_texts():
+    """Megabytes of the packages that the study's texts come in."""
+    corpora = {
+        prompts.corpus
+        for prompts in (CONFIG.prompts[used] for used in study_prompt_sets())
+        if isinstance(prompts, settings.WithCorpus)
+    }
+    for model in trained_models():
+        source = CONFIG.models[model].source
+        corpora.update(CONFIG.tokenizers[source.tokenizer].corpora)
+    packages = {
+        CONFIG.corpora[name].package
+        for name in corpora
+        if CONFIG.corpora[name].kind == "package"
+    }
+    return sum(CONFIG.packages[name].megabytes for name in packages)
+
+
+def planned_clusters():
+    """Matrices that are clustered and scored, by how many prompts they have: for their time."""
+    found = []
+    for name in of_kind("pairwise"):
+        wanted = CONFIG.experiments[name]
+        contexts, count = prompt_counts(wanted.prompts)
+        distances = 5 * len(wanted.layers) + len(wanted.geometry)
+        found.append(
+            {
+                "prompts": count,
+                "matrices": contexts * distances * len(EXPERIMENTS[name]),
+                "labels": len(wanted.clusters.labels),
+                "draws": wanted.clusters.draws,
+                "sizes": 1 + len(wanted.clusters.sweep),
+            }
+        )
+    return found
