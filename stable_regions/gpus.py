@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def here() -> bool:
-    """Whether this machine has one of NVIDIA's; asked without torch, which takes seconds to load."""
+    """Whether this machine has one of NVIDIA's; asked without torch, which is slow to load."""
     return any(Path("/dev").glob("nvidia[0-9]*"))
 
 
