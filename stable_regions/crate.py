@@ -18,8 +18,9 @@ from stable_regions.records import ROOT
 
 # What a run is made of: enough to run it again.
 PARTS = (
-    "Snakefile", "config.yaml", "config", "rules", "scripts", "stable_regions", "paper", "envs",
-    "profiles", "requirements.lock", "Makefile", "README.md", "CITATION.cff", "LICENSE",
+    "Snakefile", "config.yaml", "config", "rules", "scripts", "stable_regions", "paper",
+    "explorer", "report", "envs", "profiles", "requirements.lock", "Makefile", "README.md",
+    "CITATION.cff", "LICENSE",
 )  # fmt: skip
 LICENCE = "https://spdx.org/licenses/MIT"
 BIOSCHEMAS = "https://bioschemas.org/profiles/ComputationalWorkflow/1.0-RELEASE"
@@ -32,6 +33,7 @@ TERMS = "https://w3id.org/ro/terms/workflow-run/context"  # of SHA-256, which RO
 SNAKEMAKE = "https://w3id.org/workflowhub/workflow-ro-crate#snakemake"
 FORMATS = {
     ".csv": "text/csv",
+    ".html": "text/html",
     ".json": "application/json",
     ".md": "text/markdown",
     ".parquet": "application/vnd.apache.parquet",

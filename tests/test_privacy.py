@@ -64,6 +64,7 @@ def run(home: Path, source: Path, *targets: str) -> subprocess.CompletedProcess[
     """Run a part of the tiny study, all of it below the home folder, on absolute paths."""
     overlay = yaml.safe_load(CONFIG.read_text())
     overlay["models"]["tiny-llama"]["source"]["path"] = str(source)
+    overlay["models"]["tiny-gpt2"]["source"]["path"] = str(home / "sources" / "tiny-gpt2")
     overlay["corpora"]["tiny"]["path"] = str(home / "sources" / "tiny.txt")
     path = home / "overlay.yaml"
     path.write_text(yaml.safe_dump(overlay))
