@@ -229,8 +229,9 @@ def test_a_page_is_filled_up_to_its_limit() -> None:
     _, _, [group] = two_experiments()
     costs = group.costs()
     for count in (1, 3):
-        room = len(explorer.encoded({})) + len("[]") + costs[:count].sum() + 1
-        data = explorer.fitted({}, [group], [], {"one": str}, room)
+        rest = {"rest": "x" * 500}
+        room = len(explorer.encoded(rest)) + len("[]") + costs[:count].sum() + 1
+        data = explorer.fitted(rest, [group], [], {"one": str}, room)
         assert [len(one["names"]) for one in data["paths"]] == [count]
 
 
