@@ -229,8 +229,9 @@ def test_a_page_is_filled_up_to_its_limit() -> None:
     _, _, [group] = two_experiments()
     costs = group.costs()
     for count in (1, 3):
-        room = len(explorer.encoded({})) + len("[]") + costs[:count].sum() + 1
-        data = explorer.fitted({}, [group], [], {"one": str}, room)
+        rest = {"rest": "x" * 500}
+        room = len(explorer.encoded(rest)) + len("[]") + costs[:count].sum() + 1
+        data = explorer.fitted(rest, [group], [], {"one": str}, room)
         assert [len(one["names"]) for one in data["paths"]] == [count]
 
 
@@ -257,7 +258,7 @@ def test_planes_are_packed_context_by_context() -> None:
     distance = unpacked(made["distance"]) / 65535 * unpacked(made["largest"])[..., None, None]
     np.testing.assert_allclose(distance, tensors["distance_post_norm"][:, :2], atol=1e-4)
     said = np.array(made["tokens"])[unpacked(made["top"])]
-    assert said[1, 1, 2, 3, 4] == f"t{tensors['top_token'][1, 1, 2, 3, 4]}"
+    assert (said == np.char.add("t", tensors["top_token"][:, :2].astype(str))).all()
     assert len(explorer.encoded(made["distance"])) < plane.costs()[:2].sum()
 
 
@@ -473,8 +474,21 @@ def test_a_chosen_pair_is_drawn_from_its_raw_rows(opened: Open, page: Path, tiny
     said = text(chrome, "pair-prompts")
     for number in (row["prompt_a"], row["prompt_b"]):
         assert json.dumps(prompts["text"][number]) in said
-    boundary = chrome.execute_script("return pairs.path.boundary")
-    assert boundary == in_boundary(row["step_post_norm"][None])[0].tolist()
+
+
+@in_browser
+def test_boundaries_are_read_bit_by_bit(opened: Open, page: Path, tiny: Path) -> None:
+    chrome = opened(page, "#pair-model=tiny-llama")
+    table, _ = read_parquet(tiny / "results/tiny/interpolation/sharpness/tiny-llama.parquet")
+    rows = table[table["layer"] == 0]
+    mask = in_boundary(stacked(rows["step_post_norm"]))
+    assert mask.any()
+    found = chrome.execute_script(
+        "return pairs.group.names.map((_, row) => new Path(pairs.group, row))"
+        ".filter((path) => path.experiment === 'sharpness')"
+        ".map((path) => [path.name, path.boundary])"
+    )
+    assert dict(found) == dict(zip(rows["pair"], mask.tolist(), strict=True))
 
 
 @in_browser
