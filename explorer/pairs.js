@@ -219,7 +219,7 @@ const pairs = {
     this.show();
     this.draw();
     keep();
-    if (by("series-pair").checked) series.draw();
+    if (keep.ready && by("series-pair").checked) series.draw();
   },
 
   /** The list of pairs. */

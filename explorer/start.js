@@ -33,10 +33,8 @@ function drawAll() {
 function start() {
   by("study").textContent = `in the study ${data.study.name}`;
   restore();
-  for (const [id, [found, part]] of Object.entries(parts)) {
-    by(id).hidden = !found.length;
-    if (found.length) part.start();
-  }
+  for (const [id, [found]] of Object.entries(parts)) by(id).hidden = !found.length;
+  for (const [found, part] of Object.values(parts)) if (found.length) part.start();
   by("figures").hidden = !data.figures.length;
   figures();
   about();

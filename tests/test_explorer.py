@@ -617,7 +617,7 @@ def test_the_page_is_readable_on_a_phone(opened: Open, page: Path) -> None:
     phone = {"width": 375, "height": 740, "deviceScaleFactor": 2, "mobile": True}
     chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
     try:
-        opened(page)
+        opened(page, "#series-pair=1")
         assert chrome.execute_script("return document.documentElement.scrollWidth") <= 375
         small = chrome.execute_script(
             "return [...document.querySelectorAll('main *')].filter((e) => e.checkVisibility()"
