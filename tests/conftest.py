@@ -15,6 +15,7 @@ from tests.tiny_study import make_sources, snakemake
 TOGETHER = ("tiny", "stand_ins")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
     """Spread the tests over workers (`pytest -n 2 --dist loadgroup`)."""
     for item in items:
