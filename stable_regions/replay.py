@@ -41,6 +41,9 @@ class Given(list):
         """Values that all have names."""
         return cls(list(values.values()), {name: (i, None) for i, name in enumerate(values)})
 
+    def __getitem__(self, key: Any) -> Any:
+        return getattr(self, key) if isinstance(key, str) else super().__getitem__(key)
+
     def items(self) -> Iterator[tuple[str, Any]]:
         """The named parts."""
         return ((name, getattr(self, name)) for name in self._names)

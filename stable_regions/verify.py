@@ -180,15 +180,10 @@ def check_inputs(manifest: Mapping[str, Any], report: Report) -> None:
         report.unchecked.append(f"{len(gone)} inputs are no longer here: {shown(gone)}")
     if edited:
         report.unchecked.append(f"{len(edited)} files of the code are edited: {shown(edited)}")
-    scripts = {job["script"]: job["params"].get("code") for job in manifest["jobs"]}
-    other = [
-        script
-        for script, digest in scripts.items()
-        if not (ROOT / script).is_file() or digest not in (None, code_digest(ROOT / script))
-    ]
+    other = [job["script"] for job in manifest["jobs"] if not same_code(job)]
     if other:
         report.unchecked.append(
-            f"the results are of another version of this code: {shown(sorted(other))}"
+            f"the results are of another version of this code: {shown(sorted(set(other)))}"
         )
 
 
@@ -205,6 +200,18 @@ def same_place(manifest: Mapping[str, Any], job: Job) -> bool:
     wanted = manifest["environments"][job["environment"]]
     return all(then[key] == value for key, value in machine().items()) and all(
         now(name) == version for name, version in wanted.items()
+    )
+
+
+def same_code(job: Job) -> bool:
+    """Whether a job's script, and the figure that it drew, do what they did when it ran."""
+    params = job["params"]
+    digests = {ROOT / job["script"]: params.get("code")}
+    if "drawing" in params:
+        figure = ROOT / "stable_regions" / "figures" / f"{job['wildcards']['figure']}.py"
+        digests[figure] = params["drawing"]
+    return all(
+        path.is_file() and digest in (None, code_digest(path)) for path, digest in digests.items()
     )
 
 
@@ -239,7 +246,7 @@ def check_summaries(
             found(f["path"]).exists() and identity(found(f["path"])) == f["sha256"]
             for f in job["input"]["files"]
         )
-        (again if fit else left_out).append(job)
+        (again if fit and same_code(job) else left_out).append(job)
     made, close = 0, []
     for replayed, failed in replay(again, scratch, processes):
         log.info("made again: %s", replayed["output"]["files"][0]["path"])
@@ -273,7 +280,7 @@ def check_summaries(
     if left_out:
         names = [job["output"]["files"][0]["path"] for job in left_out]
         report.unchecked.append(
-            f"{len(left_out)} jobs were not run again, what they read is gone or changed: "
+            f"{len(left_out)} jobs were not run again, what they read or their code is changed: "
             f"{shown(names)}"
         )
 

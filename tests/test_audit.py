@@ -209,6 +209,7 @@ def made_again(held: dict[str, Any], path: str, scratch: Path) -> list[str]:
     alone = held | {"jobs": [held["jobs"][held["files"][path]["job"]]]}
     verify.check_summaries(alone, RESULTS, scratch, 1, report)
     assert report.checked
+    assert not report.unchecked
     return report.different
 
 
@@ -221,6 +222,7 @@ def made_again(held: dict[str, Any], path: str, scratch: Path) -> list[str]:
         "results/tiny/claims.json",
         "results/tiny/paper.pdf",
         "results/tiny/clustering/clusters.labels.parquet",
+        "results/tiny/tables/clusters_scores.csv",
     ],
 )
 def test_summaries_come_out_of_the_raw_outputs_again(
@@ -249,6 +251,18 @@ def test_a_job_that_cannot_be_run_again_is_one_line(inside: Path, tmp_path: Path
     [first, *_] = made_again(held, "results/tiny/tables/claims.csv", tmp_path)
     assert "cannot be made again: " in first
     assert "\n" not in first
+
+
+def test_what_other_code_made_is_not_made_again(inside: Path, tmp_path: Path) -> None:
+    held = manifests.read(RESULTS)
+    for path, digest in ((TABLE, "code"), ("results/tiny/figures/fig2.csv", "drawing")):
+        job = held["jobs"][held["files"][path]["job"]]
+        assert verify.same_code(job)
+        job["params"][digest] = "0" * 16
+        report = verify.Report()
+        verify.check_summaries(held | {"jobs": [job]}, RESULTS, tmp_path, 1, report)
+        assert report.checked[0].startswith("0 files made again")
+        assert "1 jobs were not run again" in report.unchecked[0]
 
 
 def test_no_script_but_the_checkouts_own_is_run(inside: Path, tmp_path: Path) -> None:
@@ -443,6 +457,7 @@ def test_the_command_prints_a_tree_and_keeps_the_json(study: Path) -> None:
 def test_named_parts_are_as_a_script_expects_them() -> None:
     given = replay.Given(["a", "b", "c"], {"first": [0, None], "rest": [1, 3]})
     assert (given[0], given.first, list(given.rest)) == ("a", "a", ["b", "c"])
+    assert (given["first"], list(given[1:])) == ("a", ["b", "c"])
     assert dict(replay.Given.of({"x": 1, "y": [2]}).items()) == {"x": 1, "y": [2]}
 
 
