@@ -9,7 +9,7 @@ reproduce: setup
 	$(BIN)/snakemake
 
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup --durations 15
+	$(BIN)/python -m pytest --durations 15
 
 # Format, lint and types: what CI runs before the tests.
 check: setup

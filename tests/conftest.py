@@ -11,18 +11,6 @@ from tests import browser
 from tests.models import make_model
 from tests.tiny_study import make_sources, snakemake
 
-# Run one after the other by one worker: what one fixture makes is made once.
-TOGETHER = ("tiny", "stand_ins")
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
-    """Spread the tests over workers (`pytest -n 2 --dist loadgroup`)."""
-    for item in items:
-        shared = [name for name in TOGETHER if name in item.fixturenames]
-        group = shared[0] if shared else Path(str(item.path)).stem
-        item.add_marker(pytest.mark.xdist_group(group))
-
 
 @pytest.fixture(scope="session")
 def model_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Model]:
