@@ -25,7 +25,7 @@ for experiment, job, refs in runs("choices"):
             "../envs/model.yaml"
         threads: threads_of(job)
         resources:
-            **run_resources(job),
+            **run_resources(job, CONFIG.experiments[experiment].dtypes),
         params:
             name=experiment,
             refs=refs,

@@ -11,7 +11,7 @@ from stable_regions.deviations import Deviation
 from stable_regions.errors import UserError
 from stable_regions.files import read_json, sha256
 from stable_regions.provenance import code_digest
-from stable_regions.shapes import BYTES, Shape, shape_of
+from stable_regions.shapes import Shape, shape_of
 from stable_regions.sources import model_files
 from stable_regions.words import load_words
 
@@ -219,19 +219,19 @@ def shape_source(model):
     return next((path for path in configs if Path(path).exists()), None)
 
 
-def memory_of(ref):
-    """Megabytes of memory that a job asks for which runs a model: its libraries, weights, budget."""
+def memory_of(ref, others=()):
+    """Megabytes of memory that a job asks for which runs a model, in other dtypes too."""
     told = shape_source(settings.split(ref)[0])
     if told is None:  # a hub model without a shape, before its config is here
         return 16_000
     shape = shape_of(read_json(told)) if isinstance(told, str) else Shape(**told)
-    weights = shape.weights * BYTES[model_of(ref).dtype] // 10**6
-    return 2_000 + round(1.2 * weights) + 2 * COMPUTE.memory_budget_mb
+    held = shape.held([model_of(ref).dtype, *others], COMPUTE.memory_budget_mb * 2**20)
+    return 1_500 + held // 10**6  # the libraries take 0.6 GB; the rest is to be safe
 
 
-def run_resources(ref):
+def run_resources(ref, others=()):
     """What a job that runs a model asks a scheduler for."""
-    return {"mem_mb": memory_of(ref), "gpu": gpus_of(ref)}
+    return {"mem_mb": memory_of(ref, others), "gpu": gpus_of(ref)}
 
 
 def corpus_origin(wildcards):

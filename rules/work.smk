@@ -2,14 +2,13 @@
 
 
 def planned_work():
-    """What the study asks of each model, experiment by experiment: the fields of `plan.Work`."""
+    """What the study asks of each model, job by job: the fields of `plan.Work`."""
     works = []
     for model, refs in checkpoints().items():
         source = CONFIG.models[model].source
         works.append(
             {
                 "stage": "training",
-                "experiment": model,
                 "model": model,
                 "jobs": 1,
                 "threads": threads_of(model),
@@ -25,37 +24,36 @@ def planned_work():
         count = contexts * each * len(refs)
         length = getattr(CONFIG.prompts[prompts], "tokens", 10)
         works.append(
-            work("activations", prompts, job, refs, jobs=1)
+            work("activations", job, refs, jobs=1)
             | {"tokens": count * length, "vectors": count * (layers + 2)}
         )
     for kind in ("interpolation", "choices", "plane", "polytopes", "pairwise"):
         for name, job, refs in runs(kind):
-            dtype = model_of(job).dtype
             layers = CONFIG.experiments[name].layers
             swept = [
                 {
                     "way": way,
-                    "dtype": other or dtype,
+                    "dtype": other or model_of(job).dtype,
                     "points": points * len(refs),
                     "layers": layers,
                 }
                 for way, other, points in sweeps(name)
             ]
             works.append(
-                work(kind, name, job, refs, jobs=job_count(name)) | {"sweeps": swept}
+                work(kind, job, refs, jobs=job_count(name)) | {"sweeps": swept}
             )
     return works
 
 
-def work(stage, experiment, job, refs, *, jobs):
+def work(stage, job, refs, *, jobs):
     """What is said of every job that runs models."""
     return {
         "stage": stage,
-        "experiment": experiment,
         "model": settings.split(job)[0],
         "jobs": jobs,
         "threads": threads_of(job),
         "loads": jobs * len(refs),
+        "dtype": model_of(job).dtype,
     }
 
 

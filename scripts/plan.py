@@ -59,13 +59,15 @@ with job(snakemake) as log:
     began = time.monotonic()
     costs = {}
     threads = {work.model: work.threads for work in works}
+    dtypes = {work.model: work.dtype for work in works}
+    alike_in = lambda model: (shapes[model], threads[model], dtypes[model])  # noqa: E731
     for model in shapes if params.gpu is None else []:
-        alike = [m for m in shapes if (shapes[m], threads[m]) == (shapes[model], threads[model])]
+        alike = [m for m in shapes if alike_in(m) == alike_in(model)]
         if model == alike[0]:
             log.info("a few seconds of the work of %s", ", ".join(alike))
-            wanted = sorted({s.name for w in works if w.model in alike for s in w.sweeps})
+            wanted = {way for w in works if w.model in alike for way in w.ways}
             measured = calibration.sweep_costs(
-                shapes[model], wanted, threads=threads[model], budget=budget
+                shapes[model], wanted, dtype=dtypes[model], threads=threads[model], budget=budget
             )
             costs |= {other: dict(measured) for other in alike}
         if model in params.training:

@@ -7,7 +7,7 @@ third block adds is the cost of a block; what is left is that of a point, or of 
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from stable_regions.engine import sweep
 from stable_regions.fused import FAMILIES
 from stable_regions.interpolation import READ_SITES, interpolate, output_movement, path_points
 from stable_regions.model import DTYPES, Model, wrap
-from stable_regions.plan import Cost
+from stable_regions.plan import LOGITS, Cost
 from stable_regions.planes import fields, frames, grid_axis
 from stable_regions.polytopes import gate_changes
 from stable_regions.shapes import Shape
@@ -46,20 +46,24 @@ def start_seconds(module: str) -> float:
 
 
 def training_seconds(settings: TrainingSettings, vocabulary: int, threads: int) -> float:
-    """Seconds of one update of a model that is trained here: the shorter of two."""
+    """Seconds of one update of a model that is trained here: the shortest of three."""
     torch.set_num_threads(threads)
     run = TrainingRun(settings, vocabulary, identity="")
     rows = torch.randint(vocabulary, (settings.batch, settings.context + 1))
     return min(_timed(partial(run.update, rows)) for _ in range(3))
 
 
-def sweep_costs(shape: Shape, ways: Sequence[str], *, threads: int, budget: int) -> dict[str, Cost]:
+def sweep_costs(
+    shape: Shape, ways: Collection[str], *, dtype: str, threads: int, budget: int
+) -> dict[str, Cost]:
     """Seconds of a point in each of some ways, and of a load.
 
     Parameters
     ----------
     ways
         `<way>.<dtype>`, the way one of `WAYS`.
+    dtype
+        That the model is loaded in.
 
     Returns
     -------
@@ -68,22 +72,22 @@ def sweep_costs(shape: Shape, ways: Sequence[str], *, threads: int, budget: int)
     torch.set_num_threads(threads)
     costs: dict[str, list[float]] = {}
     for blocks in BLOCKS:
-        for dtype in sorted({way.partition(".")[2] for way in ways} or {"float32"}):
+        for one in sorted({dtype, *(way.partition(".")[2] for way in ways)}):
             began = time.perf_counter()
-            model = stand_in(shape, blocks, DTYPES[dtype])
-            costs.setdefault("load", []).append(time.perf_counter() - began)
-            for way in ways:
+            model = stand_in(shape, blocks, DTYPES[one])
+            if one == dtype:
+                costs.setdefault("load", []).append(time.perf_counter() - began)
+            for way in sorted(ways):
                 name, _, wanted = way.partition(".")
-                if wanted == dtype:
+                if wanted == one:
                     costs.setdefault(way, []).append(_point(model, WAYS[name], budget))
     scale = max(1.0, shape.vocabulary / VOCABULARY)
     found = {}
-    for way, (two, three, *_) in ((w, c[:1] + c[-1:]) for w, c in costs.items()):
-        block = max(three - two, 0.0)
-        run_already = BLOCKS[0] - (way != "load")  # the write layer's own block is not run
-        fixed = max(two - run_already * block, 0.0)
-        reads_logits = way.partition(".")[0] in ("predictions", "planes", "choices")
-        found[way] = Cost(fixed * scale if reads_logits else fixed, block)
+    for way, (fewer, more) in costs.items():
+        block = max((more - fewer) / (BLOCKS[1] - BLOCKS[0]), 0.0)
+        run = BLOCKS[0] - (way != "load")  # a sweep does not run the write layer's own block
+        fixed = max(fewer - run * block, 0.0)
+        found[way] = Cost(fixed * scale if way.partition(".")[0] in LOGITS else fixed, block)
     return found
 
 
@@ -102,9 +106,8 @@ def stand_in(shape: Shape, blocks: int, dtype: torch.dtype) -> Model:
         "eos_token_id": None,
     }
     if shape.gated:
-        kind = (
-            shape.model_type if shape.model_type in FAMILIES else "qwen3"
-        )  # one that is not fused
+        # qwen3 stands for all that are not fused
+        kind = shape.model_type if shape.model_type in FAMILIES else "qwen3"
         names |= {"num_key_value_heads": shape.kv_heads or shape.heads}
         if shape.head:
             names |= {"head_dim": shape.head}
@@ -180,11 +183,9 @@ def _planes(model: Model, tokens: Any, a: Any, b: Any, *, budget: int) -> Any:
 def _choices(model: Model, tokens: Any, a: Any, b: Any, *, budget: int) -> Any:
     alpha = torch.linspace(0, 1, STEPS)
     points = path_points(a, b, alpha)
-    rows = list(np.asarray(tokens))
-    read = choices.READINGS
-    return len(tokens) * STEPS, partial(
-        choices.measure, model, rows, points, read, layer=0, budget=budget
-    )
+    rows, read = list(np.asarray(tokens)), choices.READINGS
+    run = partial(choices.measure, model, rows, points, read, layer=0, budget=budget)
+    return len(tokens) * STEPS, run
 
 
 def clustering_seconds(

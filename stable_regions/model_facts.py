@@ -9,23 +9,13 @@ from typing import Any
 
 import pandas as pd
 
-from stable_regions.errors import UserError
 from stable_regions.files import read_json
+from stable_regions.shapes import LAYERS, WIDTH, first_of
 
-# One fact has other names in the configs of GPT-2's time.
-LAYERS = ("num_hidden_layers", "n_layer")
-WIDTH = ("hidden_size", "n_embd")
 LAYER_NORMS = ("gpt2", "gpt_neox", "phi", "olmo")
 # Checkpoints on the hub say in their revision's name how far training was: step1000-tokens4B.
 CHECKPOINT = re.compile(r"step(\d+)-tokens(\d+)([KMBT]?)")
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
-
-
-def _first(config: dict[str, Any], names: Sequence[str], where: Path) -> int:
-    for name in names:
-        if name in config:
-            return int(config[name])
-    raise UserError(f"{where}: has none of {', '.join(names)}")
 
 
 def tensor_shapes(path: Path) -> dict[str, list[int]]:
@@ -47,8 +37,8 @@ def model_facts(folder: Path) -> dict[str, Any]:
     return {
         "family": source["family"],
         "parameters": sum(math.prod(shape) for shape in shapes.values()),
-        "layers": _first(config, LAYERS, where),
-        "hidden_size": _first(config, WIDTH, where),
+        "layers": first_of(config, LAYERS, where),
+        "hidden_size": first_of(config, WIDTH, where),
         "vocabulary": int(config["vocab_size"]),
         "norm": "LayerNorm" if config["model_type"] in LAYER_NORMS else "RMSNorm",
         "source": source["source"]["kind"],

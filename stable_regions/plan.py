@@ -12,6 +12,7 @@ from stable_regions.shapes import BYTES, Shape
 
 NUMBER = 4  # bytes of one that is kept: activations, distances and weights are float32
 # Numbers that are kept of a point: distances and steps at both read sites, and what comes to them.
+LOGITS = ("predictions", "planes", "choices")  # ways that read them
 KEPT = {"paths": 4, "short": 4, "predictions": 8, "gates": 6, "planes": 3, "choices": 14}
 
 
@@ -43,8 +44,9 @@ class Sweep:
 
     def operations(self, shape: Shape) -> int:
         """Floating-point operations."""
-        logits = self.way in ("predictions", "planes", "choices")
-        return self.points * sum(shape.operations(n, logits=logits) for n in self.layers)
+        return self.points * sum(
+            shape.operations(n, logits=self.way in LOGITS) for n in self.layers
+        )
 
     def seconds(self, cost: Cost, shape: Shape) -> float:
         """Wall time."""
@@ -57,12 +59,14 @@ class Work:
 
     Attributes
     ----------
-    stage, experiment
-        What it goes by: a kind of experiment, "activations" or "training", and its name.
+    stage
+        A kind of experiment, "activations" or "training".
     model
         As in the configuration, without a revision.
     jobs, threads, loads
         Jobs, processor cores of each, and how often they load a model (a checkpoint).
+    dtype
+        That the model is loaded in.
     sweeps
         Points that are run.
     tokens, updates
@@ -74,16 +78,22 @@ class Work:
     """
 
     stage: str
-    experiment: str
     model: str
     jobs: int
     threads: int
     loads: int
+    dtype: str = "float32"
     sweeps: Sequence[Sweep] = ()
     tokens: int = 0
     updates: int = 0
     vectors: int = 0
     checkpoints: int = 0
+
+    @property
+    def ways(self) -> set[str]:
+        """The ways whose cost a machine must know; tokens of a clean pass cost as points do."""
+        clean = {f"paths.{self.dtype}"} if self.tokens and self.stage != "training" else set()
+        return clean | {sweep.name for sweep in self.sweeps}
 
     @property
     def points(self) -> int:
@@ -158,17 +168,13 @@ def seconds_of(work: Work, shape: Shape, machine: Machine) -> float:
     costs = machine.costs[work.model]
     if work.stage == "training":
         return starts + work.updates * costs["update"].fixed
-    a_token = costs[f"paths.{_dtype(work)}"] if work.tokens else Cost(0, 0)
+    a_token = costs[f"paths.{work.dtype}"] if work.tokens else Cost(0, 0)
     return (
         starts
         + work.loads * costs["load"].of(shape.layers)
         + work.tokens * a_token.of(shape.layers)
         + sum(sweep.seconds(costs[sweep.name], shape) for sweep in work.sweeps)
     )
-
-
-def _dtype(work: Work) -> str:
-    return work.sweeps[0].dtype if work.sweeps else "float32"
 
 
 def table(
@@ -190,9 +196,11 @@ def table(
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for work in works:
         shape = shapes[work.model]
-        weights = shape.weights * BYTES[_dtype(work)]
         if work.stage == "training":  # weights, gradients, two moments, and what backward needs
-            weights = 4 * weights + 32 * shape.layers * shape.width * work.tokens // work.updates
+            activations = 32 * shape.layers * shape.width * work.tokens // work.updates
+            held = 4 * NUMBER * shape.weights + activations
+        else:
+            held = shape.held({work.dtype, *(s.dtype for s in work.sweeps)}, budget)
         row = rows.setdefault(
             (work.model, work.stage),
             {"model": work.model, "stage": work.stage, "jobs": 0, "points": 0, "operations": 0,
@@ -203,7 +211,7 @@ def table(
         row["points"] += work.points
         row["operations"] += work.operations(shape)
         row["core_seconds"] += seconds * (machine.cores if machine.gpu else work.threads)
-        row["memory"] = max(row["memory"], machine.baseline + weights + budget)
+        row["memory"] = max(row["memory"], machine.baseline + held)
         row["disk"] += work.kept(shape)
     seen: set[str] = set()
     for (model, _), row in rows.items():

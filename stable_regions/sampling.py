@@ -30,7 +30,6 @@ PAIRS = 20  # of each model
 PROMPTS = 7  # of a pairwise experiment: they make 21 pairs
 POINTS = 5  # a side, of a plane
 TOP_TOKENS = 0.01  # the part of them that may be others
-Facts = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,28 @@ class Compared:
     quantity: str
     values: int
     worst: float
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What a sample is drawn from: a raw file, its model and prompts; and how many pairs of it."""
+
+    model: Model
+    path: Path
+    prompts: pd.DataFrame
+    rng: np.random.Generator
+    pairs: int
+    facts: Mapping[str, Any]
+
+    @property
+    def tolerance(self) -> float:
+        """What a number may differ by, as a part of the largest."""
+        return TOLERANCE[self.model.dtype]
+
+    @property
+    def budget(self) -> int:
+        """Bytes for one batch, as in the job."""
+        return self.facts["compute"]["memory_budget_mb"] * 2**20
 
 
 def compared(
@@ -72,64 +93,51 @@ def largest(values: np.ndarray) -> float:
     return float(values[np.isfinite(values)].max(initial=0.0))
 
 
-def _tolerance(model: Model) -> float:
-    return TOLERANCE[model.dtype]
-
-
-def _budget(facts: Facts) -> int:
-    return facts["compute"]["memory_budget_mb"] * 2**20
-
-
 def some_prompts(prompts: pd.DataFrame, wanted: np.ndarray) -> pd.DataFrame:
     """The prompts of these numbers, numbered anew from 0."""
     small = prompts.set_index("prompt").loc[wanted].reset_index()
     return small.assign(prompt=np.arange(len(small)))
 
 
-def activations(
-    model: Model, path: Path, facts: Facts, prompts: pd.DataFrame, rng: np.random.Generator
-) -> Iterator[Compared]:
+def activations(given: Drawing) -> Iterator[Compared]:
     """Clean runs of a few prompts."""
-    stored, _ = read_safetensors(path)
-    which = np.sort(rng.choice(len(prompts), min(PROMPTS, len(prompts)), replace=False))
+    stored, _ = read_safetensors(given.path)
+    which = np.sort(
+        given.rng.choice(len(given.prompts), min(PROMPTS, len(given.prompts)), replace=False)
+    )
     layers = [int(name.split(".")[1]) for name in stored if name.startswith("resid.")]
-    tokens = list(prompts["tokens"].iloc[which])
-    new = cache(model, tokens, layers, budget=_budget(facts))
+    tokens = list(given.prompts["tokens"].iloc[which])
+    new = cache(given.model, tokens, layers, budget=given.budget)
     for name, old in stored.items():
         values = old.float().numpy()
         yield compared(
-            name, values[which], new[name].float().numpy(), largest(values), _tolerance(model)
+            name, values[which], new[name].float().numpy(), largest(values), given.tolerance
         )
 
 
-def _paths(
-    model: Model,
-    path: Path,
-    facts: Facts,
-    prompts: pd.DataFrame,
-    rng: np.random.Generator,
-    pairs: int,
-) -> Iterator[Compared]:
+def _paths(given: Drawing) -> Iterator[Compared]:
     """Rows of an interpolation, or of counted gates."""
-    raw, _ = read_parquet(path)
-    entry = facts["experiment"]
-    drawn = raw.iloc[np.sort(rng.choice(len(raw), min(pairs, len(raw)), replace=False))]
+    raw, _ = read_parquet(given.path)
+    entry = given.facts["experiment"]
+    drawn = raw.iloc[np.sort(given.rng.choice(len(raw), min(given.pairs, len(raw)), replace=False))]
     for layer, rows in drawn.groupby("layer"):
         ends = rows[["prompt_a", "prompt_b"]].to_numpy()
         used, index = np.unique(ends, return_inverse=True)
         index = index.reshape(ends.shape)
-        few = some_prompts(prompts, used)
+        few = some_prompts(given.prompts, used)
         again = pd.DataFrame(
             {"pair": list(rows["pair"]), "prompt_a": index[:, 0], "prompt_b": index[:, 1]}
         )
         wanted: dict[str, Any] = {
-            "layers": [int(str(layer))], "steps": entry["steps"], "budget": _budget(facts),
+            "layers": [int(str(layer))], "steps": entry["steps"], "budget": given.budget,
         }  # fmt: skip
-        clean = cache(model, list(few["tokens"]), wanted["layers"], budget=_budget(facts))
+        clean = cache(given.model, list(few["tokens"]), wanted["layers"], budget=given.budget)
         if entry["kind"] == "polytopes":
-            new = gate_table(model, few, again, clean, **wanted)
+            new = gate_table(given.model, few, again, clean, **wanted)
         else:
-            new = interpolation_table(model, few, again, clean, logits=entry["logits"], **wanted)
+            new = interpolation_table(
+                given.model, few, again, clean, logits=entry["logits"], **wanted
+            )
         for name in new.columns.difference(["pair", "prompt_a", "prompt_b", "layer"]):
             if isinstance(rows[name].iloc[0], np.ndarray):
                 old_values, new_values = (np.concatenate(list(part[name])) for part in (rows, new))
@@ -137,56 +145,42 @@ def _paths(
             else:
                 old_values, new_values = rows[name].to_numpy(), new[name].to_numpy()
                 scale = largest(raw[name].to_numpy())
-            yield compared(name, old_values, new_values, scale, _tolerance(model))
+            yield compared(name, old_values, new_values, scale, given.tolerance)
 
 
-def _plane(
-    model: Model,
-    path: Path,
-    facts: Facts,
-    prompts: pd.DataFrame,
-    rng: np.random.Generator,
-    pairs: int,
-) -> Iterator[Compared]:
+def _plane(given: Drawing) -> Iterator[Compared]:
     """A few points of one plane, in all three contexts."""
-    stored, _ = read_safetensors(path)
-    entry = facts["experiment"]
-    at = int(rng.integers(len(entry["layers"])))
-    triple = int(rng.integers(entry["triples"]))
+    stored, _ = read_safetensors(given.path)
+    entry = given.facts["experiment"]
+    at = int(given.rng.integers(len(entry["layers"])))
+    triple = int(given.rng.integers(entry["triples"]))
     axis = stored["axis"].numpy()
-    some = np.sort(rng.choice(len(axis), min(POINTS, len(axis)), replace=False))
-    few = some_prompts(prompts, np.arange(3 * triple, 3 * triple + 3))
+    some = np.sort(given.rng.choice(len(axis), min(POINTS, len(axis)), replace=False))
+    few = some_prompts(given.prompts, np.arange(3 * triple, 3 * triple + 3))
     layers = [entry["layers"][at]]
-    clean = cache(model, list(few["tokens"]), layers, budget=_budget(facts))
+    clean = cache(given.model, list(few["tokens"]), layers, budget=given.budget)
     new = plane_tensors(
-        model, few, clean, triples=(0, 1), layers=layers, axis=axis[some], budget=_budget(facts)
+        given.model, few, clean, triples=(0, 1), layers=layers, axis=axis[some], budget=given.budget
     )
     for name in ("distance_post_norm", "distance_pre_norm", "top_token"):
         old = stored[name].numpy()
         part = old[at, triple][:, some][:, :, some]
-        yield compared(name, part, new[name][0, 0].numpy(), largest(old), _tolerance(model))
+        yield compared(name, part, new[name][0, 0].numpy(), largest(old), given.tolerance)
 
 
-def _pairwise(
-    model: Model,
-    path: Path,
-    facts: Facts,
-    prompts: pd.DataFrame,
-    rng: np.random.Generator,
-    pairs: int,
-) -> Iterator[Compared]:
+def _pairwise(given: Drawing) -> Iterator[Compared]:
     """All pairs of a few prompts of one context."""
-    stored, _ = read_safetensors(path, framework="numpy")
-    entry = facts["experiment"]
-    groups = by_context(prompts)
-    context = int(rng.integers(len(groups)))
+    stored, _ = read_safetensors(given.path, framework="numpy")
+    entry = given.facts["experiment"]
+    groups = by_context(given.prompts)
+    context = int(given.rng.integers(len(groups)))
     group = groups[context]
-    some = np.sort(rng.choice(len(group), min(PROMPTS, len(group)), replace=False))
-    few = some_prompts(prompts, prompts["prompt"].to_numpy()[group[some]])
-    clean = cache(model, list(few["tokens"]), entry["layers"], budget=_budget(facts))
+    some = np.sort(given.rng.choice(len(group), min(PROMPTS, len(group)), replace=False))
+    few = some_prompts(given.prompts, given.prompts["prompt"].to_numpy()[group[some]])
+    clean = cache(given.model, list(few["tokens"]), entry["layers"], budget=given.budget)
     new = pairwise_arrays(
-        model, few, clean, rows=(0, len(some)), layers=entry["layers"], steps=entry["steps"],
-        fine_pairs=1, budget=_budget(facts),
+        given.model, few, clean, rows=(0, len(some)), layers=entry["layers"], steps=entry["steps"],
+        fine_pairs=1, budget=given.budget,
     )  # fmt: skip
     i, j = (some[side] for side in np.triu_indices(len(some), 1))
     n = len(group)
@@ -195,47 +189,42 @@ def _pairwise(
         for name in (f"distance_{site}", f"step_{site}"):
             old = stored[name]
             yield compared(
-                name, old[:, context][:, place], new[name], largest(old), _tolerance(model)
+                name, old[:, context][:, place], new[name], largest(old), given.tolerance
             )
     for name in ("input", *(f"directed_{site}" for site in READ_SITES)):
         old = stored[name]
         part = old[:, context][:, some][:, :, some]
-        yield compared(name, part, new[name], largest(old), _tolerance(model))
+        yield compared(name, part, new[name], largest(old), given.tolerance)
 
 
-def _choices(
-    model: Model,
-    path: Path,
-    facts: Facts,
-    prompts: pd.DataFrame,
-    rng: np.random.Generator,
-    pairs: int,
-) -> Iterator[Compared]:
+def _choices(given: Drawing) -> Iterator[Compared]:
     """A few pairs under every choice that depends on nothing but the pair."""
-    raw, _ = read_parquet(path)
-    entry = facts["experiment"]
+    raw, _ = read_parquet(given.path)
+    entry = given.facts["experiment"]
     plain = raw[(raw["choice"] == DEFAULT[0]) & (raw["value"] == DEFAULT[1])]
-    rows = plain.iloc[np.sort(rng.choice(len(plain), min(PROMPTS, len(plain)), replace=False))]
+    rows = plain.iloc[
+        np.sort(given.rng.choice(len(plain), min(PROMPTS, len(plain)), replace=False))
+    ]
     ends = rows[["prompt_a", "prompt_b"]].to_numpy()
     used, index = np.unique(ends, return_inverse=True)
     index = index.reshape(ends.shape)
-    few = some_prompts(prompts, used)
+    few = some_prompts(given.prompts, used)
     again = pd.DataFrame(
         {"pair": list(rows["pair"]), "prompt_a": index[:, 0], "prompt_b": index[:, 1]}
     )
     [layer] = entry["layers"]
-    clean = cache(model, list(few["tokens"]), [layer], budget=_budget(facts))
+    clean = cache(given.model, list(few["tokens"]), [layer], budget=given.budget)
     new = varied_table(
-        model, few, again, clean[f"resid.{layer}"], layer=layer, steps=entry["steps"],
+        given.model, few, again, clean[f"resid.{layer}"], layer=layer, steps=entry["steps"],
         read_sites=entry["read_sites"], distances=entry["distances"], grids=entry["grids"],
-        paths=entry["paths"], targets=[], seed=entry["seed"], budget=_budget(facts),
+        paths=entry["paths"], targets=[], seed=entry["seed"], budget=given.budget,
     )  # fmt: skip
     for (choice, value), part in new.groupby(["choice", "value"], sort=False):
         whole = raw[(raw["choice"] == choice) & (raw["value"] == value)].set_index("pair")
         old = stacked(whole.loc[list(part["pair"]), "distance"])
         yield compared(
             f"distance ({choice}: {value})", old, stacked(part["distance"]),
-            largest(stacked(whole["distance"])), _tolerance(model),
+            largest(stacked(whole["distance"])), given.tolerance,
         )  # fmt: skip
 
 
@@ -272,7 +261,7 @@ def sample(
         How many rows to draw where the rows are pairs.
     """
     rng = np.random.default_rng([seed, *str(path).encode()])
-    facts = facts_of(path)
-    if "experiment" not in facts:
-        return list(activations(model, path, facts, prompts, rng))
-    return list(SAMPLES[facts["experiment"]["kind"]](model, path, facts, prompts, rng, pairs))
+    given = Drawing(model, path, prompts, rng, pairs, facts_of(path))
+    if "experiment" not in given.facts:
+        return list(activations(given))
+    return list(SAMPLES[given.facts["experiment"]["kind"]](given))

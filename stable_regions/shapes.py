@@ -1,6 +1,6 @@
 """The shape of a decoder: what its size, its cost and its memory follow from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, PositiveInt
@@ -12,7 +12,6 @@ BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 LAYERS = ("num_hidden_layers", "n_layer")
 WIDTH = ("hidden_size", "n_embd")
 HEADS = ("num_attention_heads", "n_head")
-MLP = ("intermediate_size", "n_inner")
 UNGATED = ("gpt2", "gptj", "gpt_neox", "phi", "opt", "falcon", "starcoder2")
 
 
@@ -68,6 +67,13 @@ class Shape(BaseModel):
         """Numbers in all matrices; a tied one once."""
         return self.layers * self.block_weights + (1 if self.tied else 2) * self.head_weights
 
+    def held(self, dtypes: Collection[str], budget: int) -> int:
+        """Bytes that a job holds beside its libraries: the weights in each dtype, and batches.
+
+        While one batch of `budget` bytes is worked on, what is kept of the one before still lies.
+        """
+        return sum(self.weights * BYTES[dtype] for dtype in dtypes) + 2 * budget
+
     def operations(self, layer: int, *, logits: bool) -> int:
         """Floating-point operations of one point written after `layer` and read at the end.
 
@@ -87,9 +93,12 @@ def check_shape(told: Shape, config: Mapping[str, Any], key: str) -> None:
             raise UserError(f"{key}.{name}: holds {ours!r}; the model's config says {theirs!r}")
 
 
-def first_of(config: Mapping[str, Any], names: Sequence[str]) -> Any:
-    """The value of the first of these keys that a model's config has; None if it has none."""
-    return next((config[name] for name in names if config.get(name) is not None), None)
+def first_of(config: Mapping[str, Any], names: Sequence[str], where: Any = "config.json") -> int:
+    """The number under the first of these keys that a model's config has; UserError without one."""
+    for name in names:
+        if config.get(name) is not None:
+            return int(config[name])
+    raise UserError(f"{where}: has none of {', '.join(names)}")
 
 
 def shape_of(config: Mapping[str, Any]) -> Shape:
@@ -103,7 +112,7 @@ def shape_of(config: Mapping[str, Any]) -> Shape:
         heads=first_of(config, HEADS),
         kv_heads=config.get("num_key_value_heads"),
         head=config.get("head_dim"),
-        mlp=first_of(config, MLP) or 4 * width,
+        mlp=config.get("intermediate_size") or config.get("n_inner") or 4 * width,
         vocabulary=config["vocab_size"],
         tied=config.get("tie_word_embeddings", kind == "gpt2"),
     )

@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from safetensors import safe_open
 
-from stable_regions import plan
+from stable_regions import calibration, plan
 from stable_regions.config import load
 from stable_regions.errors import UserError
 from stable_regions.gpus import GPUS, Gpu
@@ -35,8 +36,8 @@ def machine(**changes):
 
 def work(**changes):
     given = {
-        "stage": "interpolation", "experiment": "sharpness", "model": "m", "jobs": 2, "threads": 2,
-        "loads": 2, "sweeps": [Sweep("paths", "float32", 1000, (0, 2))],
+        "stage": "interpolation", "model": "m", "jobs": 2, "threads": 2, "loads": 2,
+        "sweeps": [Sweep("paths", "float32", 1000, (0, 2))],
     }  # fmt: skip
     return Work(**(given | changes))
 
@@ -95,9 +96,44 @@ def test_time_is_starts_and_loads_and_points() -> None:
     assert seconds == pytest.approx(2 * 10 + 2 * (1 + 4 * 0.5) + points)
     row = table(work()).iloc[0]
     assert row["core_seconds"] == pytest.approx(2 * seconds)
-    assert row["memory"] == 100 + 4 * SHAPE.weights + 1000
+    assert row["memory"] == 100 + 4 * SHAPE.weights + 2 * 1000
+    both = [Sweep("choices", "float32", 9, (0,)), Sweep("paths", "float64", 9, (0,))]
+    assert SHAPE.held({s.dtype for s in both}, 1000) == 12 * SHAPE.weights + 2 * 1000
     training = work(stage="training", sweeps=[], updates=7, tokens=70, jobs=1, loads=0)
     assert plan.seconds_of(training, SHAPE, machine()) == 10 + 7 * 3
+
+
+def test_costs_are_told_apart_by_what_one_more_block_adds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """10 s a point and 3 s a block that runs, twice as dear in float64; 100 and 7 s to load."""
+    clock = [0.0]
+
+    def stand_in(shape, blocks, dtype):
+        clock[0] += (100 + 7 * blocks) * (9 if dtype == torch.float64 else 1)
+        return blocks, dtype
+
+    def point(model, way, budget):
+        blocks, dtype = model
+        return (10 + 3 * (blocks - 1)) * (2 if dtype == torch.float64 else 1)
+
+    monkeypatch.setattr(calibration, "stand_in", stand_in)
+    monkeypatch.setattr(calibration, "_point", point)
+    monkeypatch.setattr(calibration.time, "perf_counter", lambda: clock[0])
+    large = SHAPE.model_copy(update={"vocabulary": 4 * calibration.VOCABULARY})
+    ways = ["paths.float32", "paths.float64", "planes.float32"]
+    found = calibration.sweep_costs(large, ways, dtype="float32", threads=1, budget=1)
+    assert found == {
+        "load": Cost(100, 7), "paths.float32": Cost(10, 3), "paths.float64": Cost(20, 6),
+        "planes.float32": Cost(40, 3),  # with the logits of four times as many tokens
+    }  # fmt: skip
+
+
+def test_a_clean_pass_needs_the_cost_of_points_in_its_own_dtype() -> None:
+    assert work(stage="activations", sweeps=[], tokens=5, dtype="bfloat16").ways == {
+        "paths.bfloat16"
+    }
+    assert work(stage="training", sweeps=[], tokens=5, updates=1).ways == set()
+    planes = work(sweeps=[Sweep("planes", "float32", 9, (0,))])
+    assert planes.ways == {"planes.float32"}
 
 
 def test_a_gpu_takes_the_place_of_what_was_measured() -> None:
@@ -107,7 +143,7 @@ def test_a_gpu_takes_the_place_of_what_was_measured() -> None:
 
 
 def test_rows_add_up_and_a_models_files_count_once() -> None:
-    works = [work(), work(experiment="size"), work(stage="activations", sweeps=[], vectors=5)]
+    works = [work(), work(), work(stage="activations", sweeps=[], vectors=5)]
     found = table(*works, sources={"m": Source(download=7, disk=11)})
     assert list(found["stage"]) == ["interpolation", "activations"]
     assert list(found["jobs"]) == [4, 2]
