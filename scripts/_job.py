@@ -21,8 +21,15 @@ def placing(compute: dict[str, Any]) -> dict[str, Any]:
     return {key: compute[key] for key in ("device", "device_map", "threads")}
 
 
-def models(snakemake: Any) -> Iterator[tuple[str, Any, dict[str, Any], str]]:
+def models(
+    snakemake: Any, engine: str | None = None
+) -> Iterator[tuple[str, Any, dict[str, Any], str]]:
     """Load the models of a measuring job one by one, and give what belongs to each.
+
+    Parameters
+    ----------
+    engine
+        In place of the one that passed the trial when the activations were cached.
 
     Yields
     ------
@@ -37,10 +44,16 @@ def models(snakemake: Any) -> Iterator[tuple[str, Any, dict[str, Any], str]]:
         params.refs, given.models, given.activations, snakemake.output, strict=True
     ):
         logging.getLogger("stable_regions").info("%s", ref)
-        model = load_model(Path(folder), dtype=params.dtype, **placing(params.compute))
+        activations, facts = read_safetensors(path)
+        model = load_model(
+            Path(folder),
+            dtype=params.dtype,
+            engine=engine or facts["engine"],
+            **placing(params.compute),
+        )
         for layer in params.entry["layers"]:
             check_layer(model, layer)
-        yield ref, model, read_safetensors(path)[0], output
+        yield ref, model, activations, output
 
 
 @contextmanager

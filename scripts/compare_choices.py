@@ -19,7 +19,7 @@ with job(snakemake) as log:
     budget = compute["memory_budget_mb"] * 2**20
     measure = partial(choices.default_table, layer=layer, steps=steps, budget=budget)
     for (ref, model, activations, output), folder in zip(
-        models(snakemake), snakemake.input.models, strict=True
+        models(snakemake, engine="auto"), snakemake.input.models, strict=True
     ):
         facts = experiment_record(model, ref, params, drawn) | {
             "alpha": "as many points from 0 to 1 as a distance has values",

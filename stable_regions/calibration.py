@@ -17,10 +17,11 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from stable_regions import choices, cluster_tables
+from stable_regions.bridge import wrap
 from stable_regions.engine import sweep
 from stable_regions.fused import FAMILIES
 from stable_regions.interpolation import READ_SITES, interpolate, output_movement, path_points
-from stable_regions.model import DTYPES, Model, wrap
+from stable_regions.model import DTYPES, Model
 from stable_regions.plan import LOGITS, Cost
 from stable_regions.planes import fields, frames, grid_axis
 from stable_regions.polytopes import gate_changes

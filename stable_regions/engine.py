@@ -16,14 +16,11 @@ Read sites, each at the last position:
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import DynamicCache
 
 from stable_regions.errors import UserError, first_line
 from stable_regions.fused import run as run_fused
@@ -90,10 +87,11 @@ def clean(
     """
     sites = tuple(dict.fromkeys([*(f"resid.{layer}" for layer in layers), *sites]))
     tokens = _checked(model, tokens)
-    for site in sites:
-        _layer_read(model, site)
+    stop = max((_layer_read(model, site) for site in sites), default=0) + 1
     size = batch_rows(model, k=1, seq=tokens.shape[1], sites=sites, budget=budget)
-    parts = [_clean_batch(model, part, sites) for part in tokens.split(size)]
+    from stable_regions import bridge  # importing it takes seconds
+
+    parts = [bridge.clean(model, part, sites, stop) for part in tokens.split(size)]
     return {site: torch.cat([part[site] for part in parts]) for site in sites}
 
 
@@ -155,10 +153,11 @@ def sweep(
         if model.fused is not None:
             yield part, run_fused(model.fused, layer, contexts[used], row, batch, sites)
         else:
-            yield part, _sweep_batch(model, layer, contexts[used], row, batch, sites)
+            from stable_regions import bridge  # importing it takes seconds
+
+            yield part, bridge.sweep(model, layer, contexts[used], row, batch, sites)
 
 
-@torch.no_grad()
 def plain(
     model: Model,
     layer: int,
@@ -170,22 +169,11 @@ def plain(
 
     The reference that a sweep is held against. All points go through in one batch.
     """
+    from stable_regions import bridge  # importing it takes seconds
+
     check_layer(model, layer)
-    points = points.to(model.device, model.dtype)
-
-    def write(resid: Float[Tensor, "k seq d"], hook: Any) -> Tensor:
-        resid = resid.clone()
-        resid[:, -1] = points
-        return resid
-
-    out: dict[str, Tensor] = {}
-    hooks = [(_hook(model, f"resid.{layer}"), write), *_readers(model, sites, out, last=True)]
     prompts = _checked(model, tokens[None]).expand(len(points), -1)
-    with model.bridge.hooks(fwd_hooks=hooks):
-        logits = model.bridge(prompts, logits_to_keep=1)
-    if "logits" in sites:
-        out["logits"] = logits[:, -1]
-    return out
+    return bridge.plain(model, layer, prompts, points.to(model.device, model.dtype), sites)
 
 
 def check(model: Model, tokens: Int[Tensor, "n seq"], layer: int, *, budget: int) -> Check:
@@ -264,133 +252,21 @@ def batch_rows(model: Model, *, k: int, seq: int, sites: Sequence[str], budget: 
 
     It depends on nothing else: the number of rows does not come in.
     """
-    cfg: Any = model.bridge.cfg
-    heads, kv_heads = cfg.n_heads, cfg.n_key_value_heads or cfg.n_heads
+    heads, kv_heads, d_head = model.n_heads, model.n_kv_heads, model.d_head
     width = {"logits": model.vocab_size}
     tokens, keys = max(k, seq), max(k, seq) + seq
-    attention = 4 * tokens * (heads + 2 * kv_heads) * cfg.d_head
-    attention += 2 * keys * heads * cfg.d_head + 3 * tokens * keys * heads
-    numbers = 4 * tokens * model.d_model + max(4 * tokens * cfg.d_mlp, attention)
-    numbers += 2 * model.n_layers * seq * kv_heads * cfg.d_head
+    attention = 4 * tokens * (heads + 2 * kv_heads) * d_head
+    attention += 2 * keys * heads * d_head + 3 * tokens * keys * heads
+    numbers = 4 * tokens * model.d_model + max(4 * tokens * model.d_mlp, attention)
+    numbers += 2 * model.n_layers * seq * kv_heads * d_head
     for site in sites:
-        numbers += 2 * k * width.get(site, cfg.d_mlp if site.startswith("gate") else model.d_model)
+        numbers += (
+            2 * k * width.get(site, model.d_mlp if site.startswith("gate") else model.d_model)
+        )
     row = numbers * model.dtype.itemsize
     if row > budget:
         raise UserError(f"a memory budget of {budget} bytes is less than one row needs: {row}")
     return budget // row
-
-
-class _Prefix(DynamicCache):
-    """The prefix's keys and values for each row; what a pass adds to them is not kept."""
-
-    def __init__(self, prefix: DynamicCache, row: Int[Tensor, " b"]) -> None:
-        super().__init__()
-        self.past: list[Any] = prefix.layers
-        self.row = row
-
-    def update(  # type: ignore[override]
-        self, keys: Tensor, values: Tensor, layer: int, *_: Any, **__: Any
-    ) -> tuple[Tensor, Tensor]:
-        past = self.past[layer]
-        row = self.row.to(keys.device)  # layers may lie on several devices
-        return (
-            torch.cat([past.keys[row], keys], dim=2),
-            torch.cat([past.values[row], values], dim=2),
-        )
-
-
-@torch.no_grad()
-def _sweep_batch(
-    model: Model,
-    layer: int,
-    contexts: Int[Tensor, "c seq"],
-    row: Int[Tensor, " b"],
-    points: Float[Tensor, "b k d"],
-    sites: Sequence[str],
-) -> dict[str, Tensor]:
-    bridge = model.bridge
-    k, seq = points.shape[1], contexts.shape[1]
-    prefix = DynamicCache()
-    bridge(contexts[:, :-1], past_key_values=prefix, return_type=None, logits_to_keep=1)
-    hidden = torch.finfo(model.dtype).min
-    itself = torch.full((k, k), hidden, device=model.device, dtype=model.dtype).fill_diagonal_(0)
-    mask = torch.cat([itself.new_zeros(k, seq - 1), itself], dim=1)[None, None]
-    out: dict[str, Tensor] = {}
-    with (
-        bridge.hooks(fwd_hooks=_readers(model, sites, out, last=False)),
-        _skipped(model, layer),
-    ):
-        logits = bridge(
-            points,
-            start_at_layer=layer + 1,
-            past_key_values=_Prefix(prefix, row),
-            attention_mask=mask,
-            position_ids=torch.full(points.shape[:2], seq - 1, device=model.device),
-            logits_to_keep=0 if "logits" in sites else 1,
-        )
-    if "logits" in sites:
-        out["logits"] = logits
-    return out
-
-
-@contextmanager
-def _skipped(model: Model, layer: int) -> Iterator[None]:
-    """Let blocks 0..layer hand on their input: the block after them starts from the points."""
-
-    def hand_on(hidden: Tensor, *_: Any, **__: Any) -> Any:
-        return (hidden, None) if model.tuple_blocks else hidden
-
-    blocks = model.bridge.blocks[: layer + 1]
-    for block in blocks:
-        block.__dict__["forward"] = hand_on
-    try:
-        yield
-    finally:
-        for block in blocks:
-            del block.__dict__["forward"]
-
-
-@torch.no_grad()
-def _clean_batch(
-    model: Model, tokens: Int[Tensor, "b seq"], sites: Sequence[str]
-) -> dict[str, Tensor]:
-    out: dict[str, Tensor] = {}
-    stop = max((_layer_read(model, site) for site in sites), default=0) + 1
-    with model.bridge.hooks(fwd_hooks=_readers(model, sites, out, last=True)):
-        if stop < model.n_layers:
-            model.bridge(tokens, stop_at_layer=stop)
-        else:
-            logits = model.bridge(tokens, logits_to_keep=1)
-            if "logits" in sites:
-                out["logits"] = logits[:, -1]
-    return out
-
-
-def _readers(
-    model: Model, sites: Sequence[str], out: dict[str, Tensor], *, last: bool
-) -> list[tuple[str, Callable]]:
-    """Hooks that put into `out` what each site but the logits holds: all positions, or the last."""
-
-    def reader(site: str) -> Callable:
-        def read(value: Tensor, hook: Any) -> None:
-            # a clone of the last position lets go of the others
-            out[site] = value[:, -1].clone() if last else value
-
-        return read
-
-    return [(_hook(model, site), reader(site)) for site in sites if site != "logits"]
-
-
-def _hook(model: Model, site: str) -> str:
-    """Name of the TransformerLens hook that a read site stands for."""
-    if site == "pre_norm":
-        return f"blocks.{model.n_layers - 1}.hook_out"
-    if site == "post_norm":
-        return "ln_final.hook_out"
-    kind, layer = site.split(".")
-    if kind == "resid":
-        return f"blocks.{layer}.hook_out"
-    return f"blocks.{layer}.mlp.{'gate' if model.gated else 'in'}.hook_out"
 
 
 def _layer_read(model: Model, site: str) -> int:
@@ -405,8 +281,11 @@ def _layer_read(model: Model, site: str) -> int:
         )
     if int(number) > last:
         raise UserError(f"site {site!r}: layer {number} is not in 0..{last}")
-    if kind == "gate" and _hook(model, site) not in model.bridge.hook_dict:
-        raise UserError(f"site {site!r}: model type {model.family!r} has no such activation")
+    if kind == "gate" and model.bridge is not None:  # every fused model has them
+        from stable_regions import bridge
+
+        if not bridge.has(model, site):
+            raise UserError(f"site {site!r}: model type {model.family!r} has no such activation")
     return int(number)
 
 

@@ -8,17 +8,27 @@ last position is called 0, where the rotation is the identity, and the prefix li
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
-from torch.nn.functional import linear, scaled_dot_product_attention
-from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
+from torch import Tensor
+from torch.nn import functional as F
+
+# Not transformers' models: they take longer to import than a small model's sweeps to run.
+from transformers import PretrainedConfig
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 FAMILIES = {"llama", "mistral", "qwen2", "olmo"}
 # the others change a rotation's length or its frequencies with the prompt's
 ROTATIONS = {"default", "linear", "llama3"}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "silu": F.silu,
+    "gelu": F.gelu,
+    "gelu_pytorch_tanh": partial(F.gelu, approximate="tanh"),
+    "relu": F.relu,
+}
+Norm = Callable[[Float[Tensor, "n d"]], Float[Tensor, "n d"]]
 
 
 @dataclass(frozen=True)
@@ -29,7 +39,7 @@ class Product:
     bias: Float[Tensor, " out"] | None
 
     def __call__(self, x: Float[Tensor, "n in"]) -> Float[Tensor, "n out"]:
-        return linear(x, self.weight, self.bias)
+        return F.linear(x, self.weight, self.bias)
 
     def add_to(self, total: Float[Tensor, "n out"], x: Float[Tensor, "n in"]) -> None:
         total.addmm_(x, self.weight.T)
@@ -39,10 +49,10 @@ class Product:
 
 @dataclass(frozen=True)
 class Layer:
-    norm_attention: nn.Module
+    norm_attention: Norm
     qkv: Product
     out: Product
-    norm_mlp: nn.Module
+    norm_mlp: Norm
     gate_up: Product
     activation: Callable[[Tensor], Tensor]
     down: Product
@@ -50,49 +60,96 @@ class Layer:
 
 @dataclass(frozen=True)
 class Fused:
-    """The weights of one model, regrouped; they share memory with the bridge's."""
+    """The weights of one model, regrouped.
 
-    embed: nn.Module
-    rotary: nn.Module
+    Attributes
+    ----------
+    frequencies, scaling
+        Of the rotation: radians a position, and what sine and cosine are multiplied by.
+    clip
+        Largest size of a query's, key's or value's entry, or None.
+    n_parameters
+        Numbers in its weights, a tied weight counted once.
+    """
+
+    embed: Float[Tensor, "v d"]
     layers: tuple[Layer, ...]
-    norm: nn.Module
-    head: nn.Module
+    norm: Norm
+    head: Product
     heads: int
     kv_heads: int
     d_head: int
+    frequencies: Float[Tensor, " d_head/2"]
+    scaling: float
     clip: float | None
+    n_parameters: int
 
 
-def regroup(hf: Any) -> Fused | None:
-    """Regroup the weights of a Hugging Face model, in place; None if it is of another family."""
-    config = hf.config
-    if config.model_type not in FAMILIES or config.rope_parameters["rope_type"] not in ROTATIONS:
+def regroup(weights: dict[str, Tensor], config: PretrainedConfig) -> Fused | None:
+    """Regroup the weights of a model; None if it is of another family, or other weights than its.
+
+    Parameters
+    ----------
+    weights
+        By the names that the family's models on the hub have. Those that become part of a larger
+        one turn into views of it: there is no second copy.
+    """
+    if (
+        config.model_type not in FAMILIES
+        or config.rope_parameters["rope_type"] not in ROTATIONS
+        or config.hidden_act not in ACTIVATIONS
+    ):
         return None
-    body = hf.model
-    layers = []
-    for block in map(_bare, body.layers):
-        attention, mlp = _bare(block.self_attn), _bare(block.mlp)
-        layers.append(
-            Layer(
-                _bare(block.input_layernorm),
-                _join(attention.q_proj, attention.k_proj, attention.v_proj),
-                _product(_bare(attention.o_proj)),
-                _bare(block.post_attention_layernorm),
-                _join(mlp.gate_proj, mlp.up_proj),
-                mlp.act_fn,
-                _product(_bare(mlp.down_proj)),
-            )
+    used: set[str] = set()
+
+    def product(*names: str) -> Product:
+        used.update(f"{name}.{part}" for name in names for part in ("weight", "bias"))
+        bias = [weights[f"{name}.bias"] for name in names if f"{name}.bias" in weights]
+        return Product(
+            _joined([weights[f"{name}.weight"] for name in names]), _joined(bias) if bias else None
         )
+
+    def norm(name: str) -> Norm:
+        if config.model_type == "olmo":
+            return partial(F.layer_norm, normalized_shape=(config.hidden_size,), eps=1e-5)
+        used.add(f"{name}.weight")
+        weight = weights[f"{name}.weight"]
+        return partial(
+            F.rms_norm, normalized_shape=weight.shape, weight=weight, eps=config.rms_norm_eps
+        )
+
+    def layer(name: str) -> Layer:
+        attention, mlp = f"{name}.self_attn", f"{name}.mlp"
+        return Layer(
+            norm(f"{name}.input_layernorm"),
+            product(*(f"{attention}.{each}_proj" for each in "qkv")),
+            product(f"{attention}.o_proj"),
+            norm(f"{name}.post_attention_layernorm"),
+            product(f"{mlp}.gate_proj", f"{mlp}.up_proj"),
+            ACTIVATIONS[config.hidden_act],
+            product(f"{mlp}.down_proj"),
+        )
+
+    head = "model.embed_tokens" if config.tie_word_embeddings else "lm_head"
+    frequencies, scaling = _rotation(config)
+    try:
+        embed = product("model.embed_tokens").weight
+        layers = tuple(layer(f"model.layers.{n}") for n in range(config.num_hidden_layers))
+        last, unembed = norm("model.norm"), product(head)
+    except KeyError:
+        return None
     return Fused(
-        embed=_bare(body.embed_tokens),
-        rotary=_bare(body.rotary_emb),
-        layers=tuple(layers),
-        norm=_bare(body.norm),
-        head=_bare(hf.lm_head),
+        embed=embed,
+        layers=layers,
+        norm=last,
+        head=unembed,
         heads=config.num_attention_heads,
         kv_heads=config.num_key_value_heads,
-        d_head=attention.head_dim,
+        d_head=_d_head(config),
+        frequencies=frequencies.to(embed.device),
+        scaling=scaling,
         clip=getattr(config, "clip_qkv", None),
+        n_parameters=sum(weights[name].numel() for name in used & weights.keys()),
     )
 
 
@@ -139,20 +196,21 @@ def run(
 def _prefix(fused: Fused, tokens: Int[Tensor, "c p"]) -> list[tuple[Tensor, Tensor]]:
     """Keys and values of every layer, `[c, h_kv, p, d_head]`."""
     contexts, length = tokens.shape
-    resid = fused.embed(tokens).flatten(0, 1)
-    cos, sin = fused.rotary(resid, torch.arange(-length, 0, device=tokens.device)[None])
+    resid = F.embedding(tokens, fused.embed).flatten(0, 1)
+    positions = torch.arange(-length, 0, device=tokens.device)
+    angles = (positions[:, None].float() * fused.frequencies.float()).repeat(1, 2)
+    cos, sin = angles.cos() * fused.scaling, angles.sin() * fused.scaling
     pasts: list[tuple[Tensor, Tensor]] = []
     for block in fused.layers:
         query, key, value = (
             part.unflatten(0, (contexts, length)).transpose(1, 2)
             for part in _project(fused, block, resid)
         )
-        turned = apply_rotary_pos_emb(query, key, cos, sin)
-        query, key = (each.to(value.dtype) for each in turned)  # OLMo's angles are float32
+        query, key = _rotated(query, cos, sin), _rotated(key, cos, sin)
         pasts.append((key, value.contiguous()))  # a copy, to let go of the query
         if len(pasts) == len(fused.layers):
             break
-        mixed = scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=True)
+        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=True)
         block.out.add_to(resid, mixed.transpose(1, 2).reshape(contexts * length, -1))
         _mlp(block, resid)
     return pasts
@@ -196,19 +254,32 @@ def _mlp(block: Layer, resid: Float[Tensor, "n d"]) -> Float[Tensor, "n d_mlp"]:
     return gate
 
 
-def _bare(module: Any) -> Any:
-    """The Hugging Face module inside a bridge's component."""
-    return getattr(module, "original_component", module)
+def _rotated(
+    x: Float[Tensor, "c h p e"], cos: Float[Tensor, "p e"], sin: Float[Tensor, "p e"]
+) -> Float[Tensor, "c h p e"]:
+    """Rotary position embedding: entry i is turned against entry i + e/2."""
+    first, second = x.chunk(2, dim=-1)
+    return (x * cos + torch.cat([-second, first], dim=-1) * sin).to(x.dtype)
 
 
-def _product(bare: Any) -> Product:
-    return Product(bare.weight, bare.bias)
+def _rotation(config: PretrainedConfig) -> tuple[Float[Tensor, " d_head/2"], float]:
+    """Frequencies of the rotation, and what sine and cosine are multiplied by."""
+    kind, width = config.rope_parameters["rope_type"], _d_head(config)
+    if kind != "default":
+        return ROPE_INIT_FUNCTIONS[kind](config)
+    exponent = torch.arange(0, width, 2, dtype=torch.float) / width
+    return 1 / config.rope_parameters["rope_theta"] ** exponent, 1.0
 
 
-def _join(*products: Any) -> Product:
-    """One product in place of several, whose weights become views of its own: no second copy."""
-    bare = [_bare(product) for product in products]
-    weight = torch.cat([each.weight for each in bare])
-    for each, part in zip(bare, weight.split([len(each.weight) for each in bare]), strict=True):
-        each.weight.data = part
-    return Product(weight, None if bare[0].bias is None else torch.cat([e.bias for e in bare]))
+def _d_head(config: PretrainedConfig) -> int:
+    return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    """One tensor in place of several, which become views of it."""
+    if len(parts) == 1:
+        return parts[0]
+    whole = torch.cat(parts)
+    for part, view in zip(parts, whole.split([len(part) for part in parts]), strict=True):
+        part.data = view
+    return whole

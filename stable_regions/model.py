@@ -1,19 +1,20 @@
-"""The one place that loads a model: a local Hugging Face folder becomes a `TransformerBridge`."""
+"""The one place that loads a model: a local Hugging Face folder becomes one that can be swept."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformer_lens.model_bridge import TransformerBridge
-from transformer_lens.model_bridge.sources import build_bridge_from_module
-from transformer_lens.model_bridge.sources.transformers import determine_architecture_from_hf_config
-from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
+from torch import Tensor
+from transformers import AutoConfig, PretrainedConfig
 
 from stable_regions.errors import UserError, first_line
 from stable_regions.fused import Fused, regroup
+
+if TYPE_CHECKING:  # importing it takes seconds
+    from transformer_lens.model_bridge import TransformerBridge
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
 
@@ -25,7 +26,8 @@ class Model:
     Attributes
     ----------
     bridge
-        The model behind TransformerLens hooks. Give it token ids, never text: it prepends no BOS.
+        The model behind TransformerLens hooks, or None if it was loaded for fused sweeps alone.
+        Give it token ids, never text: it prepends no BOS.
     family
         `model_type` of its config, such as "llama".
     n_parameters
@@ -41,16 +43,20 @@ class Model:
     tuple_blocks
         Whether its blocks hand on a tuple in place of the bare residual stream.
     fused
-        Its weights regrouped for the fast engine, or None if sweeps go through the bridge.
+        Its weights regrouped for the fused engine, or None if sweeps go through the bridge.
     """
 
-    bridge: TransformerBridge
+    bridge: "TransformerBridge | None"
     folder: Path
     family: str
     dtype: torch.dtype
     device: torch.device
     n_layers: int
     d_model: int
+    d_mlp: int
+    d_head: int
+    n_heads: int
+    n_kv_heads: int
     vocab_size: int
     n_parameters: int
     gated: bool
@@ -90,8 +96,9 @@ def load_model(
         How the weights are spread over several GPUs ("auto", "balanced", "sequential"), in place
         of one device; sweeps then go through the bridge.
     engine
-        "auto" (the fused engine where it was seen to equal plain patching, on a trial run here), or
-        "bridge".
+        "auto" (the fused engine where it is seen to equal plain patching, on a trial run here),
+        "bridge", or "fused" (without hooks or trial: for one that was tried when its activations
+        were cached).
     threads
         CPU threads for torch; part of what makes two runs give the same bytes.
 
@@ -102,49 +109,58 @@ def load_model(
     """
     if dtype not in DTYPES:
         raise UserError(f"dtype {dtype!r} is unknown; one of {', '.join(DTYPES)}")
-    if engine not in {"auto", "bridge"}:
-        raise UserError(f"engine {engine!r} is unknown; one of auto, bridge")
+    if engine not in {"auto", "bridge", "fused"}:
+        raise UserError(f"engine {engine!r} is unknown; one of auto, bridge, fused")
     torch.set_num_threads(threads)
     place = torch.device(_default_device() if device == "auto" else device)
     config = _read_config(folder)
-    _check_files(folder)
-    hf = _read_weights(folder, config, DTYPES[dtype], device_map)
+    files = _check_files(folder)
+    if engine == "fused" and (model := _load_fused(folder, files, config, DTYPES[dtype], place)):
+        return model
+    from stable_regions import bridge  # importing it takes seconds
+
+    hf = bridge.read_weights(folder, config, DTYPES[dtype], device_map)
     if device_map is None:
         hf.to(place)
-    return wrap(hf, folder=folder, engine=engine)
+    return bridge.wrap(hf, folder=folder, engine="bridge" if engine == "bridge" else "auto")
 
 
-def wrap(hf: Any, *, folder: Path, engine: str = "auto") -> Model:
-    """Put a Hugging Face model behind hooks, and learn what a measurement needs of it."""
-    config = hf.config
-    weight = next(hf.parameters())
-    spread = len(set(getattr(hf, "hf_device_map", {}).values())) > 1
-    n_parameters = sum(each.numel() for each in hf.parameters())
-    try:
-        architecture = determine_architecture_from_hf_config(config)
-        bridge = build_bridge_from_module(hf, architecture, hf_config=config)
-        tuple_blocks = _probe(bridge, weight.device)
-    except Exception as error:
-        raise UserError(f"{folder}: {_unfit(config)}: {first_line(error)}") from error
-    cfg = bridge.cfg
-    model = Model(
-        bridge=bridge,
+def _load_fused(
+    folder: Path,
+    files: list[Path],
+    config: PretrainedConfig,
+    dtype: torch.dtype,
+    place: torch.device,
+) -> Model | None:
+    """A model for fused sweeps alone; None if its files are laid out in another way."""
+    weights: dict[str, Tensor] = {}
+    for path in files:
+        with safe_open(path, framework="pt", device=str(place)) as file:
+            weights.update({name: file.get_tensor(name).to(dtype) for name in file.keys()})  # noqa: SIM118
+    fused = regroup(weights, config)
+    if fused is None:
+        return None
+    return Model(
+        bridge=None,
         folder=folder,
         family=config.model_type,
-        dtype=weight.dtype,
-        device=weight.device,
-        n_layers=cfg.n_layers,
-        d_model=cfg.d_model,
-        vocab_size=hf.get_output_embeddings().weight.shape[0],
-        n_parameters=n_parameters,
-        gated=bool(cfg.gated_mlp),
-        norm="rms" if bridge.ln_final.uses_rms_norm else "layer",
-        window=_window(config),
-        max_tokens=getattr(config, "max_position_embeddings", None) or cfg.n_ctx,
-        tuple_blocks=tuple_blocks,
-        fused=regroup(hf) if engine == "auto" and cfg.n_layers > 1 and not spread else None,
+        dtype=dtype,
+        device=place,
+        n_layers=config.num_hidden_layers,
+        d_model=config.hidden_size,
+        d_mlp=config.intermediate_size,
+        d_head=fused.d_head,
+        n_heads=fused.heads,
+        n_kv_heads=fused.kv_heads,
+        vocab_size=len(fused.head.weight),
+        n_parameters=fused.n_parameters,
+        gated=True,
+        norm="layer" if config.model_type == "olmo" else "rms",
+        window=window(config),
+        max_tokens=config.max_position_embeddings,
+        tuple_blocks=False,
+        fused=fused,
     )
-    return model if model.fused is None or _fused_agrees(model) else replace(model, fused=None)
 
 
 def check_layer(model: Model, layer: int) -> None:
@@ -158,10 +174,6 @@ def check_layer(model: Model, layer: int) -> None:
 
 def _default_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _unfit(config: PretrainedConfig) -> str:
-    return f"model type {config.model_type!r} cannot be hooked by TransformerLens"
 
 
 def _read_config(folder: Path) -> PretrainedConfig:
@@ -179,8 +191,8 @@ def _read_config(folder: Path) -> PretrainedConfig:
     return config
 
 
-def _check_files(folder: Path) -> None:
-    """Every weight file is a whole safetensors file, and every file of the index is there."""
+def _check_files(folder: Path) -> list[Path]:
+    """The weight files; each is a whole safetensors file, and every file of the index is there."""
     files = sorted(folder.glob("*.safetensors"))
     index = folder / "model.safetensors.index.json"
     if index.is_file():
@@ -202,60 +214,11 @@ def _check_files(folder: Path) -> None:
                 pass
         except (SafetensorError, OSError) as error:
             raise UserError(f"{path}: not a whole safetensors file: {first_line(error)}") from error
+    return files
 
 
-def _read_weights(
-    folder: Path, config: PretrainedConfig, dtype: torch.dtype, device_map: str | None
-) -> Any:
-    try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            folder,
-            config=config,
-            dtype=dtype,
-            device_map=device_map,
-            attn_implementation="eager",
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-            output_loading_info=True,
-        )
-    except (ValueError, OSError, RuntimeError, KeyError) as error:
-        raise UserError(f"{folder}: cannot be loaded: {first_line(error)}") from error
-    hf, info = loaded
-    # transformers fills what the file lacks with random numbers, and only warns
-    if absent := sorted(info["missing_keys"]):
-        raise UserError(f"{folder}: the weights lack {absent[0]} ({len(absent)} tensors missing)")
-    for name, weight in hf.named_parameters():
-        if not torch.isfinite(weight).all():
-            raise UserError(f"{folder}: weight {name} holds a number that is not finite")
-    return hf.eval().requires_grad_(False)
-
-
-@torch.no_grad()
-def _probe(bridge: TransformerBridge, device: torch.device) -> bool:
-    """Run one token; return whether a block hands on a tuple."""
-    if not all("attn" in block.submodules for block in bridge.blocks):
-        raise TypeError("it has layers without attention")
-    if not hasattr(bridge, "ln_final"):
-        raise TypeError("it has no final norm")
-    handed: list[type] = []
-    handle = bridge.blocks[0].register_forward_hook(lambda _, __, out: handed.append(type(out)))
-    bridge(torch.zeros(1, 1, dtype=torch.long, device=device), return_type=None)
-    handle.remove()
-    return issubclass(handed[0], tuple)
-
-
-def _fused_agrees(model: Model) -> bool:
-    """Try the fused engine against plain patching on two random prompts."""
-    from stable_regions.engine import check  # it needs this module: a circle at import otherwise
-
-    seq = min(8, model.max_tokens, model.window or 8)
-    generator = torch.Generator().manual_seed(0)
-    prompts = torch.randint(0, model.vocab_size, (2, seq), generator=generator)
-    return check(model, prompts, 0, budget=2**40).verdict == "passed"
-
-
-def _window(config: PretrainedConfig) -> int | None:
+def window(config: PretrainedConfig) -> int | None:
+    """Tokens that a sliding-window layer sees, or None if every layer sees all."""
     kinds = getattr(config, "layer_types", None)
     if kinds is not None and "sliding_attention" not in kinds:
         return None

@@ -6,8 +6,10 @@ through the bridge, which rounds where plain patching does).
 """
 
 import json
+import subprocess
+import sys
 import weakref
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 
 import pytest
 import torch
@@ -126,7 +128,7 @@ def test_rotations_that_depend_on_length_are_left_to_the_bridge(tmp_path):
 
 
 def test_a_fused_engine_that_disagrees_is_not_chosen(tmp_path, monkeypatch):
-    monkeypatch.setattr("stable_regions.fused.apply_rotary_pos_emb", lambda q, k, *_: (q, k))
+    monkeypatch.setattr("stable_regions.fused._rotated", lambda x, *_: x)
     model = load_model(make_model(tmp_path), dtype="float64", device="cpu", threads=1)
     assert model.engine == "bridge"
 
@@ -416,3 +418,45 @@ def test_a_model_that_cannot_be_swept_is_refused(model_of):
     with pytest.raises(UserError, match="'bloom' cannot run points behind a prefix: ") as error:
         check(model_of("bloom"), tokens(3), 0, budget=BUDGET)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("family", sorted(FUSED_FAMILIES))
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_model_loaded_for_sweeps_alone_is_the_one_that_was_tried(tmp_path, family, tied):
+    folder = make_model(tmp_path, family, tie_word_embeddings=tied)
+    tried, alone = (
+        load_model(folder, device="cpu", engine=engine, threads=1) for engine in ("auto", "fused")
+    )
+    assert alone.bridge is None
+    facts = [
+        {field.name: getattr(model, field.name) for field in fields(model)}
+        for model in (tried, alone)
+    ]
+    for each in facts:
+        del each["bridge"], each["fused"]
+    assert facts[0] == facts[1]
+    sites = [site for site in SITES if site != "resid.2"]
+    swept = [
+        run(model, 0, tokens(3), torch.arange(3), cloud(3, 4), sites) for model in (tried, alone)
+    ]
+    assert all(torch.equal(swept[0][site], swept[1][site]) for site in sites)
+
+
+def test_weights_with_other_names_are_loaded_the_long_way(tmp_path):
+    folder = make_model(tmp_path)
+    weights = load_file(folder / "model.safetensors")
+    head = weights.pop("lm_head.weight")
+    bare = {name.removeprefix("model."): weight for name, weight in weights.items()}
+    save_file(bare | {"lm_head.weight": head}, folder / "model.safetensors", {"format": "pt"})
+    model = load_model(folder, device="cpu", engine="fused", threads=1)
+    assert model.bridge is not None
+    assert model.engine == "fused"
+
+
+def test_what_measures_with_the_fused_engine_does_not_import_the_bridge():
+    program = (
+        "import sys; from stable_regions import choices, interpolation, pairwise, planes; "
+        "sys.exit(' '.join({'transformer_lens', 'datasets', 'sklearn'} & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

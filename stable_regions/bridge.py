@@ -1,0 +1,268 @@
+"""Models behind TransformerLens hooks: clean runs, plain patching, and sweeps of any architecture.
+
+What the fused engine does not do; importing it takes seconds, so `engine` does when it has to.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+from transformer_lens.model_bridge.sources import build_bridge_from_module
+from transformer_lens.model_bridge.sources.transformers import determine_architecture_from_hf_config
+from transformers import AutoModelForCausalLM, DynamicCache, PretrainedConfig
+
+from stable_regions.errors import UserError, first_line
+from stable_regions.fused import regroup
+from stable_regions.model import Model, window
+
+
+def read_weights(
+    folder: Path, config: PretrainedConfig, dtype: torch.dtype, device_map: str | None
+) -> Any:
+    """A Hugging Face model from its folder; `UserError` if its weights cannot be used."""
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder,
+            config=config,
+            dtype=dtype,
+            device_map=device_map,
+            attn_implementation="eager",
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except (ValueError, OSError, RuntimeError, KeyError) as error:
+        raise UserError(f"{folder}: cannot be loaded: {first_line(error)}") from error
+    hf, info = loaded
+    # transformers fills what the file lacks with random numbers, and only warns
+    if absent := sorted(info["missing_keys"]):
+        raise UserError(f"{folder}: the weights lack {absent[0]} ({len(absent)} tensors missing)")
+    for name, weight in hf.named_parameters():
+        if not torch.isfinite(weight).all():
+            raise UserError(f"{folder}: weight {name} holds a number that is not finite")
+    return hf.eval().requires_grad_(False)
+
+
+def wrap(hf: Any, *, folder: Path, engine: str = "auto") -> Model:
+    """Put a Hugging Face model behind hooks, and learn what a measurement needs of it."""
+    config = hf.config
+    weight = next(hf.parameters())
+    spread = len(set(getattr(hf, "hf_device_map", {}).values())) > 1
+    parameters = dict(hf.named_parameters())  # by the names that they have without hooks
+    try:
+        architecture = determine_architecture_from_hf_config(config)
+        bridge = build_bridge_from_module(hf, architecture, hf_config=config)
+        tuple_blocks = _probe(bridge, weight.device)
+    except Exception as error:
+        raise UserError(f"{folder}: {_unfit(config)}: {first_line(error)}") from error
+    cfg: Any = bridge.cfg
+    fusible = engine == "auto" and cfg.n_layers > 1 and not spread
+    model = Model(
+        bridge=bridge,
+        folder=folder,
+        family=config.model_type,
+        dtype=weight.dtype,
+        device=weight.device,
+        n_layers=cfg.n_layers,
+        d_model=cfg.d_model,
+        d_mlp=cfg.d_mlp,
+        d_head=cfg.d_head,
+        n_heads=cfg.n_heads,
+        n_kv_heads=cfg.n_key_value_heads or cfg.n_heads,
+        vocab_size=hf.get_output_embeddings().weight.shape[0],
+        n_parameters=sum(each.numel() for each in parameters.values()),
+        gated=bool(cfg.gated_mlp),
+        norm="rms" if bridge.ln_final.uses_rms_norm else "layer",
+        window=window(config),
+        max_tokens=getattr(config, "max_position_embeddings", None) or cfg.n_ctx,
+        tuple_blocks=tuple_blocks,
+        fused=regroup(parameters, config) if fusible else None,
+    )
+    return model if model.fused is None or _fused_agrees(model) else replace(model, fused=None)
+
+
+@torch.no_grad()
+def sweep(
+    model: Model,
+    layer: int,
+    contexts: Int[Tensor, "c seq"],
+    row: Int[Tensor, " b"],
+    points: Float[Tensor, "b k d"],
+    sites: Sequence[str],
+) -> dict[str, Float[Tensor, "b k width"]]:
+    """Start from the points after `layer`, each behind its row's context; read the sites."""
+    bridge = bridge_of(model)
+    k, seq = points.shape[1], contexts.shape[1]
+    prefix = DynamicCache()
+    bridge(contexts[:, :-1], past_key_values=prefix, return_type=None, logits_to_keep=1)
+    hidden = torch.finfo(model.dtype).min
+    itself = torch.full((k, k), hidden, device=model.device, dtype=model.dtype).fill_diagonal_(0)
+    mask = torch.cat([itself.new_zeros(k, seq - 1), itself], dim=1)[None, None]
+    out: dict[str, Tensor] = {}
+    with (
+        bridge.hooks(fwd_hooks=_readers(model, sites, out, last=False)),
+        _skipped(model, layer),
+    ):
+        logits = bridge(
+            points,
+            start_at_layer=layer + 1,
+            past_key_values=_Prefix(prefix, row),
+            attention_mask=mask,
+            position_ids=torch.full(points.shape[:2], seq - 1, device=model.device),
+            logits_to_keep=0 if "logits" in sites else 1,
+        )
+    if "logits" in sites:
+        out["logits"] = logits
+    return out
+
+
+@torch.no_grad()
+def clean(
+    model: Model, tokens: Int[Tensor, "b seq"], sites: Sequence[str], stop: int
+) -> dict[str, Float[Tensor, "b width"]]:
+    """Run prompts unpatched as far as the layer before `stop`; read the sites at their ends."""
+    bridge = bridge_of(model)
+    out: dict[str, Tensor] = {}
+    with bridge.hooks(fwd_hooks=_readers(model, sites, out, last=True)):
+        if stop < model.n_layers:
+            bridge(tokens, stop_at_layer=stop)
+        else:
+            logits = bridge(tokens, logits_to_keep=1)
+            if "logits" in sites:
+                out["logits"] = logits[:, -1]
+    return out
+
+
+@torch.no_grad()
+def plain(
+    model: Model,
+    layer: int,
+    tokens: Int[Tensor, "k seq"],
+    points: Float[Tensor, "k d"],
+    sites: Sequence[str],
+) -> dict[str, Float[Tensor, "k width"]]:
+    """Run each prompt whole, its last position overwritten after `layer`; read the sites there."""
+    bridge = bridge_of(model)
+
+    def write(resid: Float[Tensor, "k seq d"], hook: Any) -> Tensor:
+        resid = resid.clone()
+        resid[:, -1] = points
+        return resid
+
+    out: dict[str, Tensor] = {}
+    hooks = [(_hook(model, f"resid.{layer}"), write), *_readers(model, sites, out, last=True)]
+    with bridge.hooks(fwd_hooks=hooks):
+        logits = bridge(tokens, logits_to_keep=1)
+    if "logits" in sites:
+        out["logits"] = logits[:, -1]
+    return out
+
+
+def has(model: Model, site: str) -> bool:
+    """Whether a read site is one of the model's hooks."""
+    return _hook(model, site) in bridge_of(model).hook_dict
+
+
+def bridge_of(model: Model) -> TransformerBridge:
+    """The hooks of a model; an error of the caller's if it was loaded for sweeps alone."""
+    if model.bridge is None:
+        raise ValueError(f"{model.folder}: loaded for fused sweeps alone, without hooks")
+    return model.bridge
+
+
+def _unfit(config: PretrainedConfig) -> str:
+    return f"model type {config.model_type!r} cannot be hooked by TransformerLens"
+
+
+@torch.no_grad()
+def _probe(bridge: TransformerBridge, device: torch.device) -> bool:
+    """Run one token; return whether a block hands on a tuple."""
+    if not all("attn" in block.submodules for block in bridge.blocks):
+        raise TypeError("it has layers without attention")
+    if not hasattr(bridge, "ln_final"):
+        raise TypeError("it has no final norm")
+    handed: list[type] = []
+    handle = bridge.blocks[0].register_forward_hook(lambda _, __, out: handed.append(type(out)))
+    bridge(torch.zeros(1, 1, dtype=torch.long, device=device), return_type=None)
+    handle.remove()
+    return issubclass(handed[0], tuple)
+
+
+def _fused_agrees(model: Model) -> bool:
+    """Try the fused engine against plain patching on two random prompts."""
+    from stable_regions.engine import check  # it needs this module: a circle at import otherwise
+
+    seq = min(8, model.max_tokens, model.window or 8)
+    generator = torch.Generator().manual_seed(0)
+    prompts = torch.randint(0, model.vocab_size, (2, seq), generator=generator)
+    return check(model, prompts, 0, budget=2**40).verdict == "passed"
+
+
+class _Prefix(DynamicCache):
+    """The prefix's keys and values for each row; what a pass adds to them is not kept."""
+
+    def __init__(self, prefix: DynamicCache, row: Int[Tensor, " b"]) -> None:
+        super().__init__()
+        self.past: list[Any] = prefix.layers
+        self.row = row
+
+    def update(  # type: ignore[override]
+        self, keys: Tensor, values: Tensor, layer: int, *_: Any, **__: Any
+    ) -> tuple[Tensor, Tensor]:
+        past = self.past[layer]
+        row = self.row.to(keys.device)  # layers may lie on several devices
+        return (
+            torch.cat([past.keys[row], keys], dim=2),
+            torch.cat([past.values[row], values], dim=2),
+        )
+
+
+@contextmanager
+def _skipped(model: Model, layer: int) -> Iterator[None]:
+    """Let blocks 0..layer hand on their input: the block after them starts from the points."""
+
+    def hand_on(hidden: Tensor, *_: Any, **__: Any) -> Any:
+        return (hidden, None) if model.tuple_blocks else hidden
+
+    blocks = bridge_of(model).blocks[: layer + 1]
+    for block in blocks:
+        block.__dict__["forward"] = hand_on
+    try:
+        yield
+    finally:
+        for block in blocks:
+            del block.__dict__["forward"]
+
+
+def _readers(
+    model: Model, sites: Sequence[str], out: dict[str, Tensor], *, last: bool
+) -> list[tuple[str, Callable]]:
+    """Hooks that put into `out` what each site but the logits holds: all positions, or the last."""
+
+    def reader(site: str) -> Callable:
+        def read(value: Tensor, hook: Any) -> None:
+            # a clone of the last position lets go of the others
+            out[site] = value[:, -1].clone() if last else value
+
+        return read
+
+    return [(_hook(model, site), reader(site)) for site in sites if site != "logits"]
+
+
+def _hook(model: Model, site: str) -> str:
+    """Name of the TransformerLens hook that a read site stands for."""
+    if site == "pre_norm":
+        return f"blocks.{model.n_layers - 1}.hook_out"
+    if site == "post_norm":
+        return "ln_final.hook_out"
+    kind, layer = site.split(".")
+    if kind == "resid":
+        return f"blocks.{layer}.hook_out"
+    return f"blocks.{layer}.mlp.{'gate' if model.gated else 'in'}.hook_out"
