@@ -10,7 +10,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from hashlib import sha256
@@ -21,9 +21,8 @@ import pandas as pd
 import torch
 from jaxtyping import Int, Int64
 from safetensors.torch import save_file
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from stable_regions.errors import UserError
 from stable_regions.files import atomic, read_safetensors, write_csv, write_safetensors
@@ -32,8 +31,6 @@ from stable_regions.training_settings import TrainingSettings
 
 log = logging.getLogger("stable_regions")
 
-END_OF_TEXT = "<|endoftext|>"
-BYTES = 256
 HELD_OUT_TOKENS = 16_384
 STATE_SECONDS = 30.0
 STATE = "state.safetensors"
@@ -42,54 +39,6 @@ BETAS = (0.9, 0.95)
 GRADIENT_NORM = 1.0
 # The rate at the end of a cosine, as a share of the highest.
 COSINE_FLOOR = 0.1
-
-
-def train_tokenizer(texts: Sequence[str], vocab_size: int) -> Tokenizer:
-    """Byte-level BPE of `vocab_size` tokens, one of them `<|endoftext|>`. Adds no token by itself.
-
-    Raises
-    ------
-    UserError
-        If `vocab_size` is too small to hold every byte, or larger than the texts give.
-    """
-    least = BYTES + 1
-    if vocab_size < least:
-        raise UserError(f"vocab_size: holds {vocab_size}; must be at least {least}, for every byte")
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        special_tokens=[END_OF_TEXT],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    if tokenizer.get_vocab_size() != vocab_size:
-        raise UserError(
-            f"vocab_size: holds {vocab_size}; the texts give {tokenizer.get_vocab_size()} at most"
-        )
-    return tokenizer
-
-
-def save_tokenizer(tokenizer: Tokenizer, folder: str | Path) -> None:
-    """Write a tokenizer as the Hugging Face folder that `AutoTokenizer` loads."""
-    wrapped = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        bos_token=END_OF_TEXT,
-        eos_token=END_OF_TEXT,
-        pad_token=END_OF_TEXT,
-        clean_up_tokenization_spaces=False,
-    )
-    with atomic(folder) as made:
-        wrapped.save_pretrained(made)
-
-
-def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> Int64[np.ndarray, " tokens"]:
-    """The texts as one stream of token ids, with `<|endoftext|>` after each."""
-    end = tokenizer.token_to_id(END_OF_TEXT)
-    encoded = tokenizer.encode_batch(list(texts), add_special_tokens=False)
-    return np.concatenate([np.array([*text.ids, end], dtype=np.int64) for text in encoded])
 
 
 def learning_rate(settings: TrainingSettings, step: int) -> float:

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, LlamaForCausalLM
 
+from stable_regions import tokenizer as byte_level
 from stable_regions import training
 from stable_regions.errors import UserError
 from stable_regions.files import read_safetensors
@@ -64,7 +65,7 @@ def contents(folder):
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return training.train_tokenizer(TEXTS, VOCABULARY)
+    return byte_level.train_tokenizer(TEXTS, VOCABULARY)
 
 
 @pytest.fixture(scope="module")
@@ -101,27 +102,27 @@ class TestTokenizer:
             assert tokenizer.decode(tokenizer.encode(text).ids) == text
 
     def test_same_bytes_twice(self, tokenizer, tmp_path):
-        again = training.train_tokenizer(TEXTS, VOCABULARY)
-        training.save_tokenizer(tokenizer, tmp_path / "first")
-        training.save_tokenizer(again, tmp_path / "second")
+        again = byte_level.train_tokenizer(TEXTS, VOCABULARY)
+        byte_level.save_tokenizer(tokenizer, tmp_path / "first")
+        byte_level.save_tokenizer(again, tmp_path / "second")
         assert contents(tmp_path / "first") == contents(tmp_path / "second")
 
     @pytest.mark.parametrize("beside_a_config", [False, True])
     def test_folder_loads_and_adds_no_token(self, tokenizer, tmp_path, trained, beside_a_config):
         """Beside a Llama config too, which must not turn it into Llama's own tokenizer."""
         folder = tmp_path / "tokenizer"
-        training.save_tokenizer(tokenizer, folder)
+        byte_level.save_tokenizer(tokenizer, folder)
         if beside_a_config:
             (folder / "config.json").write_bytes((trained / "step0/config.json").read_bytes())
         loaded = AutoTokenizer.from_pretrained(folder)
         for text in TEXTS:
             assert loaded(text)["input_ids"] == tokenizer.encode(text).ids
-        assert loaded.bos_token == loaded.eos_token == training.END_OF_TEXT
+        assert loaded.bos_token == loaded.eos_token == byte_level.END_OF_TEXT
         assert len(loaded) == VOCABULARY
 
     def test_encode_ends_each_text(self, tokenizer):
-        tokens = training.encode(tokenizer, TEXTS)
-        ends = np.flatnonzero(tokens == tokenizer.token_to_id(training.END_OF_TEXT))
+        tokens = byte_level.encode(tokenizer, TEXTS)
+        ends = np.flatnonzero(tokens == tokenizer.token_to_id(byte_level.END_OF_TEXT))
         assert len(ends) == len(TEXTS)
         assert ends[-1] == len(tokens) - 1
         assert tokenizer.decode(tokens.tolist()) == "".join(TEXTS)
@@ -129,7 +130,7 @@ class TestTokenizer:
     @pytest.mark.parametrize(("size", "match"), [(256, "at least 257"), (5000, "at most")])
     def test_wrong_size(self, size, match):
         with pytest.raises(UserError, match=f"vocab_size: holds {size}; .*{match}"):
-            training.train_tokenizer(TEXTS, size)
+            byte_level.train_tokenizer(TEXTS, size)
 
 
 class TestSettings:
@@ -366,7 +367,7 @@ class TestTrain:
     def test_bridge_takes_model_and_tokenizer(self, tmp_path, trained, tokenizer):
         from transformer_lens.model_bridge import TransformerBridge
 
-        training.save_tokenizer(tokenizer, tmp_path / "tokenizer")
+        byte_level.save_tokenizer(tokenizer, tmp_path / "tokenizer")
         loaded = AutoTokenizer.from_pretrained(tmp_path / "tokenizer")
         model = LlamaForCausalLM.from_pretrained(trained / "step8", attn_implementation="eager")
         tokens = torch.tensor(loaded(TEXTS[0])["input_ids"][:12])[None]
