@@ -1,19 +1,19 @@
 """The one place that loads a model: a local Hugging Face folder becomes a `TransformerBridge`."""
 
-import json
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.model_bridge.sources import build_bridge_from_module
 from transformer_lens.model_bridge.sources.transformers import determine_architecture_from_hf_config
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
-from stable_regions.errors import UserError, first_line
+from stable_regions.errors import UserError, first_line, short
 from stable_regions.fused import Fused, regroup
+from stable_regions.sources import weight_shapes
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
 
@@ -105,9 +105,8 @@ def load_model(
     if engine not in {"auto", "bridge"}:
         raise UserError(f"engine {engine!r} is unknown; one of auto, bridge")
     torch.set_num_threads(threads)
-    place = torch.device(_default_device() if device == "auto" else device)
+    place = _place(device)
     config = _read_config(folder)
-    _check_files(folder)
     hf = _read_weights(folder, config, DTYPES[dtype], device_map)
     if device_map is None:
         hf.to(place)
@@ -156,8 +155,15 @@ def check_layer(model: Model, layer: int) -> None:
         raise UserError(f"write layer {layer} is not in 0..{last - 1} ({model.n_layers} layers)")
 
 
-def _default_device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def _place(device: str) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(
+            f"device {device!r} cannot be used here ({first_line(error)}); 'cpu' or 'auto' can"
+        ) from None
 
 
 def _unfit(config: PretrainedConfig) -> str:
@@ -165,48 +171,35 @@ def _unfit(config: PretrainedConfig) -> str:
 
 
 def _read_config(folder: Path) -> PretrainedConfig:
+    where = f"{folder}/config.json"
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder}: no config.json; a Hugging Face model folder is needed")
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except (ValueError, OSError, KeyError) as error:
-        raise UserError(f"{folder}/config.json: {first_line(error)}") from error
+    except Exception as error:  # of a wrong value, whatever the code behind it stumbles on
+        own = "trust_remote_code" in str(error)
+        reason = "the model needs code of its own, which is never run" if own else first_line(error)
+        raise UserError(f"{where}: {reason}") from error
     config = config.get_text_config()
     if getattr(config, "is_encoder_decoder", False):
         raise UserError(
             f"{folder}: {config.model_type!r} is an encoder-decoder; a decoder is needed"
         )
+    if (quantised := getattr(config, "quantization_config", None)) is not None:
+        raise UserError(
+            f"{where}: quantization_config: holds {short(quantised)}; weights that are not "
+            "quantised are right"
+        )
+    longest = getattr(config, "max_position_embeddings", None)
+    if longest is not None and longest < 2:
+        raise UserError(f"{where}: max_position_embeddings: holds {longest}; at least 2 is right")
     return config
-
-
-def _check_files(folder: Path) -> None:
-    """Every weight file is a whole safetensors file, and every file of the index is there."""
-    files = sorted(folder.glob("*.safetensors"))
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        files = [
-            folder / name for name in set(json.loads(index.read_text())["weight_map"].values())
-        ]
-    if not files:
-        pickled = [path.name for path in folder.iterdir() if path.suffix in {".bin", ".pt", ".pth"}]
-        found = f"only pickled weights ({pickled[0]})" if pickled else "no weights"
-        raise UserError(f"{folder}: {found}; *.safetensors is needed")
-    for path in sorted(files):
-        if path.is_symlink() and not path.exists():
-            raise UserError(
-                f"{path}: what it links to, {path.readlink()}, is gone; "
-                f"delete {folder} to have it made again"
-            )
-        try:
-            with safe_open(path, framework="pt"):
-                pass
-        except (SafetensorError, OSError) as error:
-            raise UserError(f"{path}: not a whole safetensors file: {first_line(error)}") from error
 
 
 def _read_weights(
     folder: Path, config: PretrainedConfig, dtype: torch.dtype, device_map: str | None
 ) -> Any:
+    shapes = weight_shapes(folder)
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -219,16 +212,38 @@ def _read_weights(
             local_files_only=True,
             output_loading_info=True,
         )
-    except (ValueError, OSError, RuntimeError, KeyError) as error:
-        raise UserError(f"{folder}: cannot be loaded: {first_line(error)}") from error
+    except Exception as error:  # whatever the code of its architecture stumbles on
+        reason = _misfit(config, shapes) or first_line(error)
+        raise UserError(f"{folder}: cannot be loaded: {reason}") from error
     hf, info = loaded
     # transformers fills what the file lacks with random numbers, and only warns
     if absent := sorted(info["missing_keys"]):
         raise UserError(f"{folder}: the weights lack {absent[0]} ({len(absent)} tensors missing)")
+    # ... and leaves out the blocks that the config does not count
+    known = set(hf.state_dict())
+    for name in sorted(info["unexpected_keys"]):
+        if re.sub(r"\.\d+\.", ".0.", name, count=1) in known:
+            raise UserError(
+                f"{folder}: the weights hold {name}; config.json says that there are "
+                f"{config.num_hidden_layers} layers"
+            )
     for name, weight in hf.named_parameters():
         if not torch.isfinite(weight).all():
             raise UserError(f"{folder}: weight {name} holds a number that is not finite")
     return hf.eval().requires_grad_(False)
+
+
+def _misfit(config: PretrainedConfig, shapes: dict[str, list[int]]) -> str | None:
+    """The first weight whose shape is not what the config asks for, in words."""
+    try:
+        with torch.device("meta"):
+            wanted = AutoModelForCausalLM.from_config(config).state_dict()
+    except Exception:  # the config alone is wrong: the error that led here says more
+        return None
+    for name, weight in wanted.items():
+        if shapes.get(name, list(weight.shape)) != list(weight.shape):
+            return f"{name} has the shape {shapes[name]}; config.json asks for {[*weight.shape]}"
+    return None
 
 
 @torch.no_grad()
