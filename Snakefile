@@ -10,6 +10,15 @@ min_version("9.27")
 HERE = Path(str(workflow.current_basedir))
 sys.path.insert(0, str(HERE))  # the library is used from the checkout
 
+from stable_regions.config import check_file
+from stable_regions.errors import UserError
+
+try:
+    for path in [HERE / "config.yaml", *workflow.configfiles]:
+        check_file(path)
+except UserError as error:
+    raise WorkflowError(str(error))
+
 
 configfile: HERE / "config.yaml"
 

@@ -9,7 +9,7 @@ from stable_regions.claims import Claim, OnRaw, OnTable, load_ledger
 from stable_regions.corpora import text_files
 from stable_regions.deviations import Deviation
 from stable_regions.errors import UserError
-from stable_regions.files import read_json, sha256
+from stable_regions.files import read_object, sha256
 from stable_regions.provenance import code_digest
 from stable_regions.shapes import Shape, shape_of
 from stable_regions.sources import model_files
@@ -143,7 +143,7 @@ def model_origin(wildcards):
     if source.kind == "package":
         return f"resources/packages/{CONFIG.packages[source.package].file}"
     if source.kind == "local":
-        return str(Path(source.path).expanduser())
+        return str(settings.on_disk(source.path))
     like = CONFIG.models[source.like].source
     return (
         f"resources/configs/{source.like}"
@@ -214,17 +214,31 @@ def shape_source(model):
         }
     folders = [folder(model), f"resources/configs/{model}"]
     if source.kind == "local":
-        folders.insert(0, source.path)
+        folders.insert(0, settings.on_disk(source.path))
     configs = [f"{place}/config.json" for place in folders]
     return next((path for path in configs if Path(path).exists()), None)
 
 
+@cache
+def shape_told(model):
+    """A model's shape; None of a hub model without one, before its config is here."""
+    told = shape_source(model)
+    if isinstance(told, str):
+        return shape_of(read_object(told), told)
+    return told and Shape(**told)
+
+
+def layers_told(model):
+    """How many layers a model has, if that is known."""
+    shape = shape_told(model)
+    return shape and shape.layers
+
+
 def memory_of(ref, others=()):
     """Megabytes of memory that a job asks for which runs a model, in other dtypes too."""
-    told = shape_source(settings.split(ref)[0])
-    if told is None:  # a hub model without a shape, before its config is here
+    shape = shape_told(settings.split(ref)[0])
+    if shape is None:
         return 16_000
-    shape = shape_of(read_json(told)) if isinstance(told, str) else Shape(**told)
     held = shape.held([model_of(ref).dtype, *others], COMPUTE.memory_budget_mb * 2**20)
     return 1_500 + held // 10**6  # the libraries take 0.6 GB; the rest is to be safe
 
@@ -239,7 +253,7 @@ def corpus_origin(wildcards):
     corpus = CONFIG.corpora[wildcards.corpus]
     if corpus.kind == "package":
         return f"resources/packages/{CONFIG.packages[corpus.package].file}"
-    return str(Path(corpus.path).expanduser())
+    return str(settings.on_disk(corpus.path))
 
 
 def corpus_inputs(wildcards):
@@ -262,7 +276,7 @@ def corpus_of(wildcards):
 @cache
 def word_list(path):
     """A list of words: of this package, or a user's."""
-    for place in (HERE / path, Path(path).expanduser()):
+    for place in (HERE / path, settings.on_disk(path)):
         if place.exists():
             try:
                 return load_words(place)
@@ -375,6 +389,13 @@ def prompt_counts(prompts):
         "recurring": lambda: wanted.last_tokens * wanted.each,
     }
     return 1, counts[wanted.kind]()
+
+
+try:
+    settings.check_layers(CONFIG, layers_told)
+    settings.check_counts(CONFIG, prompt_counts)
+except UserError as error:
+    raise WorkflowError(str(error))
 
 
 def sweeps(experiment):

@@ -63,7 +63,7 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
     What was done is recorded beside the log. The traceback of an error that is not the user's
     mistake is in the log file alone.
     """
-    from stable_regions.errors import UserError  # after the path is set
+    from stable_regions.errors import UserError, first_line  # after the path is set
     from stable_regions.privacy import discreet
     from stable_regions.records import now, write_record
 
@@ -91,5 +91,6 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
         sys.exit(1)
     except Exception as error:
         to_file.stream.write(discreet(traceback.format_exc()))
-        log.error("error: %s: %s (traceback in %s)", type(error).__name__, error, path)
+        what = type(error).__name__
+        log.error("error: %s: %s (traceback in %s)", what, first_line(error), path)
         sys.exit(1)

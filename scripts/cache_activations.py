@@ -9,7 +9,7 @@ from _job import job, placing
 from stable_regions import engine
 from stable_regions.activations import cache
 from stable_regions.errors import UserError
-from stable_regions.files import read_json, read_parquet, write_json, write_safetensors
+from stable_regions.files import read_object, read_parquet, write_json, write_safetensors
 from stable_regions.model import check_layer, load_model
 from stable_regions.prompts import by_length
 from stable_regions.provenance import model_record
@@ -33,7 +33,7 @@ with job(snakemake) as log:
         if params.shape is not None:
             name = ref.partition("@")[0]
             check_shape(
-                Shape(**params.shape), read_json(f"{folder}/config.json"), f"models.{name}.shape"
+                Shape(**params.shape), read_object(f"{folder}/config.json"), f"models.{name}.shape"
             )
         model = load_model(Path(folder), dtype=params.dtype, **placing(compute))
         for layer in written:

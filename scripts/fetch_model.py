@@ -29,5 +29,6 @@ with job(snakemake) as log:
         log.info("%s at %s is commit %s", source["repository"], revision, commit)
         describe(made, **facts, revision=revision, commit=commit)
         hub.check_hashes(made)
-    if params.weights:
-        write_json(output.facts, model_row(params.ref, Path(output.folder)))
+        row = model_row(params.ref, made) if params.weights else None
+    if row is not None:
+        write_json(output.facts, row)

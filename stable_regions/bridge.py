@@ -3,6 +3,7 @@
 What the fused engine does not do; importing it takes seconds, so `engine` does when it has to.
 """
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,12 +21,14 @@ from transformers import AutoModelForCausalLM, DynamicCache, PretrainedConfig
 from stable_regions.errors import UserError, first_line
 from stable_regions.fused import regroup
 from stable_regions.model import Model, window
+from stable_regions.sources import weight_shapes
 
 
 def read_weights(
     folder: Path, config: PretrainedConfig, dtype: torch.dtype, device_map: str | None
 ) -> Any:
     """A Hugging Face model from its folder; `UserError` if its weights cannot be used."""
+    shapes = weight_shapes(folder)
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -38,12 +41,21 @@ def read_weights(
             local_files_only=True,
             output_loading_info=True,
         )
-    except (ValueError, OSError, RuntimeError, KeyError) as error:
-        raise UserError(f"{folder}: cannot be loaded: {first_line(error)}") from error
+    except Exception as error:  # whatever the code of its architecture stumbles on
+        reason = _misfit(config, shapes) or first_line(error)
+        raise UserError(f"{folder}: cannot be loaded: {reason}") from error
     hf, info = loaded
     # transformers fills what the file lacks with random numbers, and only warns
     if absent := sorted(info["missing_keys"]):
         raise UserError(f"{folder}: the weights lack {absent[0]} ({len(absent)} tensors missing)")
+    # ... and leaves out the blocks that the config does not count
+    known = set(hf.state_dict())
+    for name in sorted(info["unexpected_keys"]):
+        if re.sub(r"\.\d+\.", ".0.", name, count=1) in known:
+            raise UserError(
+                f"{folder}: the weights hold {name}; config.json says that there are "
+                f"{config.num_hidden_layers} layers"
+            )
     for name, weight in hf.named_parameters():
         if not torch.isfinite(weight).all():
             raise UserError(f"{folder}: weight {name} holds a number that is not finite")
@@ -179,6 +191,19 @@ def bridge_of(model: Model) -> TransformerBridge:
 
 def _unfit(config: PretrainedConfig) -> str:
     return f"model type {config.model_type!r} cannot be hooked by TransformerLens"
+
+
+def _misfit(config: PretrainedConfig, shapes: dict[str, list[int]]) -> str | None:
+    """The first weight whose shape is not what the config asks for, in words."""
+    try:
+        with torch.device("meta"):
+            wanted = AutoModelForCausalLM.from_config(config).state_dict()
+    except Exception:  # the config alone is wrong: the error that led here says more
+        return None
+    for name, weight in wanted.items():
+        if shapes.get(name, list(weight.shape)) != list(weight.shape):
+            return f"{name} has the shape {shapes[name]}; config.json asks for {[*weight.shape]}"
+    return None
 
 
 @torch.no_grad()

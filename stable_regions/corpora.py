@@ -42,22 +42,37 @@ def read_package(package: Path, patterns: list[str], query: str | None = None) -
 
 
 def text_files(path: Path) -> list[Path]:
-    """What is read of a local corpus: the file itself, or all `*.txt` of a folder, sorted."""
-    return sorted(path.glob("*.txt")) if path.is_dir() else [path]
+    """What is read of a local corpus: the file itself, or all `*.txt` of a folder, sorted.
+
+    Raises
+    ------
+    UserError
+        If there is none, or a link leads out of the folder.
+    """
+    if not path.is_dir():
+        return [path]
+    files = sorted(file for file in path.glob("*.txt") if file.is_file())
+    for file in files:
+        if not file.resolve().is_relative_to(path.resolve()):
+            raise UserError(f"{file}: is a link out of this folder; put the file itself here")
+    if not files:
+        raise UserError(f"{path}: no *.txt in this folder")
+    return files
 
 
 def read_local(path: Path) -> pd.DataFrame:
     """Read the works of a corpus from a text file, or from all `*.txt` of a folder."""
-    files = text_files(path)
-    if not files:
-        raise UserError(f"{path}: no *.txt in this folder")
-    return _table([(file.stem, _decode(file.read_bytes())) for file in files], path)
+    return _table([(file.stem, _decode(file.read_bytes())) for file in text_files(path)], path)
 
 
 def _table(works: list[tuple[str, str]], where: Path) -> pd.DataFrame:
+    if not works:
+        raise UserError(f"{where.name}: holds no works; at least one is needed")
     for work, text in works:
         if not text.strip():
             raise UserError(f"{where.name}: the work {work!r} holds no text")
+        if "\0" in text:
+            raise UserError(f"{where.name}: the work {work!r} is no text in UTF-8 or Latin-1")
     return pd.DataFrame(works, columns=["work", "text"])
 
 
@@ -75,8 +90,12 @@ def _rows(database: bytes, query: str, where: str) -> list[tuple[str, str]]:
         file.flush()
         connection = sqlite3.connect(f"file:{file.name}?mode=ro", uri=True)
         try:
-            return [(str(work), str(text)) for work, text in connection.execute(query)]
-        except (sqlite3.Error, ValueError) as error:
+            rows = [(str(work), text) for work, text in connection.execute(query)]
+        except (sqlite3.Error, sqlite3.Warning, ValueError) as error:
             raise UserError(f"{where}: the query fails: {error}") from None
         finally:
             connection.close()
+    for work, text in rows:
+        if not isinstance(text, str):
+            raise UserError(f"{where}: the query gives {text!r} as a text of {work!r}")
+    return rows

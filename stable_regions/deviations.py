@@ -7,8 +7,9 @@ import pandas as pd
 from pydantic import Field, model_validator
 
 from stable_regions.claims import Text, Value, chosen
-from stable_regions.config import Name, Strict
+from stable_regions.config import Name
 from stable_regions.errors import UserError
+from stable_regions.strict import Strict
 
 
 class Cell(Strict):

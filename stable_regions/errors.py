@@ -1,13 +1,40 @@
 """The one exception that means "the user can mend this", and what is kept of others' words."""
 
+import reprlib
 import textwrap
+from typing import Any
+
+WIDEST = 60  # characters of a value in an error
+_repr = reprlib.Repr()
+_repr.maxstring = _repr.maxother = WIDEST
 
 
 class UserError(ValueError):
-    """A mistake in the input: one line with the place, what it holds, and what would be right."""
+    """A mistake in the input: one line with the place, what it holds, and what would be right.
+
+    One line whatever the input holds: line breaks become spaces, and what a terminal can't print,
+    or would obey, is escaped.
+    """
+
+    def __init__(self, text: str) -> None:
+        line = " ".join(text.splitlines())
+        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line))
 
 
 def first_line(error: BaseException) -> str:
-    """What another library's error says, in one line of at most 200 characters."""
-    text = str(error).strip() or type(error).__name__
-    return textwrap.shorten(text.splitlines()[0], 200, placeholder=" ...")
+    """What another library's error says, in one line of at most 200 characters.
+
+    Its first line, and the next where the first ends in a colon.
+    """
+    lines = [line.strip() for line in str(error).strip().splitlines()] or [type(error).__name__]
+    said = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    return textwrap.shorten(said, 200, placeholder=" ...")
+
+
+def short(value: Any) -> str:
+    """A value as Python writes it, at most 60 characters of it."""
+    try:
+        text = _repr.repr(value)
+    except ValueError:  # a whole number of more digits than Python writes
+        text = f"a number of {value.bit_length()} bits"
+    return text if len(text) <= WIDEST else text[: WIDEST - 3] + "..."

@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stable_regions.errors import UserError
+from stable_regions.errors import UserError, first_line
 
 METADATA_KEY = b"stable_regions"
 
@@ -72,9 +72,17 @@ def write_json(path: str | Path, value: Any) -> None:
 def read_json(path: str | Path) -> Any:
     """Read a JSON file; UserError if it is not there or not JSON."""
     try:
-        return json.loads(Path(path).read_text())
-    except (OSError, ValueError) as error:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not a readable JSON file ({error})") from None
+
+
+def read_object(path: str | Path) -> dict[str, Any]:
+    """Read a JSON file that holds keys and values; UserError if it holds another thing."""
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: holds a JSON {type(value).__name__}; keys and values are right")
+    return value
 
 
 def write_csv(path: str | Path, table: pd.DataFrame) -> None:
@@ -97,13 +105,13 @@ def read_parquet(path: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Read what `write_parquet` wrote: the table and its metadata."""
     try:
         arrow = pq.read_table(path, partitioning=None)
-    except (OSError, pa.ArrowInvalid) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: not a readable Parquet file ({reason})") from None
-    stored = (arrow.schema.metadata or {}).get(METADATA_KEY)
-    if stored is None:
+        stored = (arrow.schema.metadata or {}).get(METADATA_KEY)
+        table, metadata = arrow.to_pandas(), json.loads(stored or "null")
+    except Exception as error:  # of a damaged file, whatever the reader stumbles on
+        raise UserError(f"{path}: not a readable Parquet file ({first_line(error)})") from None
+    if metadata is None:
         raise UserError(f"{path}: a Parquet file that this project did not write (no metadata)")
-    return arrow.to_pandas(), json.loads(stored)
+    return table, metadata
 
 
 def write_safetensors(path: str | Path, tensors: Mapping[str, Any], metadata: Any) -> None:
@@ -135,14 +143,36 @@ def read_safetensors(path: str | Path, framework: str = "pt") -> tuple[dict[str,
 
     With the framework "numpy" they are arrays, and torch is not needed.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     try:
         with safe_open(path, framework=framework) as file:
             stored = (file.metadata() or {}).get(METADATA_KEY.decode())
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: not a readable safetensors file ({error})") from None
-    if stored is None:
+        metadata = json.loads(stored or "null")
+    except Exception as error:  # of a damaged file, whatever the reader stumbles on
+        raise UserError(f"{path}: not a readable safetensors file ({first_line(error)})") from None
+    if metadata is None:
         raise UserError(f"{path}: a safetensors file that this project did not write (no metadata)")
-    return tensors, json.loads(stored)
+    return tensors, metadata
+
+
+def read_header(path: str | Path) -> dict[str, tuple[str, list[int]]]:
+    """Dtype, as safetensors name it, and shape of every tensor; no tensor is read.
+
+    Raises
+    ------
+    UserError
+        If the file is truncated, or is no safetensors file.
+    """
+    from safetensors import safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            return {name: (s.get_dtype(), s.get_shape()) for name, s in slices.items()}
+    except Exception as error:  # of a damaged file, whatever the reader stumbles on
+        with open(path, "rb") as raw:
+            pickled = raw.read(2) in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05")
+        reason = "it is a pickle, which is not read" if pickled else first_line(error)
+        raise UserError(f"{path}: not a whole safetensors file ({reason})") from None

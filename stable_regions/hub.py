@@ -16,13 +16,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 from huggingface_hub import constants, errors, get_cached_repo_tree, snapshot_download
 from huggingface_hub.utils import tqdm
 
 from stable_regions.errors import UserError, first_line
 from stable_regions.progress import Progress, log
-from stable_regions.sources import DESCRIPTION, MODEL_FILES, first_lacking, identity
+from stable_regions.sources import (
+    DESCRIPTION,
+    MODEL_FILES,
+    first_lacking,
+    identity,
+    pickle_hint,
+    weight_shapes,
+)
 
 MB = 10**6
 
@@ -57,6 +65,8 @@ def fetch_model(
     cache = apart if missing else None
     folder = download(repository, revision, patterns, cache=cache)
     _check_complete(folder, repository, weights, cache)
+    if weights:
+        weight_shapes(folder)
     if cache is not None:
         inside = folder.relative_to(cache.resolve())
         os.replace(cache, target / ".hub")
@@ -193,12 +203,26 @@ def read_texts(
 def _rows(files: list[str], column: str, repository: str) -> Iterator[tuple[int, str]]:
     from datasets import IterableDataset
 
-    names = pq.read_schema(files[0]).names
-    if column not in names:
-        raise UserError(f"{repository}: no column {column!r}; there is {', '.join(names)}")
-    for number, row in enumerate(IterableDataset.from_parquet(files, columns=[column])):
-        if row[column] and row[column].strip():
-            yield number, row[column]
+    try:
+        for where in files:
+            schema = pq.read_schema(where)
+            if column not in schema.names:
+                there = ", ".join(schema.names)
+                raise UserError(f"{repository}: no column {column!r}; there is {there}")
+            held = schema.field(column).type
+            if not pa.types.is_string(held) and not pa.types.is_large_string(held):
+                raise UserError(f"{repository}: the column {column!r} holds {held}, not texts")
+        where = str(Path(files[0]).parent)  # which of them is damaged, the reader does not say
+        for number, row in enumerate(IterableDataset.from_parquet(files, columns=[column])):
+            if row[column] and row[column].strip():
+                yield number, row[column]
+    except UserError:
+        raise
+    except Exception as error:  # of a damaged file, whatever the reader stumbles on
+        raise UserError(
+            f"{repository}: {where}: not readable as Parquet ({first_line(error)}); "
+            "delete it from the hub's cache to fetch it again"
+        ) from None
 
 
 def _check_complete(folder: Path, repository: str, weights: bool, cache: Path | None) -> None:
@@ -209,11 +233,9 @@ def _check_complete(folder: Path, repository: str, weights: bool, cache: Path | 
         names = {file.path for file in tree}
     except errors.CachedRepoTreeNotFoundError:  # made by an older client
         names = set()
-    pickles = sorted(n for n in names if n.endswith((".bin", ".pt", ".pth")))
     if lacking in names:
         raise UserError(f"{repository}: {lacking} is not in the cache {folder}; fetch it online")
-    hint = f"; {pickles[0]} is a pickle and is not read" if pickles else ""
-    raise UserError(f"{repository}: has no {lacking} at {folder.name}{hint}")
+    raise UserError(f"{repository}: has no {lacking} at {folder.name}{pickle_hint(names)}")
 
 
 def _reporting(repository: str, size: int) -> type:
@@ -263,8 +285,8 @@ def _reason(error: Exception, repository: str, revision: str, kind: str) -> str:
     if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__:
         error = error.__cause__  # type: ignore[assignment]
     said = first_line(error)
-    if isinstance(error, errors.HFValidationError):
-        return said
+    if isinstance(error, errors.HFValidationError) or type(error) is ValueError:
+        return said  # the name of the repository, or of a file in it, is no name
     response = getattr(error, "response", None)
     if response is not None and response.status_code == 401:
         return f"the hub refuses the token; {log_in}"

@@ -1,17 +1,17 @@
 """The one place that loads a model: a local Hugging Face folder becomes one that can be swept."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 from transformers import AutoConfig, PretrainedConfig
 
-from stable_regions.errors import UserError, first_line
+from stable_regions.errors import UserError, first_line, short
 from stable_regions.fused import Fused, regroup
+from stable_regions.sources import weight_files, weight_shapes
 
 if TYPE_CHECKING:  # importing it takes seconds
     from transformer_lens.model_bridge import TransformerBridge
@@ -112,10 +112,9 @@ def load_model(
     if engine not in {"auto", "bridge", "fused"}:
         raise UserError(f"engine {engine!r} is unknown; one of auto, bridge, fused")
     torch.set_num_threads(threads)
-    place = torch.device(_default_device() if device == "auto" else device)
+    place = _place(device)
     config = _read_config(folder)
-    files = _check_files(folder)
-    if engine == "fused" and (model := _load_fused(folder, files, config, DTYPES[dtype], place)):
+    if engine == "fused" and (model := _load_fused(folder, config, DTYPES[dtype], place)):
         return model
     from stable_regions import bridge  # importing it takes seconds
 
@@ -126,16 +125,13 @@ def load_model(
 
 
 def _load_fused(
-    folder: Path,
-    files: list[Path],
-    config: PretrainedConfig,
-    dtype: torch.dtype,
-    place: torch.device,
+    folder: Path, config: PretrainedConfig, dtype: torch.dtype, place: torch.device
 ) -> Model | None:
     """A model for fused sweeps alone; None if its files are laid out in another way."""
+    weight_shapes(folder)  # each file is whole
     weights: dict[str, Tensor] = {}
-    for path in files:
-        with safe_open(path, framework="pt", device=str(place)) as file:
+    for name in weight_files(folder):
+        with safe_open(folder / name, framework="pt", device=str(place)) as file:
             weights.update({name: file.get_tensor(name).to(dtype) for name in file.keys()})  # noqa: SIM118
     fused = regroup(weights, config)
     if fused is None:
@@ -172,49 +168,41 @@ def check_layer(model: Model, layer: int) -> None:
         raise UserError(f"write layer {layer} is not in 0..{last - 1} ({model.n_layers} layers)")
 
 
-def _default_device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def _place(device: str) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(
+            f"device {device!r} cannot be used here ({first_line(error)}); 'cpu' or 'auto' can"
+        ) from None
 
 
 def _read_config(folder: Path) -> PretrainedConfig:
+    where = f"{folder}/config.json"
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder}: no config.json; a Hugging Face model folder is needed")
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except (ValueError, OSError, KeyError) as error:
-        raise UserError(f"{folder}/config.json: {first_line(error)}") from error
+    except Exception as error:  # of a wrong value, whatever the code behind it stumbles on
+        own = "trust_remote_code" in str(error)
+        reason = "the model needs code of its own, which is never run" if own else first_line(error)
+        raise UserError(f"{where}: {reason}") from error
     config = config.get_text_config()
     if getattr(config, "is_encoder_decoder", False):
         raise UserError(
             f"{folder}: {config.model_type!r} is an encoder-decoder; a decoder is needed"
         )
+    if (quantised := getattr(config, "quantization_config", None)) is not None:
+        raise UserError(
+            f"{where}: quantization_config: holds {short(quantised)}; weights that are not "
+            "quantised are right"
+        )
+    longest = getattr(config, "max_position_embeddings", None)
+    if longest is not None and longest < 2:
+        raise UserError(f"{where}: max_position_embeddings: holds {longest}; at least 2 is right")
     return config
-
-
-def _check_files(folder: Path) -> list[Path]:
-    """The weight files; each is a whole safetensors file, and every file of the index is there."""
-    files = sorted(folder.glob("*.safetensors"))
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        files = [
-            folder / name for name in set(json.loads(index.read_text())["weight_map"].values())
-        ]
-    if not files:
-        pickled = [path.name for path in folder.iterdir() if path.suffix in {".bin", ".pt", ".pth"}]
-        found = f"only pickled weights ({pickled[0]})" if pickled else "no weights"
-        raise UserError(f"{folder}: {found}; *.safetensors is needed")
-    for path in sorted(files):
-        if path.is_symlink() and not path.exists():
-            raise UserError(
-                f"{path}: what it links to, {path.readlink()}, is gone; "
-                f"delete {folder} to have it made again"
-            )
-        try:
-            with safe_open(path, framework="pt"):
-                pass
-        except (SafetensorError, OSError) as error:
-            raise UserError(f"{path}: not a whole safetensors file: {first_line(error)}") from error
-    return files
 
 
 def window(config: PretrainedConfig) -> int | None:

@@ -1,16 +1,17 @@
 """Prompts and pairs of prompts: token ids, text, and where each came from."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
-from stable_regions.errors import UserError
-from stable_regions.files import read_json
+from stable_regions.errors import UserError, first_line
+from stable_regions.files import read_object
 
+SPACE = "\u2581"  # what some tokenizers write for one
 COLUMNS = ["prompt", "text", "tokens", "last_token", "work", "offset"]
 
 
@@ -25,7 +26,33 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         raise UserError(f"{path}: not a readable tokenizer ({error})") from None
     tokenizer.no_truncation()
     tokenizer.no_padding()
+    if getattr(tokenizer.model, "dropout", None):  # of merges, in training: tokens left to chance
+        tokenizer.model.dropout = None
     return tokenizer
+
+
+def encode(tokenizer: Tokenizer, texts: Iterable[str]) -> list[Encoding]:
+    """Tokens of texts, without those that the tokenizer adds by itself.
+
+    Raises
+    ------
+    UserError
+        If it has no token for something in them, and none for what is unknown.
+    """
+    try:
+        return tokenizer.encode_batch(list(texts), add_special_tokens=False)
+    except Exception as error:  # tokenizers raises bare Exception
+        raise UserError(f"the tokenizer cannot take these texts: {first_line(error)}") from None
+
+
+def lost(tokenizer: Tokenizer, text: str, ids: Sequence[int]) -> str | None:
+    """The first character of a text that its tokens do not give back; spaces do not count.
+
+    Some tokenizers leave out what they don't know, others have one token for all of it.
+    """
+    kept = tokenizer.normalizer.normalize_str(text) if tokenizer.normalizer else text
+    back = tokenizer.decode(list(ids), skip_special_tokens=False)
+    return next((c for c in kept if c not in back and not c.isspace() and c != SPACE), None)
 
 
 def bos_token(folder: Path, tokenizer: Tokenizer) -> int:
@@ -37,9 +64,9 @@ def bos_token(folder: Path, tokenizer: Tokenizer) -> int:
         If it names none, or the tokenizer has no such token.
     """
     path = folder / "tokenizer_config.json"
-    named = read_json(path).get("bos_token") if path.exists() else None
-    text = named["content"] if isinstance(named, dict) else named
-    found = tokenizer.token_to_id(text) if text else None
+    named = read_object(path).get("bos_token") if path.exists() else None
+    text = named.get("content") if isinstance(named, dict) else named
+    found = tokenizer.token_to_id(text) if isinstance(text, str) else None
     if found is None:
         raise UserError(f"{path}: names no BOS token of the tokenizer; `bos` can't be set")
     return found
@@ -84,9 +111,8 @@ def _chunks(
     works: pd.DataFrame, tokenizer: Tokenizer, *, tokens: int, seed: int
 ) -> Iterator[tuple[list[int], str, int]]:
     """All chunks of a corpus in random order: ids, work, offset of the first character."""
-    encoded = tokenizer.encode_batch(list(works["text"]), add_special_tokens=False)
     # each read of an encoding's attribute copies the whole of it
-    every = [(e.ids, e.offsets) for e in encoded]
+    every = [(e.ids, e.offsets) for e in encode(tokenizer, works["text"])]
     chunks = [(n, at) for n, (ids, _) in enumerate(every) for at in range(len(ids) // tokens)]
     for index in np.random.default_rng(seed).permutation(len(chunks)):
         work, at = chunks[index]
@@ -220,12 +246,18 @@ def written_pairs(
     Raises
     ------
     UserError
-        If a text is empty or a single token, or the two of a pair differ in their number of tokens.
+        If a text is empty or a single token, or holds what the tokenizer has no token for, or if
+        the two of a pair differ in their number of tokens, or do not differ at all.
     """
     texts = list(dict.fromkeys(text for pair in pairs.values() for text in pair))
-    ids = {text: tokenizer.encode(text, add_special_tokens=False).ids for text in texts}
+    encoded = encode(tokenizer, texts)
+    ids = {text: found.ids for text, found in zip(texts, encoded, strict=True)}
     for name, (a, b) in pairs.items():
         for text in (a, b):
+            if (unknown := lost(tokenizer, text, ids[text])) is not None:
+                raise UserError(
+                    f"pair {name}: {text!r}: the tokenizer has no token for {unknown!r}"
+                )
             if len(ids[text]) < 2:
                 raise UserError(
                     f"pair {name}: {text!r} is {len(ids[text])} token(s); at least 2 are needed"
@@ -235,6 +267,8 @@ def written_pairs(
                 f"pair {name}: its prompts have {len(ids[a])} and {len(ids[b])} tokens; "
                 "they must be of one length"
             )
+        if ids[a] == ids[b]:
+            raise UserError(f"pair {name}: {a!r} and {b!r} are the same tokens; they must differ")
     number = {text: i for i, text in enumerate(texts)}
     prompts = pd.DataFrame(
         [(number[t], *_texts(tokenizer, ids[t]), "written by hand", 0) for t in texts],

@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from stable_regions.errors import UserError
+from stable_regions.errors import UserError, first_line
 from stable_regions.files import METADATA_KEY, atomic, read_json, sha256
 from stable_regions.privacy import discreet, homeless
 from stable_regions.provenance import PACKAGE, machine, versions
@@ -88,15 +88,24 @@ def _files(paths: Iterable[str], names: Mapping[str, tuple[int, int | None]]) ->
 
 
 def facts_of(path: Path) -> dict[str, Any]:
-    """What a raw file says of itself; only its metadata is read."""
+    """What a raw file says of itself; only its metadata is read.
+
+    Raises
+    ------
+    UserError
+        If the file is damaged.
+    """
     from safetensors import safe_open
 
-    if path.suffix == ".parquet":
-        stored = (pq.read_schema(path).metadata or {}).get(METADATA_KEY)
-    else:
-        with safe_open(path, framework="numpy") as file:
-            stored = (file.metadata() or {}).get(METADATA_KEY.decode())
-    return json.loads(stored) if stored else {}
+    try:
+        if path.suffix == ".parquet":
+            stored = (pq.read_schema(path).metadata or {}).get(METADATA_KEY)
+        else:
+            with safe_open(path, framework="numpy") as file:
+                stored = (file.metadata() or {}).get(METADATA_KEY.decode())
+        return json.loads(stored or "{}")
+    except Exception as error:  # of a damaged file, whatever the reader stumbles on
+        raise UserError(f"{path}: not a readable raw file ({first_line(error)})") from None
 
 
 def write_record(job: Any, script: Path, started: str) -> None:

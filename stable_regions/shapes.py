@@ -3,9 +3,10 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, PositiveInt
+from pydantic import PositiveInt, ValidationError
 
-from stable_regions.errors import UserError
+from stable_regions.errors import UserError, short
+from stable_regions.strict import Strict, one_line
 
 BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 # One fact has other names in the configs of GPT-2's time.
@@ -15,7 +16,7 @@ HEADS = ("num_attention_heads", "n_head")
 UNGATED = ("gpt2", "gptj", "gpt_neox", "phi", "opt", "falcon", "starcoder2")
 
 
-class Shape(BaseModel):
+class Shape(Strict):
     """What a decoder's blocks and embeddings are like.
 
     Attributes
@@ -31,8 +32,6 @@ class Shape(BaseModel):
     stored
         The dtype of the published weights: what a download takes.
     """
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     model_type: str
     layers: PositiveInt
@@ -93,26 +92,67 @@ def check_shape(told: Shape, config: Mapping[str, Any], key: str) -> None:
             raise UserError(f"{key}.{name}: holds {ours!r}; the model's config says {theirs!r}")
 
 
+def decoder(config: Mapping[str, Any], where: Any) -> Mapping[str, Any]:
+    """The part of a `config.json` that is about the language model: all of it, or `text_config`."""
+    part = config.get("text_config", config)
+    if not isinstance(part, Mapping):
+        raise UserError(f"{where}: text_config: holds {short(part)}; keys and values are right")
+    return part
+
+
+def size_of(config: Mapping[str, Any], names: Sequence[str], where: Any) -> int | None:
+    """The number under the first of these keys that a model's config has, or None.
+
+    Raises
+    ------
+    UserError
+        If that is no positive whole number.
+    """
+    held = {name: config[name] for name in names if config.get(name) is not None}
+    for name, value in held.items():
+        if type(value) is not int or value < 1:
+            raise UserError(
+                f"{where}: {name}: holds {short(value)}; a positive whole number is right"
+            )
+    return next(iter(held.values()), None)
+
+
 def first_of(config: Mapping[str, Any], names: Sequence[str], where: Any = "config.json") -> int:
-    """The number under the first of these keys that a model's config has; UserError without one."""
-    for name in names:
-        if config.get(name) is not None:
-            return int(config[name])
-    raise UserError(f"{where}: has none of {', '.join(names)}")
+    """The same of keys of which a model's config must have one."""
+    if (value := size_of(config, names, where)) is None:
+        raise UserError(f"{where}: has none of {', '.join(names)}")
+    return value
 
 
-def shape_of(config: Mapping[str, Any]) -> Shape:
-    """The shape that a Hugging Face `config.json` tells of."""
-    config = config.get("text_config", config)
-    kind, width = config["model_type"], first_of(config, WIDTH)
-    return Shape(
-        model_type=kind,
-        layers=first_of(config, LAYERS),
-        width=width,
-        heads=first_of(config, HEADS),
-        kv_heads=config.get("num_key_value_heads"),
-        head=config.get("head_dim"),
-        mlp=config.get("intermediate_size") or config.get("n_inner") or 4 * width,
-        vocabulary=config["vocab_size"],
-        tied=config.get("tie_word_embeddings", kind == "gpt2"),
-    )
+def kind_of(config: Mapping[str, Any], where: Any) -> str:
+    """The `model_type` that a model's config names."""
+    kind = config.get("model_type")
+    if not isinstance(kind, str):
+        raise UserError(f"{where}: model_type: holds {short(kind)}; a name like 'llama' is right")
+    return kind
+
+
+def shape_of(config: Mapping[str, Any], where: Any = "config.json") -> Shape:
+    """The shape that a Hugging Face `config.json` tells of.
+
+    Raises
+    ------
+    UserError
+        If it tells of none, with the key that is wrong.
+    """
+    config = decoder(config, where)
+    kind, width = kind_of(config, where), first_of(config, WIDTH, where)
+    try:
+        return Shape(
+            model_type=kind,
+            layers=first_of(config, LAYERS, where),
+            width=width,
+            heads=first_of(config, HEADS, where),
+            kv_heads=size_of(config, ["num_key_value_heads"], where),
+            head=size_of(config, ["head_dim"], where),
+            mlp=size_of(config, ["intermediate_size", "n_inner"], where) or 4 * width,
+            vocabulary=first_of(config, ["vocab_size"], where),
+            tied=config.get("tie_word_embeddings", kind == "gpt2"),
+        )
+    except ValidationError as error:
+        raise UserError(f"{where}: {one_line(error, config)}") from None

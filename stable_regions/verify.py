@@ -324,7 +324,10 @@ def raw_of_models(manifest: Mapping[str, Any], results: Path) -> dict[str, list[
     for name in manifest["files"]:
         path = Path(name)
         if path.suffix in (".parquet", ".safetensors") and path.is_file():
-            facts = facts_of(path)
+            try:
+                facts = facts_of(path)
+            except UserError:  # it is changed, as its hash has told
+                continue
             if "engine" in facts:
                 raw.setdefault(facts["model"], []).append(path)
     return raw

@@ -8,23 +8,20 @@ from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from tokenizers import Tokenizer
 
 from stable_regions.errors import UserError
-from stable_regions.prompts import COLUMNS
+from stable_regions.prompts import COLUMNS, encode, lost
+from stable_regions.strict import Strict, one_line
+from stable_regions.yaml_file import read_yaml
 
 Text = Annotated[str, Field(min_length=1)]
 # Words of a kind: fewer than the six that five nearest neighbours need would cap their score.
 FEWEST = 6
 
 
-class _Typed(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class Kind(_Typed):
+class Kind(Strict):
     """A group of meaning; all its words share one part of speech."""
 
     name: Text
@@ -32,7 +29,7 @@ class Kind(_Typed):
     words: Annotated[list[Text], Field(min_length=FEWEST)]
 
 
-class WordList(_Typed):
+class WordList(Strict):
     """Kinds of words, the contexts they are put in, and where they come from."""
 
     source: Text
@@ -50,15 +47,11 @@ def load_words(path: Path) -> WordList:
         An unknown or missing key, a value of another type (an unquoted ``on`` is a truth value in
         YAML), fewer than six words in a kind, or a context, kind or word that is there twice.
     """
+    raw = read_yaml(path)
     try:
-        words = WordList.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+        words = WordList.model_validate(raw)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the file"
-        held = str(first["input"])[:60]
-        raise UserError(f"{path}: {place}: {first['msg']}; it holds {held!r}") from None
+        raise UserError(f"{path}: {one_line(error, raw)}") from None
     for what, names in {
         "context": words.contexts,
         "kind": [kind.name for kind in words.kinds],
@@ -78,9 +71,10 @@ def single_tokens(words: Sequence[str], tokenizer: Tokenizer) -> list[int]:
     Raises
     ------
     UserError
-        A word that is not one token: the message names the first and counts the others.
+        A word that is not one token: the message names the first and counts the others. Two words
+        that are the same token.
     """
-    ids = [tokenizer.encode(f" {word}", add_special_tokens=False).ids for word in words]
+    ids = _tokens(words, tokenizer)
     wrong = [(word, tokens) for word, tokens in zip(words, ids, strict=True) if len(tokens) != 1]
     if wrong:
         word, tokens = wrong[0]
@@ -90,7 +84,24 @@ def single_tokens(words: Sequence[str], tokenizer: Tokenizer) -> list[int]:
             "choose words that are a single token with their leading space, "
             "or set not_single: leave out"
         )
+    first = {tokens[0]: word for word, tokens in zip(reversed(words), reversed(ids), strict=True)}
+    for word, tokens in zip(words, ids, strict=True):
+        if first[tokens[0]] != word:
+            raise UserError(
+                f"words: {word!r} and {first[tokens[0]]!r} are the same token in this tokenizer; "
+                "leave one of them out"
+            )
     return [tokens[0] for tokens in ids]
+
+
+def _tokens(words: Sequence[str], tokenizer: Tokenizer) -> list[list[int]]:
+    """Token ids of each word with its leading space; none of a word that is not all known."""
+    texts = [f" {word}" for word in words]
+    ids = [found.ids for found in encode(tokenizer, texts)]
+    return [
+        some if lost(tokenizer, text, some) is None else []
+        for text, some in zip(texts, ids, strict=True)
+    ]
 
 
 def only_single(words: WordList, tokenizer: Tokenizer) -> WordList:
@@ -103,8 +114,8 @@ def only_single(words: WordList, tokenizer: Tokenizer) -> WordList:
     """
     kinds = []
     for kind in words.kinds:
-        encoded = tokenizer.encode_batch([f" {w}" for w in kind.words], add_special_tokens=False)
-        single = [word for word, e in zip(kind.words, encoded, strict=True) if len(e.ids) == 1]
+        ids = _tokens(kind.words, tokenizer)
+        single = [word for word, some in zip(kind.words, ids, strict=True) if len(some) == 1]
         if len(single) >= FEWEST:
             kinds.append(kind.model_copy(update={"words": single}))
     if len(kinds) < 2:
@@ -156,7 +167,9 @@ def word_prompts(
     table["log_frequency"] = log_frequency(list(table["word"]), texts)
     parts = []
     for number, text in enumerate(words.contexts[:contexts]):
-        context = tokenizer.encode(text, add_special_tokens=False).ids
+        context = encode(tokenizer, [text])[0].ids
+        if (unknown := lost(tokenizer, text, context)) is not None:
+            raise UserError(f"context {text!r}: the tokenizer has no token for {unknown!r}")
         part = table.assign(
             text=text + " " + table["word"],
             last_token=" " + table["word"],

@@ -33,6 +33,10 @@ class Repository:
             return revision
         return hashlib.sha1(str(self.revisions[revision]).encode()).hexdigest()
 
+    def told(self, name: str) -> str:
+        """What the hub says that a file is called."""
+        return name
+
     def folder(self, revision: str) -> Path | None:
         """What a revision or a commit holds."""
         by_commit = {self.commit(name): folder for name, folder in self.revisions.items()}
@@ -98,7 +102,7 @@ def _handler(hub: Hub) -> type:
                 body = [
                     {
                         "type": "file",
-                        "path": str(path.relative_to(folder)),
+                        "path": repository.told(str(path.relative_to(folder))),
                         "size": path.stat().st_size,
                         "oid": etag(path),
                     }

@@ -11,6 +11,7 @@ import yaml
 
 from stable_regions import config
 from stable_regions.errors import UserError
+from tests.models import make_model
 
 ROOT = Path(__file__).parent.parent
 
@@ -204,6 +205,9 @@ def test_a_configuration_is_checked_without_torch() -> None:
 def test_a_missing_path_is_one_line_if_the_study_reads_it(
     raw: dict[str, Any], tmp_path: Path
 ) -> None:
+    make_model(tmp_path)
+    for name in ("tokenizer.json", "a.txt"):
+        (tmp_path / name).touch()
     here, there = str(tmp_path), str(tmp_path / "there")
     raw["models"]["smollm2-135m"]["source"] = {"kind": "local", "path": here}
     raw["corpora"]["bible"] = {"kind": "local", "path": here}

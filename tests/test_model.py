@@ -91,7 +91,7 @@ def pickled(folder):
 
 
 def shard_gone(folder):
-    index = {"weight_map": {"a": "model.safetensors", "b": "model-00002.safetensors"}}
+    index = {"weight_map": {"a": "model.safetensors", "b": "model-00002-of-00002.safetensors"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
 
 
@@ -99,10 +99,10 @@ def shard_gone(folder):
     ("spoil", "said"),
     [
         (lambda folder: (folder / "config.json").unlink(), "no config.json"),
-        (lambda folder: (folder / "model.safetensors").unlink(), "no weights"),
-        (pickled, r"only pickled weights \(pytorch_model.bin\)"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "no model.safetensors"),
+        (pickled, "pytorch_model.bin is a pickle and is not read"),
         (truncated, "model.safetensors: not a whole safetensors file"),
-        (shard_gone, "model-00002.safetensors: not a whole safetensors file"),
+        (shard_gone, "no model-00002-of-00002.safetensors"),
         (not_finite, "layers.1.mlp.up_proj.weight holds a number that is not finite"),
         (lacking, "the weights lack model.layers.1.mlp.up_proj.weight"),
         (lambda folder: set_config(folder, vocab_size=VOCAB + 1), "cannot be loaded"),

@@ -1,5 +1,6 @@
 """Neither the home folder nor a token gets into results or logs."""
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -80,10 +81,8 @@ def test_no_result_and_no_log_names_the_home_folder_or_a_token(home: Path) -> No
     records = list((home / "work" / "logs").rglob("*.record.json"))
     assert any('"~/sources/tiny-llama' in path.read_text() for path in records)
     # an error that names files of the home folder, with a token in it
-    (home / TOKEN).mkdir()
-    (home / TOKEN / "config.json").write_text("{}")
+    shutil.copytree(home / "sources" / "tiny-llama", home / TOKEN)
     (home / TOKEN / "model.safetensors").write_text("nothing")
-    (home / TOKEN / "tokenizer.json").write_text("{}")
     done = run(home, home / TOKEN, target)
     assert done.returncode != 0
     logs = [path.read_text() for path in (home / "work" / "logs").rglob("*.log")]

@@ -1,0 +1,392 @@
+"""Model folders and GGUF files: how one is spoilt, and what is said of it when."""
+
+import copy
+import json
+import os
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from stable_regions import config, engine, files, sources
+from stable_regions.model import load_model
+from stable_regions.model_facts import model_row
+from tests import gguf_model
+from tests.bad_input import SHIPPED, refused
+from tests.models import make_model
+from tests.tiny_study import make_sources, tokenizer
+
+Spoil = Callable[[Path], Any]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder in which nothing is wrong, and weights that lie beside it."""
+    folder = make_model(tmp_path_factory.mktemp("models") / "whole", n_layers=2)
+    tokenizer().save(str(folder / "tokenizer.json"))
+    shutil.copy(folder / "model.safetensors", folder.parent / "other.safetensors")
+    return folder
+
+
+def holding(name: str, content: bytes | str | Any) -> Spoil:
+    """A file of the folder gets this content, as JSON where it is not text or bytes."""
+    if not isinstance(content, bytes):
+        content = (content if isinstance(content, str) else json.dumps(content)).encode()
+    return lambda folder: (folder / name).write_bytes(content)
+
+
+def saying(**changes: Any) -> Spoil:
+    """The config says this; None takes a key out."""
+
+    def spoil(folder: Path) -> None:
+        said = json.loads((folder / "config.json").read_text()) | changes
+        said = {key: value for key, value in said.items() if value is not None}
+        (folder / "config.json").write_text(json.dumps(said))
+
+    return spoil
+
+
+def weighing(change: Callable[[dict[str, torch.Tensor]], Any]) -> Spoil:
+    """The weights are changed."""
+
+    def spoil(folder: Path) -> None:
+        weights = load_file(folder / "model.safetensors")
+        change(weights)
+        save_file(weights, folder / "model.safetensors", {"format": "pt"})
+
+    return spoil
+
+
+def cut(share: float) -> Spoil:
+    """The weights are only there to a share of their bytes."""
+
+    def spoil(folder: Path) -> None:
+        path = folder / "model.safetensors"
+        os.truncate(path, int(path.stat().st_size * share))
+
+    return spoil
+
+
+def instead(name: str, put: Callable[[Path], Any]) -> Spoil:
+    """Something else stands in the place of a file."""
+
+    def spoil(folder: Path) -> None:
+        (folder / name).unlink()
+        put(folder / name)
+
+    return spoil
+
+
+def indexed(*names: Any) -> Spoil:
+    """An index names these files for the weights."""
+    return holding(sources.INDEX, {"weight_map": dict(enumerate(names))})
+
+
+def pickled(path: Path) -> None:
+    torch.save({"a": torch.ones(2)}, path)
+
+
+UP = "model.layers.1.mlp.up_proj.weight"
+LATER = "model.layers.2.mlp.up_proj.weight"
+NAN, INF = float("nan"), float("inf")
+# A header of eight bytes, then as many bytes of JSON as these say.
+ENDLESS = (2**62).to_bytes(8, "little") + b"{}"
+
+MADE: dict[str, tuple[Spoil, str]] = {
+    "no config": (lambda folder: (folder / "config.json").unlink(), "no config.json in this model"),
+    "an empty config": (holding("config.json", ""), "config.json: not a readable JSON file"),
+    "a config that is a list": (holding("config.json", []), "config.json: holds a JSON list"),
+    "a config without end": (
+        holding("config.json", "[" * 100_000), "config.json: not a readable JSON file (maximum",
+    ),
+    "a config that is a folder": (instead("config.json", Path.mkdir), "no config.json in this"),
+    "a config that never ends": (instead("config.json", os.mkfifo), "no config.json in this model"),
+    "no kind of model": (
+        saying(model_type=None), "config.json: model_type: holds None; a name like 'llama' is",
+    ),
+    "no layers": (saying(num_hidden_layers=None), "config.json: has none of num_hidden_layers"),
+    "layers in words": (
+        saying(num_hidden_layers="two"), "config.json: num_hidden_layers: holds 'two'; a positive",
+    ),
+    "half a layer": (saying(num_hidden_layers=1.5), "config.json: num_hidden_layers: holds 1.5"),
+    "layers below nothing": (saying(num_hidden_layers=-1), "num_hidden_layers: holds -1; a"),
+    "a width that is no number": (saying(hidden_size=NAN), "hidden_size: holds nan; a positive"),
+    "no vocabulary": (saying(vocab_size=0), "config.json: vocab_size: holds 0; a positive whole"),
+    "a part that is a list": (saying(text_config=[1]), "config.json: text_config: holds [1]; keys"),
+    "no tokenizer": (lambda folder: (folder / "tokenizer.json").unlink(), "no tokenizer.json in"),
+    "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "no model.safetensors"),
+    "a pickle alone": (
+        lambda folder: (folder / "model.safetensors").rename(folder / "pytorch_model.bin"),
+        "no model.safetensors in this model folder; pytorch_model.bin is a pickle and is not read",
+    ),
+    "a pickle by another name": (
+        instead("model.safetensors", pickled),
+        "model.safetensors: not a whole safetensors file (it is a pickle, which is not read)",
+    ),
+    "an older pickle by another name": (
+        holding("model.safetensors", pickle.dumps({"a": 1})), "(it is a pickle, which is not read)",
+    ),
+    "empty weights": (cut(0), "model.safetensors: not a whole safetensors file ("),
+    "weights cut in their header": (cut(0.01), "model.safetensors: not a whole safetensors file ("),
+    "weights cut in the middle": (cut(0.5), "model.safetensors: not a whole safetensors file ("),
+    "weights cut at the end": (cut(0.9999), "model.safetensors: not a whole safetensors file ("),
+    "weights of noise": (
+        holding("model.safetensors", bytes(range(256))), "not a whole safetensors file (",
+    ),
+    "weights with a header without end": (holding("model.safetensors", ENDLESS), "not a whole"),
+    "weights that are a folder": (instead("model.safetensors", Path.mkdir), "no model.safetensors"),
+    "whole numbers for weights": (
+        weighing(lambda weights: weights.update({UP: weights[UP].to(torch.int32)})),
+        f"{UP} is stored as I32; one of F64, F32, F16, BF16 is right",
+    ),
+    "weights of eight bits": (
+        weighing(lambda weights: weights.update({UP: weights[UP].to(torch.float8_e4m3fn)})),
+        f"{UP} is stored as F8_E4M3",
+    ),
+    "an index that is a list": (holding(sources.INDEX, []), "index.json: holds a JSON list; keys"),
+    "an index of nothing": (indexed(), "index.json: weight_map: holds {}; a file a tensor"),
+    "an index without its map": (holding(sources.INDEX, {}), "index.json: weight_map: holds None"),
+    "an index of files outside": (
+        indexed("../other.safetensors"), "weight_map.0: holds '../other.safetensors'; a file of",
+    ),
+    "an index of files of this machine": (
+        indexed("/etc/model-1-of-1.safetensors"), "weight_map.0: holds '/etc/model-1-of-1.safetens",
+    ),
+    "an index of files in disguise": (
+        indexed("model-/../../x-of-1.safetensors"), "weight_map.0: holds 'model-/../../x-of-1.safe",
+    ),
+    "an index of a pickle": (indexed("pytorch_model.bin"), "weight_map.0: holds 'pytorch_"),
+    "an index of numbers": (indexed(1), "weight_map.0: holds 1; a file of this folder"),
+    "an index of a file that is gone": (
+        indexed("model-00001-of-00001.safetensors"), "no model-00001-of-00001.safetensors in this",
+    ),
+    "a link out of the folder": (
+        instead("model.safetensors", lambda path: path.symlink_to("../other.safetensors")),
+        "model.safetensors: is a link out of this folder, to ",
+    ),
+    "a link to a file of this machine": (
+        instead("generation_config.json", lambda path: path.symlink_to(__file__)),
+        f"generation_config.json: is a link out of this folder, to {__file__}; put the file",
+    ),
+    "a link to nothing": (
+        instead("model.safetensors", lambda path: path.symlink_to("x")), "no model.safetensors in",
+    ),
+    "a link to itself": (
+        instead("model.safetensors", lambda path: path.symlink_to(path.name)), "no model.safetens",
+    ),
+}  # fmt: skip
+
+LOADED: dict[str, tuple[Spoil, str]] = {
+    "code of its own": (
+        saying(model_type="x", auto_map={"AutoConfig": "code.C"}),
+        "config.json: the model needs code of its own, which is never run",
+    ),
+    "quantised weights": (
+        saying(quantization_config={"quant_method": "gptq"}),
+        "config.json: quantization_config: holds {'quant_method': 'gptq'}; weights that are not",
+    ),
+    "heads that do not divide it": (saying(num_attention_heads=5), "config.json: Class validation"),
+    "heads in words": (saying(num_attention_heads="4"), "expected int, got str (value: '4')"),
+    "an unknown dtype": (saying(dtype="float7"), "config.json: module 'torch' has no attribute"),
+    "a function that there is not": (saying(hidden_act="x"), "cannot be loaded: 'x'"),
+    "no positions": (saying(max_position_embeddings=0), "max_position_embeddings: holds 0; at"),
+    "a settings file that is a list": (holding("generation_config.json", []), "cannot be loaded: "),
+    "fewer layers than weights": (
+        saying(num_hidden_layers=1), "the weights hold model.layers.1.input_layernorm.weight; conf",
+    ),
+    "more layers than weights": (saying(num_hidden_layers=3), "the weights lack model.layers.2."),
+    "a block too many": (
+        weighing(lambda weights: weights.update({LATER: torch.ones(2)})), f"weights hold {LATER}",
+    ),
+    "a weight of another shape": (
+        weighing(lambda weights: weights.update({UP: torch.ones(3, 3)})),
+        f"{UP} has the shape [3, 3]; config.json asks for [48, 32]",
+    ),
+    "a vocabulary beyond all memory": (
+        saying(vocab_size=10**12), "embed_tokens.weight has the shape [61, 32]; config.json asks",
+    ),
+    "an infinite weight": (
+        weighing(lambda weights: weights[UP].__setitem__((3, 4), INF)),
+        f"weight {UP} holds a number that is not finite",
+    ),
+    "weights below all numbers": (
+        weighing(lambda weights: weights[UP].fill_(-INF)), "holds a number that is not finite",
+    ),
+}  # fmt: skip
+
+CHECKED: dict[str, Spoil] = {
+    "weights that overflow": weighing(lambda weights: weights[UP].mul_(1e38)),
+    "a norm that is no number": saying(rms_norm_eps=NAN),
+    "positions that are no numbers": saying(
+        rope_parameters={"rope_type": "default", "rope_theta": 0.0}
+    ),
+}  # fmt: skip
+
+
+def make(folder: Path, target: Path) -> None:
+    """Make a model folder of a local one, as the workflow does it."""
+    with files.atomic(target) as made:
+        made.mkdir()
+        sources.link_local(folder, made)
+        sources.describe(made, source={"kind": "local"}, family="F", licence="L")
+        model_row("m", made)
+
+
+def spoilt(whole: Path, tmp_path: Path, spoil: Spoil) -> Path:
+    shutil.copy(whole.parent / "other.safetensors", tmp_path)
+    spoil(folder := shutil.copytree(whole, tmp_path / "spoilt"))
+    return folder
+
+
+def test_the_folder_that_is_spoilt_is_right(whole: Path, tmp_path: Path) -> None:
+    make(whole, tmp_path / "made")
+    model = load_model(tmp_path / "made", device="cpu", threads=1)
+    tokens = torch.arange(20).reshape(2, 10)
+    assert engine.check(model, tokens, 0, budget=2**30).verdict == "passed"
+
+
+@pytest.mark.parametrize("mistake", MADE)
+def test_a_wrong_model_folder_becomes_no_model(whole: Path, tmp_path: Path, mistake: str) -> None:
+    spoil, said = MADE[mistake]
+    folder = spoilt(whole, tmp_path, spoil)
+    before = sorted(tmp_path.rglob("*"))
+    with refused(str(folder), said):
+        make(folder, tmp_path / "made" / "model")
+    assert set(tmp_path.rglob("*")) == {*before, tmp_path / "made"}
+
+
+@pytest.mark.parametrize("mistake", LOADED)
+def test_a_wrong_model_is_not_loaded(whole: Path, tmp_path: Path, mistake: str) -> None:
+    spoil, said = LOADED[mistake]
+    with refused(said):
+        load_model(spoilt(whole, tmp_path, spoil), device="cpu", threads=1)
+
+
+@pytest.mark.parametrize("mistake", CHECKED)
+def test_a_model_without_finite_outputs_fails_its_check(
+    whole: Path, tmp_path: Path, mistake: str
+) -> None:
+    model = load_model(spoilt(whole, tmp_path, CHECKED[mistake]), device="cpu", threads=1)
+    tokens = torch.arange(20).reshape(2, 10)
+    assert engine.check(model, tokens, 0, budget=2**30).verdict == "an output is not finite"
+
+
+def test_a_device_that_is_not_here(whole: Path) -> None:
+    with refused("device 'xpu' cannot be used here ("):
+        load_model(whole, device="xpu", threads=1)
+
+
+def test_a_snapshot_of_the_hub_s_cache_is_a_local_model(whole: Path, tmp_path: Path) -> None:
+    """Its files are links, but to the blobs beside it."""
+    snapshot = tmp_path / "models--me--model" / "snapshots" / "0123"
+    shutil.copytree(whole, snapshot.parents[1] / "blobs")
+    snapshot.mkdir(parents=True)
+    for path in whole.iterdir():
+        (snapshot / path.name).symlink_to(f"../../blobs/{path.name}")
+    make(snapshot, tmp_path / "made")
+    assert (tmp_path / "made" / "config.json").resolve().parent.name == "blobs"
+
+
+def test_nothing_is_written_through_a_link(whole: Path, tmp_path: Path) -> None:
+    def seen() -> list:
+        return [
+            (path, path.read_bytes(), path.stat().st_mtime_ns, path.stat().st_mode)
+            for path in sorted(whole.iterdir())
+        ]
+
+    before = seen()
+    make(whole, tmp_path / "made")
+    assert (tmp_path / "made" / "model.safetensors").is_symlink()
+    make(whole, tmp_path / "made")
+    assert seen() == before
+
+
+LOCAL = {
+    "a pickle": ("weights.bin", b"\x80\x04", "weights.bin: a folder or a .gguf file is right"),
+    "a pickle by another name": ("x.gguf", b"\x80\x04", "x.gguf: not a GGUF file, which begins"),
+    "an empty folder": ("x/", b"", "no config.json in this model folder"),
+}
+
+
+@pytest.mark.parametrize("mistake", LOCAL)
+def test_a_wrong_path_is_told_before_anything_runs(tmp_path: Path, mistake: str) -> None:
+    name, content, said = LOCAL[mistake]
+    place = tmp_path / name
+    place.mkdir() if name.endswith("/") else place.write_bytes(content)
+    raw = copy.deepcopy(SHIPPED)
+    raw["models"]["m"] = {
+        "family": "F", "licence": "L", "source": {"kind": "local", "path": str(place)},
+    }  # fmt: skip
+    raw["studies"]["embedded"]["experiments"] = {"examples": ["m"]}
+    with refused("config.yaml: models.m.source.path: ", said):
+        config.check_paths(config.load(raw))
+
+
+# GGUF files.
+
+
+class Writer(gguf.GGUFWriter):
+    """Leaves out a tensor, or counts a block too few."""
+
+    without, uncounted = "", 0
+
+    def add_block_count(self, length: int) -> None:
+        super().add_block_count(length - self.uncounted)
+
+    def add_tensor(self, name: str, tensor: np.ndarray, **how: Any) -> None:
+        if name != self.without:
+            super().add_tensor(name, tensor, **how)
+
+
+@pytest.fixture(scope="module")
+def a_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("gguf")
+    make_sources(folder)
+    gguf_model.write_gguf(folder / "sources" / "tiny-llama", folder / "whole.gguf")
+    return folder / "whole.gguf"
+
+
+def converted(path: Path, target: Path) -> Path:
+    with files.atomic(target) as made:
+        made.mkdir()
+        sources.convert_gguf(path, made)
+    return target
+
+
+def test_the_gguf_that_is_spoilt_is_right(a_gguf: Path, tmp_path: Path) -> None:
+    assert "config.json" in os.listdir(converted(a_gguf, tmp_path / "made"))
+
+
+@pytest.mark.parametrize("share", [0, 0.0001, 0.05, 0.3, 0.7, 0.99, 0.99999])
+def test_a_truncated_gguf(a_gguf: Path, tmp_path: Path, share: float) -> None:
+    content = a_gguf.read_bytes()
+    (tmp_path / "x.gguf").write_bytes(content[: int(len(content) * share)])
+    with refused("x.gguf: not a whole, readable GGUF file ("):
+        converted(tmp_path / "x.gguf", tmp_path / "made")
+    assert os.listdir(tmp_path) == ["x.gguf"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"without": "blk.1.ffn_up.weight"}, f"x.gguf: the weights lack {UP} (1 tensors missing)"),
+        ({"uncounted": 1}, "x.gguf: its metadata says 2 blocks; it holds weights of more"),
+        ({"uncounted": -1}, "x.gguf: the weights lack model.layers.3."),
+    ],
+)
+def test_a_gguf_of_other_weights_than_it_says(
+    a_gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict, said: str
+) -> None:
+    """The library would fill in random numbers, or leave out a block."""
+    monkeypatch.setattr(gguf, "GGUFWriter", type("Spoilt", (Writer,), change))
+    gguf_model.write_gguf(a_gguf.parent / "sources" / "tiny-llama", tmp_path / "x.gguf")
+    with refused(said):
+        converted(tmp_path / "x.gguf", tmp_path / "made")
+    assert os.listdir(tmp_path) == ["x.gguf"]
