@@ -37,4 +37,4 @@ with job(snakemake) as log:
             sources.link_local(origin, made)
         sources.describe(made, **facts)
     folder = Path(snakemake.output.folder)
-    write_json(snakemake.output.facts, model_row(snakemake.wildcards.model, folder))
+    write_json(snakemake.output.facts, model_row(snakemake.params.ref, folder))
