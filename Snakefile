@@ -27,6 +27,7 @@ report: "report/workflow.rst"
 
 
 include: "rules/common.smk"
+include: "rules/cluster.smk"
 include: "rules/fetch.smk"
 include: "rules/train.smk"
 include: "rules/activations.smk"
@@ -52,6 +53,8 @@ onstart:
 
 
 onerror:
+    for line in errors_told():
+        print(line, file=sys.stderr)
     print(
         "A step failed: its error is above, the rest in the log it names.",
         file=sys.stderr,

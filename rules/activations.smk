@@ -47,11 +47,13 @@ for prompts, job, refs in activation_runs():
                 "activations",
                 f"logs/{STUDY}/activations/{prompts}/{job}.benchmark.tsv",
             )
+        group:
+            grouped("activations", job)
         conda:
             "../envs/model.yaml"
         threads: threads_of(job)
         resources:
-            **run_resources(job),
+            **run_resources(job, refs, token_count(prompts)),
         params:
             refs=refs,
             layers=[layers_written(prompts, ref) for ref in refs],

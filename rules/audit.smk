@@ -44,7 +44,8 @@ rule crate:
         "../scripts/make_crate.py"
 
 
-# A later run is held against the digest of an earlier one, where the repository keeps one.
+# A later run is held against the digest of an earlier one, where the repository keeps one. What is
+# said to the user is said where Snakemake runs.
 
 
 rule compared:
@@ -54,6 +55,7 @@ rule compared:
         "logs/{study}/compared.json",
     log:
         "logs/{study}/compared.log",
+    localrule: True
     conda:
         "../envs/paper.yaml"
     params:
@@ -72,6 +74,7 @@ rule compared:
 rule reference:
     log:
         f"logs/{STUDY}/reference.log",
+    localrule: True
     conda:
         "../envs/paper.yaml"
     params:
@@ -89,6 +92,10 @@ rule verify:
     conda:
         "../envs/audit.yaml"
     threads: COMPUTE.threads
+    resources:
+        mem_mb=growing(max(map(memory_of, study_models()))),
+        runtime=240,
+        gpu=lambda w: max(map(gpus_of, study_models())) or None,
     params:
         results=f"results/{STUDY}",
         seed=COMPUTE.seed,
@@ -101,6 +108,7 @@ rule verify:
 rule trace:
     log:
         f"logs/{STUDY}/trace.log",
+    localrule: True
     conda:
         "../envs/audit.yaml"
     params:

@@ -21,11 +21,13 @@ for experiment, job, refs in runs("choices"):
                 f"logs/{STUDY}/choices/{experiment}/{job}.benchmark.tsv",
             )
         priority: priority_of(experiment)
+        group:
+            grouped("measure", job)
         conda:
             "../envs/model.yaml"
         threads: threads_of(job)
         resources:
-            **run_resources(job, CONFIG.experiments[experiment].dtypes),
+            **measuring_resources(experiment, job, refs),
         params:
             name=experiment,
             refs=refs,

@@ -98,8 +98,9 @@ rule second_road:
         "../envs/model.yaml"
     threads: max(map(threads_of, CHECKED_TWICE), default=1)
     resources:
-        mem_mb=max(map(memory_of, CHECKED_TWICE), default=0),
-        gpu=max(map(gpus_of, CHECKED_TWICE), default=0),
+        mem_mb=growing(max(map(memory_of, CHECKED_TWICE), default=0)),
+        runtime=growing(sum(minutes_of(ref, 10_000) for ref in CHECKED_TWICE)),
+        gpu=lambda w: max(map(gpus_of, CHECKED_TWICE), default=0) or None,
     params:
         refs=CHECKED_TWICE,
         devices=[compute_of(ref)["device"] for ref in CHECKED_TWICE],

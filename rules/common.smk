@@ -172,6 +172,12 @@ def tokenizer_folder(model):
     return f"resources/configs/{model}" if source.kind == "hub" else folder(model)
 
 
+def tokens_trained(model):
+    """Tokens that a model trained here is trained on."""
+    source = CONFIG.models[model].source
+    return source.steps * source.batch * source.context
+
+
 def threads_of(ref):
     """Threads of the jobs that run a model."""
     return model_of(ref).threads or COMPUTE.threads
@@ -188,9 +194,14 @@ def compute_of(ref):
 
 
 def gpus_of(ref):
-    """GPUs that a job takes which runs a model: on "auto" as many if this machine has any."""
+    """GPUs that a job takes which runs a model: on "auto" as many if this machine has any.
+
+    On a cluster they must be named, by `device: cuda`: there this machine is only where jobs are
+    submitted, and a node may have GPUs that a job was not given. Where jobs run is known once the
+    workflow is read: what asks this is a function.
+    """
     device = model_of(ref).device or COMPUTE.device
-    here = device == "auto" and gpus.here()
+    here = device == "auto" and workflow.local_exec and gpus.here()
     return model_of(ref).gpus if here or device.startswith("cuda") else 0
 
 
@@ -241,11 +252,6 @@ def memory_of(ref, others=()):
         return 16_000
     held = shape.held([model_of(ref).dtype, *others], COMPUTE.memory_budget_mb * 2**20)
     return 1_500 + held // 10**6  # the libraries take 0.6 GB; the rest is to be safe
-
-
-def run_resources(ref, others=()):
-    """What a job that runs a model asks a scheduler for."""
-    return {"mem_mb": memory_of(ref, others), "gpu": gpus_of(ref)}
 
 
 def corpus_origin(wildcards):
@@ -389,6 +395,12 @@ def prompt_counts(prompts):
         "recurring": lambda: wanted.last_tokens * wanted.each,
     }
     return 1, counts[wanted.kind]()
+
+
+def token_count(prompts):
+    """Tokens of all prompts of a set; hand-made prompts have about ten each."""
+    contexts, each = prompt_counts(prompts)
+    return contexts * each * getattr(CONFIG.prompts[prompts], "tokens", 10)
 
 
 try:

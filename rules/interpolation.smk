@@ -18,11 +18,13 @@ for experiment, job, refs in runs("interpolation"):
                 shard=range(job_count(experiment)),
             )
         priority: priority_of(experiment)
+        group:
+            grouped("measure", job)
         conda:
             "../envs/model.yaml"
         threads: threads_of(job)
         resources:
-            **run_resources(job),
+            **measuring_resources(experiment, job, refs),
         params:
             name=experiment,
             refs=refs,

@@ -35,9 +35,14 @@ rule train:
     benchmark:
         timed("training", "logs/train/{model}.benchmark.tsv", model=trained_models())
     priority: 1000  # the longest jobs, and most others wait for them
+    group:
+        "train"
     conda:
         "../envs/model.yaml"
     threads: lambda w: threads_of(w.model)
+    resources:
+        mem_mb=growing(lambda w: memory_of(w.model)),
+        runtime=growing(lambda w: minutes_of(w.model, 3 * tokens_trained(w.model))),
     params:
         source=lambda w: entry("models", w.model)["source"],
         threads=lambda w: threads_of(w.model),
@@ -61,6 +66,8 @@ for model, refs in checkpoints().items():
             facts=[f"resources/facts/{ref}.json" for ref in refs],
         log:
             f"logs/train/{model}.checkpoints.log",
+        group:
+            "train"
         conda:
             "../envs/figures.yaml"
         params:

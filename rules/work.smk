@@ -13,7 +13,7 @@ def planned_work():
                 "jobs": 1,
                 "threads": threads_of(model),
                 "loads": 0,
-                "tokens": source.steps * source.batch * source.context,
+                "tokens": tokens_trained(model),
                 "updates": source.steps,
                 "checkpoints": 2 * len(refs),  # as trained, and with a tokenizer
             }
@@ -22,10 +22,12 @@ def planned_work():
         contexts, each = prompt_counts(prompts)
         layers = len(layers_written(prompts, job)) + len(layers_compared(prompts, job))
         count = contexts * each * len(refs)
-        length = getattr(CONFIG.prompts[prompts], "tokens", 10)
         works.append(
             work("activations", job, refs, jobs=1)
-            | {"tokens": count * length, "vectors": count * (layers + 2)}
+            | {
+                "tokens": token_count(prompts) * len(refs),
+                "vectors": count * (layers + 2),
+            }
         )
     for kind in ("interpolation", "choices", "plane", "polytopes", "pairwise"):
         for name, job, refs in runs(kind):

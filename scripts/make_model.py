@@ -36,5 +36,5 @@ with job(snakemake) as log:
         else:
             sources.link_local(origin, made)
         sources.describe(made, **facts)
-        row = model_row(snakemake.wildcards.model, made)
+        row = model_row(snakemake.params.ref, made)
     write_json(snakemake.output.facts, row)

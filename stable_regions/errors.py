@@ -1,7 +1,10 @@
 """The one exception that means "the user can mend this", and what is kept of others' words."""
 
+import re
 import reprlib
 import textwrap
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 WIDEST = 60  # characters of a value in an error
@@ -38,3 +41,14 @@ def short(value: Any) -> str:
     except ValueError:  # a whole number of more digits than Python writes
         text = f"a number of {value.bit_length()} bits"
     return text if len(text) <= WIDEST else text[: WIDEST - 3] + "..."
+
+
+# As a script writes it into its log, or Slurm into that of a job that it ends.
+TOLD = re.compile(r"^(?:\d\d:\d\d:\d\d |slurmstepd[^:]*: )(error: .*)$", re.MULTILINE)
+
+
+def told_in(folders: Iterable[Path], since: float) -> list[str]:
+    """The last error that each log below these folders tells of, if it was written since a time."""
+    logs = [log for folder in folders for log in sorted(folder.rglob("*.log"))]
+    new = [(log, log.read_text(errors="replace")) for log in logs if log.stat().st_mtime >= since]
+    return [f"{log}: {errors[-1]}" for log, text in new if (errors := TOLD.findall(text))]

@@ -4,6 +4,7 @@ import ast
 import hashlib
 import platform
 from collections.abc import Iterable, Mapping
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,21 +34,14 @@ def machine() -> dict[str, str]:
     return {"processor": names[0] if names else platform.processor(), "system": platform.system()}
 
 
-def _meaning(tree: ast.Module) -> str:
-    """What a module does, as text: its syntax tree without docstrings (comments are not in it)."""
-    for node in ast.walk(tree):
-        if (
-            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
-            and node.body
-            and isinstance(node.body[0], ast.Expr)
-            and isinstance(node.body[0].value, ast.Constant)
-        ):
-            node.body[0] = ast.Expr(ast.Constant(None))
-    return ast.dump(tree)
+@cache
+def _read(text: str) -> tuple[str, frozenset[str]]:
+    """What a module does, as text, and the names of the modules that it may import.
 
-
-def _imports(tree: ast.Module) -> set[Path]:
-    """The package's own modules that a module imports, as files."""
+    The text is its syntax tree without docstrings; comments are not in it. It is kept, since the
+    scripts of a workflow reach the same modules.
+    """
+    tree = ast.parse(text)
     names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -55,6 +49,18 @@ def _imports(tree: ast.Module) -> set[Path]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             names.add(node.module)
             names.update(f"{node.module}.{alias.name}" for alias in node.names)
+        elif (
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+            and node.body
+            and isinstance(node.body[0], ast.Expr)
+            and isinstance(node.body[0].value, ast.Constant)
+        ):
+            node.body[0] = ast.Expr(ast.Constant(None))
+    return ast.dump(tree), frozenset(names)
+
+
+def _files(names: Iterable[str]) -> set[Path]:
+    """Those of the named modules that are the package's own, as files."""
     inside = (n.split(".")[1:] for n in names if n.split(".")[0] == PACKAGE.name)
     files = (PACKAGE.joinpath(*parts).with_suffix(".py") for parts in inside if parts)
     return {file for file in files if file.exists()}
@@ -71,9 +77,8 @@ def code_digest(script: str | Path) -> str:
     while todo:
         file = todo.pop()
         if file not in seen:
-            tree = ast.parse(file.read_text())
-            todo.extend(_imports(tree))
-            seen[file] = _meaning(tree)
+            seen[file], names = _read(file.read_text())
+            todo.extend(_files(names))
     text = "\n".join(f"{file.name}\n{seen[file]}" for file in sorted(seen))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

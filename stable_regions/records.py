@@ -129,6 +129,7 @@ def write_record(job: Any, script: Path, started: str) -> None:
         "started": started,
         "ended": now(),
         "machine": machine() | {"cores": os.cpu_count()},
+        "slurm_job": os.environ.get("SLURM_JOB_ID"),
         "versions": loaded_versions(),
     }
     dump(Path(str(job.log[0])).with_suffix(SUFFIX), record)

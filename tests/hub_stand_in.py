@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -51,6 +52,7 @@ class Hub:
     repositories: dict[str, Repository] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     withheld: set[str] = field(default_factory=set)  # names of files that break off
+    seconds: float = 0  # that each file takes
 
     def environment(self, home: Path, **changes: str) -> dict[str, str]:
         """The environment of a process that has this hub, a cache of its own and no account."""
@@ -124,6 +126,8 @@ def _handler(hub: Hub) -> type:
                 return self.answer(404, X_Error_Code="EntryNotFound")
             if path.name in hub.withheld and self.command == "GET":
                 return self.answer(403)
+            if self.command == "GET":
+                time.sleep(hub.seconds)
             headers = {"ETag": f'"{etag(path)}"', "X_Repo_Commit": repository.commit(revision)}
             return self.answer(200, path.read_bytes(), **headers)
 

@@ -1,0 +1,283 @@
+"""The workflow on a real Slurm: jobs through sbatch, one that fails, one that is cancelled.
+
+A running Slurm is used as it is; else `../shared/tools/slurm` starts one of a single node.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from stable_regions.errors import told_in
+from stable_regions.records import load_records
+from tests.tiny_study import CONFIG, ROOT, make_sources
+
+GUIDE = ROOT / "docs" / "clusters.md"
+TOOLS = ROOT.parent / "shared" / "tools" / "slurm"
+# What is about a small Slurm without accounting, and a test's patience; not for users.
+STAND_IN = [
+    "--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "1",
+    "--seconds-between-status-checks", "1", "--latency-wait", "10",
+]  # fmt: skip
+# A part of the tiny study with every sort of job: sources, training, a model's jobs in shards and
+# in blocks, what gathers them, tables, clusters, figures, the paper. The rest is more of the same,
+# at ten seconds a job.
+PART = {
+    "sharpness": ["tiny-llama"],
+    "training-planes": ["tiny-trained@*"],
+    "clusters": ["tiny-llama"],
+}
+# What comes after all tables is one entry.
+PAPER = {
+    "figure", "claims", "deviations", "numbers", "explorer", "paper", "manifest", "crate",
+}  # fmt: skip
+
+
+def test_the_errors_that_new_logs_tell_of(tmp_path: Path) -> None:
+    logs = {
+        "old": "12:00:00 error: before",
+        "well": "12:00:00 2 errors of 3",
+        "failed": "12:00:00 error: first\nTraceback\n12:00:01 error: bad (traceback in x)\n",
+        "killed": "[train] error: no\nslurmstepd-n1: error: *** JOB 5 ON n1 CANCELLED ***\nrest",
+    }
+    for name, text in logs.items():
+        (tmp_path / f"{name}.log").write_text(text)
+    os.utime(tmp_path / "old.log", (0, 0))
+    assert told_in([tmp_path, tmp_path / "none"], since=1000) == [
+        f"{tmp_path}/failed.log: error: bad (traceback in x)",
+        f"{tmp_path}/killed.log: error: *** JOB 5 ON n1 CANCELLED ***",
+    ]
+
+
+def plan(folder: Path, *arguments: str) -> str:
+    """What a dry run prints; it needs no Slurm."""
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"),
+         "--directory", str(folder), "--dry-run", *arguments],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    return done.stdout
+
+
+def test_a_thousand_shards_are_not_a_thousand_entries(tmp_path: Path) -> None:
+    config = tmp_path / "small.yaml"
+    config.write_text(yaml.safe_dump({"compute": {"shard_points": 50}}))
+    planned = plan(
+        tmp_path, "--workflow-profile", "profiles/slurm", "--configfile", str(config), "--",
+        "results/embedded/interpolation/sharpness/smollm2-135m.parquet",
+    )  # fmt: skip
+    assert re.search(r"^interpolation_sharpness_smollm2-135m +1000$", planned, re.MULTILINE)
+    assert planned.count("Group job measure-smollm2-135m ") == 1000 / 20
+
+
+def guide() -> list[str]:
+    """The Snakemake commands of the guide's blocks."""
+    blocks = re.findall(r"^ *```\n(.*?)^ *```", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
+    lines = [line.partition(" #")[0].strip() for block in blocks for line in block.splitlines()]
+    own = [line.removesuffix(" -n") for line in lines if line.startswith(".venv/bin/snakemake")]
+    return list(dict.fromkeys(own))
+
+
+@pytest.mark.parametrize("line", guide())
+def test_the_guide_s_commands_can_be_planned(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SNAKEMAKE_OUTPUT_CACHE", str(tmp_path))
+    plan(tmp_path, *shlex.split(line)[1:])
+
+
+def test_the_profile_puts_rules_in_groups_that_are_there() -> None:
+    """Snakemake takes no notice of a group of an unknown rule."""
+    profile = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())
+    grouped = {line.partition("=")[0] for line in profile["groups"]}
+    assert len(grouped) == len(profile["groups"])
+    rules = "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
+    assert grouped <= set(re.findall(r"^rule (\w+):", rules, re.MULTILINE))
+    assert grouped >= PAPER
+
+
+def answers() -> bool:
+    """Whether a Slurm runs here."""
+    found = shutil.which("sinfo")
+    return found is not None and subprocess.run([found], capture_output=True).returncode == 0
+
+
+@pytest.fixture(scope="module")
+def slurm() -> Iterator[None]:
+    """A Slurm that answers."""
+    if answers():
+        yield
+        return
+    if shutil.which("sbatch") is None or shutil.which("munged") is None:
+        pytest.skip("no Slurm here: sbatch and munged (Debian: slurm-wlm, munge) are not on PATH")
+    if not TOOLS.exists() or os.geteuid() != 0:
+        pytest.skip(
+            "no Slurm runs here, and root and ../shared/tools/slurm are needed to start one"
+        )
+    # `nproc`, by which it counts cores, obeys OMP_NUM_THREADS
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
+    started = subprocess.run([TOOLS / "start.sh"], env=environment, capture_output=True, text=True)
+    assert started.returncode == 0, started.stderr
+    yield
+    subprocess.run([TOOLS / "stop.sh"], check=True)
+
+
+def command(folder: Path, config: Path, *arguments: str) -> list[str]:
+    return [
+        sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"),
+        "--workflow-profile", str(ROOT / "profiles" / "slurm"), "--configfile", str(config),
+        "--directory", str(folder), *STAND_IN, *arguments,
+    ]  # fmt: skip
+
+
+def submit(folder: Path, *arguments: str, config: Path = CONFIG, seconds: int = 600) -> str:
+    """Run to the end on Slurm, and give what was printed, and the exit status in a last line."""
+    done = subprocess.run(
+        command(folder, config, *arguments), capture_output=True, text=True, timeout=seconds
+    )
+    return f"{done.stdout}{done.stderr}\nexit status {done.returncode}"
+
+
+def entries(printed: str) -> list[str]:
+    """The numbers of the entries that a run made in the queue."""
+    return re.findall(r"submitted with SLURM jobid (\d+)", printed)
+
+
+def known(printed: str, what: str) -> list[str]:
+    """What Slurm knows of a run's entries; it forgets them some minutes after they ended."""
+    listing = ["squeue", "--noheader", "--states", "all", "--sort", "i", "--format", what]
+    done = subprocess.run(
+        [*listing, "--jobs", ",".join(entries(printed))], capture_output=True, text=True, check=True
+    )
+    return done.stdout.split()
+
+
+@pytest.fixture(scope="module")
+def run(slurm: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A folder in which a part of the tiny study was run on Slurm, and what that printed."""
+    folder = tmp_path_factory.mktemp("slurm")
+    make_sources(folder)
+    overlay = yaml.safe_load(CONFIG.read_text())
+    overlay["studies"]["tiny"]["experiments"] = PART
+    config = folder / "part.yaml"
+    config.write_text(yaml.safe_dump(overlay))
+    printed = submit(folder, config=config, seconds=900)
+    assert printed.endswith("exit status 0"), printed[-3000:]
+    return folder, printed
+
+
+@pytest.fixture
+def beside(run: tuple[Path, str], tmp_path: Path) -> Path:
+    """A folder with the sources and resources of that run, and none of its results."""
+    for name in ("sources", "resources"):
+        shutil.copytree(run[0] / name, tmp_path / name, symlinks=True)
+    return tmp_path
+
+
+def test_the_study_runs_in_the_queue(run: tuple[Path, str]) -> None:
+    folder, printed = run
+    assert (folder / "results/tiny/paper.pdf").read_bytes().startswith(b"%PDF")
+    records = load_records(folder / "logs")
+    assert {"train", "clusters", "second_road", "paper"} <= {record["rule"] for record in records}
+    submitted = {record["slurm_job"] for record in records}
+    assert None not in submitted  # nothing but downloads is done where Snakemake runs
+    assert submitted == set(entries(printed))
+
+
+def test_jobs_share_entries(run: tuple[Path, str]) -> None:
+    folder, printed = run
+    records = load_records(folder / "logs")
+    assert len(entries(printed)) < len(records) / 2
+
+    def entry(prefix: str) -> set[str]:
+        return {r["slurm_job"] for r in records if r["rule"].startswith(prefix)}
+
+    shards = [r for r in records if r["rule"] == "interpolation_sharpness_tiny-llama"]
+    assert len(shards) == 2
+    measured = entry("interpolation_sharpness_tiny-llama")
+    assert len(measured) == 1
+    assert measured == entry("pairwise_clusters_tiny-llama")
+    assert measured.isdisjoint(entry("planes_training-planes_tiny-trained"))  # another model
+    assert len(entry("figure")) == 1
+
+
+def test_a_group_asks_for_its_jobs_one_after_another(run: tuple[Path, str]) -> None:
+    """For the memory and the cores of the largest, and for the time of all."""
+    folder, _ = run
+    [paper] = [r["slurm_job"] for r in load_records(folder / "logs") if r["rule"] == "paper"]
+    jobs = sum(r["rule"] in PAPER for r in load_records(folder / "logs"))
+    shown = subprocess.run(
+        ["scontrol", "show", "job", paper], capture_output=True, text=True, check=True
+    ).stdout
+    assert f" TimeLimit={jobs // 6:02}:{jobs % 6}0:00 " in shown
+    assert " NumCPUs=1 " in shown
+    assert " MinMemoryNode=4000M " in shown
+
+
+def test_a_failed_job_is_tried_with_more_and_then_told_in_one_line(beside: Path) -> None:
+    overlay = yaml.safe_load(CONFIG.read_text())
+    overlay["prompts"]["tiny"]["count"] = 100_000
+    config = beside / "wrong.yaml"
+    config.write_text(yaml.safe_dump(overlay))
+    printed = submit(
+        beside, "--", "results/tiny/prompts/tiny/tiny-llama.pairs.parquet", config=config
+    )
+    assert printed.endswith("exit status 1")
+    told = [line for line in printed.splitlines() if "error: " in line]
+    said = "error: the corpus has 569 chunks of 10 tokens; 100000 prompts are asked for"
+    assert told == [f"logs/tiny/prompts/tiny/tiny-llama.log: {said}"]
+    assert "Traceback" not in printed
+    assert known(printed, "%T|%m|%l") == ["FAILED|4000M|10:00", "FAILED|8000M|20:00"]
+
+
+def test_a_cancelled_job_is_told_and_taken_up_again(beside: Path) -> None:
+    """Of a group, what was done stays."""
+    (beside / "resources/corpora/tiny.parquet").unlink()
+    targets = [
+        "results/tiny/prompts/tiny/tiny-llama.pairs.parquet",
+        "resources/corpora/tiny.parquet",
+    ]
+    with (beside / "printed").open("w") as printed:
+        running = subprocess.Popen(
+            command(beside, CONFIG, "--retries", "0", "--", *targets),
+            stdout=printed, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        record = beside / "logs/fetch/corpus-tiny.record.json"
+        until = time.monotonic() + 120
+        while not record.exists() and time.monotonic() < until:
+            time.sleep(0.2)
+        first = (beside / "printed").read_text()
+        subprocess.run(["scancel", *entries(first)], check=True)
+        assert running.wait(120) == 1
+    told = (beside / "printed").read_text()
+    [job] = entries(told)
+    [line] = [line for line in told.splitlines() if "error: " in line]
+    assert re.fullmatch(rf"\S+/{job}\.log: error: \*\*\* JOB {job} ON \S+ CANCELLED AT .*", line)
+    before = record.read_bytes()
+    assert submit(beside, "--", *targets).endswith("exit status 0")
+    assert record.read_bytes() == before
+    assert (beside / targets[0]).exists()
+
+
+def test_a_gpu_is_asked_for_by_what_runs_a_model_alone(run: tuple[Path, str]) -> None:
+    """This Slurm has none, so it refuses; the reason is told."""
+    kinds = subprocess.run(["sinfo", "-h", "-o", "%G"], capture_output=True, text=True, check=True)
+    if "gpu" in kinds.stdout:
+        pytest.skip("this Slurm has GPUs")
+    printed = submit(
+        run[0], "--retries", "0", "--config", "compute={device: cuda}", "--",
+        "results/tiny/activations/tiny/tiny-llama.safetensors",
+    )  # fmt: skip
+    assert printed.endswith("exit status 1")
+    [line] = [line for line in printed.splitlines() if "sbatch failed" in line]
+    assert line.startswith("activations-tiny-llama: ")
+    assert "Invalid generic resource" in line
