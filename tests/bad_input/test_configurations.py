@@ -222,6 +222,13 @@ def test_what_a_merge_key_overrides_is_not_there_twice() -> None:
     config.check_file(CONFIG)
 
 
+def test_what_stands_in_many_places_is_looked_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    levels = [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 40)]
+    path.write_text("a0: &a0 [*a0]\n" + "".join(levels))
+    config.check_file(path)
+
+
 # Anything at any place of the configuration.
 
 NAMES = ["kind", "pairs", "layers", "a/../b", "embedded", "smollm2-135m", "gpt2@*", ""]
@@ -273,3 +280,7 @@ def test_whatever_a_configuration_holds_it_is_right_or_one_line(
     except UserError as error:
         with refused("config.yaml: "):
             raise error
+
+
+def test_an_error_is_one_line_whatever_it_is_made_of() -> None:
+    assert str(UserError("a\r\nb \x1b[31m\udc80\u2028 \u00e9")) == r"a b \x1b[31m\udc80  é"
