@@ -4,7 +4,7 @@ import re
 from functools import cache
 
 from stable_regions import config as settings
-from stable_regions import gpus
+from stable_regions import gpus, presence
 from stable_regions.claims import Claim, OnRaw, OnTable, load_ledger
 from stable_regions.corpora import text_files
 from stable_regions.deviations import Deviation

@@ -5,7 +5,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,7 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
     mistake is in the log file alone.
     """
     from stable_regions.errors import UserError  # after the path is set
+    from stable_regions.presence import stay
     from stable_regions.privacy import discreet
     from stable_regions.records import now, write_record
 
@@ -69,6 +70,8 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
     to_screen.setFormatter(logging.Formatter(f"[{snakemake.rule}] %(message)s"))
     log.addHandler(to_file)
     log.addHandler(to_screen)
+    with suppress(OSError):  # a disk without locks
+        stay(Path(".snakemake"))
     try:
         yield log
         if snakemake.output:
