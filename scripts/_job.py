@@ -53,7 +53,7 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
     from stable_regions.errors import UserError  # after the path is set
     from stable_regions.presence import stay
     from stable_regions.privacy import discreet
-    from stable_regions.records import now, write_record
+    from stable_regions.records import check_inputs, now, write_record
 
     class Discreet(logging.Formatter):
         def format(self, record: logging.LogRecord) -> str:
@@ -73,9 +73,11 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
     with suppress(OSError):  # a disk without locks
         stay(Path(".snakemake"))
     try:
+        read = check_inputs(snakemake.input, Path("logs"))
         yield log
         if snakemake.output:
-            write_record(snakemake, Path(sys.modules["__main__"].__file__ or ""), started)
+            script = Path(sys.modules["__main__"].__file__ or "")
+            write_record(snakemake, script, started, read)
     except UserError as error:
         log.error("error: %s", error)
         sys.exit(1)
