@@ -50,7 +50,7 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
     What was done is recorded beside the log. The traceback of an error that is not the user's
     mistake is in the log file alone.
     """
-    from stable_regions.errors import UserError  # after the path is set
+    from stable_regions.errors import UserError, no_space  # after the path is set
     from stable_regions.presence import stay
     from stable_regions.privacy import discreet
     from stable_regions.records import check_inputs, now, write_record
@@ -70,6 +70,7 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
     to_screen.setFormatter(logging.Formatter(f"[{snakemake.rule}] %(message)s"))
     log.addHandler(to_file)
     log.addHandler(to_screen)
+    logging.raiseExceptions = False  # a full disk is told once, below
     with suppress(OSError):  # a disk without locks
         stay(Path(".snakemake"))
     try:
@@ -82,6 +83,10 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
         log.error("error: %s", error)
         sys.exit(1)
     except Exception as error:
+        if no_space(error):
+            where = getattr(error, "filename", None) or next(iter(snakemake.output), path)
+            log.error("error: no space is left on the disk for %s: make room, and run again", where)
+            sys.exit(1)
         to_file.stream.write(discreet(traceback.format_exc()))
         log.error("error: %s: %s (traceback in %s)", type(error).__name__, error, path)
         sys.exit(1)
