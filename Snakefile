@@ -47,7 +47,13 @@ include: "rules/plan.smk"
 include: "rules/audit.smk"
 
 
+# Jobs that read this file in a process of their own belong to a run.
+planned = presence.enter(Path(".snakemake")) if workflow.is_main_process else None
+
+
 onstart:
+    if planned:
+        planned()
     study = CONFIG.selected()
     print(f"Study {STUDY}: {study.title}. {study.cost or ''}", file=sys.stderr)
 

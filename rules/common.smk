@@ -4,7 +4,7 @@ import re
 from functools import cache
 
 from stable_regions import config as settings
-from stable_regions import gpus
+from stable_regions import gpus, presence
 from stable_regions.claims import Claim, OnRaw, OnTable, load_ledger
 from stable_regions.corpora import text_files
 from stable_regions.deviations import Deviation
@@ -18,6 +18,7 @@ from stable_regions.words import load_words
 try:
     CONFIG = settings.load(config)
     settings.check_paths(CONFIG)
+    settings.check_folders(["results", f"results/{CONFIG.study}", "resources", "logs"])
     CLAIMS = load_ledger(HERE / "paper" / "claims.yaml", Claim)
     DEVIATIONS = load_ledger(HERE / "paper" / "deviations.yaml", Deviation)
 except UserError as error:
@@ -157,6 +158,14 @@ def model_inputs(wildcards):
     origin = model_origin(wildcards)
     local = CONFIG.models[wildcards.model].source.kind == "local"
     return list(map(str, model_files(Path(origin)))) if local else origin
+
+
+def dated(inputs):
+    """Size and time of a local source's files: Snakemake does not see one that got an older time."""
+    if isinstance(inputs, str):  # made by a rule
+        return None
+    facts = {Path(path).name: Path(path).stat() for path in inputs}
+    return {name: [fact.st_size, int(fact.st_mtime)] for name, fact in facts.items()}
 
 
 def package_of(source):

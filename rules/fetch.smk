@@ -37,6 +37,7 @@ rule corpus:
         "../envs/figures.yaml"
     params:
         origin=corpus_origin,
+        dated=lambda w: dated(corpus_inputs(w)),
         entry=lambda w: entry("corpora", w.corpus),
         package=lambda w: package_of(CONFIG.corpora[w.corpus]),
         code=code("read_corpus.py"),
@@ -65,6 +66,7 @@ rule model:
     params:
         ref="{model}",
         origin=model_origin,
+        dated=lambda w: dated(model_inputs(w)),
         entry=lambda w: entry("models", w.model),
         package=lambda w: package_of(CONFIG.models[w.model].source),
         code=code("make_model.py"),

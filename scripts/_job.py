@@ -5,7 +5,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +63,10 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
     What was done is recorded beside the log. The traceback of an error that is not the user's
     mistake is in the log file alone.
     """
-    from stable_regions.errors import UserError, first_line  # after the path is set
+    from stable_regions.errors import UserError, first_line, no_space  # after the path is set
+    from stable_regions.presence import stay
     from stable_regions.privacy import discreet
-    from stable_regions.records import now, write_record
+    from stable_regions.records import check_inputs, now, write_record
 
     class Discreet(logging.Formatter):
         def format(self, record: logging.LogRecord) -> str:
@@ -82,14 +83,23 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
     to_screen.setFormatter(logging.Formatter(f"[{snakemake.rule}] %(message)s"))
     log.addHandler(to_file)
     log.addHandler(to_screen)
+    logging.raiseExceptions = False  # a full disk is told once, below
+    with suppress(OSError):  # a disk without locks
+        stay(Path(".snakemake"))
     try:
+        read = check_inputs(snakemake.input, Path("logs"))
         yield log
         if snakemake.output:
-            write_record(snakemake, Path(sys.modules["__main__"].__file__ or ""), started)
+            script = Path(sys.modules["__main__"].__file__ or "")
+            write_record(snakemake, script, started, read)
     except UserError as error:
         log.error("error: %s", error)
         sys.exit(1)
     except Exception as error:
+        if no_space(error):
+            where = getattr(error, "filename", None) or next(iter(snakemake.output), path)
+            log.error("error: no space is left on the disk for %s: make room, and run again", where)
+            sys.exit(1)
         to_file.stream.write(discreet(traceback.format_exc()))
         what = type(error).__name__
         log.error("error: %s: %s (traceback in %s)", what, first_line(error), path)

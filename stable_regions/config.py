@@ -4,9 +4,10 @@ Every class here is one section of `config.yaml`; unknown keys are errors. `load
 whole, references between sections included, before any work starts.
 """
 
+import errno
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -624,6 +625,23 @@ def check_counts(
                     f"{where}: {_key(config, config.study, name)}.{key}: asks for {size} prompts; "
                     f"the prompt set {pairwise.prompts!r} has {most}"
                 )
+
+
+def check_folders(roots: Iterable[str]) -> None:
+    """UserError unless all that is there of some folders can be read and written.
+
+    Snakemake takes what it can't see for missing, and would begin to compute it again.
+    """
+
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            reason = (error.strerror or "").lower()
+            raise UserError(f"{error.filename}: {reason}; a folder to read and write is needed")
+
+    for root in roots:
+        for folder, *_ in os.walk(root, onerror=refuse):
+            if not os.access(folder, os.W_OK | os.X_OK) and os.path.isdir(folder):
+                refuse(PermissionError(errno.EACCES, os.strerror(errno.EACCES), folder))
 
 
 def known(kind: str, name: str, among: Mapping[str, Any], key: str, where: str) -> None:

@@ -1,5 +1,7 @@
 """The one exception that means "the user can mend this", and what is kept of others' words."""
 
+import errno
+import os
 import re
 import reprlib
 import textwrap
@@ -52,3 +54,8 @@ def told_in(folders: Iterable[Path], since: float) -> list[str]:
     logs = [log for folder in folders for log in sorted(folder.rglob("*.log"))]
     new = [(log, log.read_text(errors="replace")) for log in logs if log.stat().st_mtime >= since]
     return [f"{log}: {errors[-1]}" for log, text in new if (errors := TOLD.findall(text))]
+
+
+def no_space(error: BaseException) -> bool:
+    """Whether an error says that the disk is full, or a quota used up, in any library's words."""
+    return any(os.strerror(code) in str(error) for code in (errno.ENOSPC, errno.EDQUOT))

@@ -1,5 +1,6 @@
 """Files that are either whole or absent, and that say what they are."""
 
+import glob
 import hashlib
 import json
 import os
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 from stable_regions.errors import UserError, first_line
 
 METADATA_KEY = b"stable_regions"
+SCRATCH = ".part"  # what the folder of a file being written ends in
 
 
 def quoted(text: str) -> str:
@@ -33,28 +35,36 @@ def atomic(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`, and move it there only if the block ends well.
 
     Works for files and for folders. What was under the final name stays until the new is whole.
+    What a process left here that was killed while it wrote the same is removed.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    for left in path.parent.glob(f".{glob.escape(path.name)}.????????{SCRATCH}"):
+        shutil.rmtree(left, ignore_errors=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=SCRATCH, dir=path.parent))
     made = scratch / path.name
     try:
         yield made
-        _open_to_readers(made)
+        _settle(made)
         if made.is_dir() and path.is_dir():
-            shutil.rmtree(path)
+            os.replace(path, scratch / "old")
         os.replace(made, path)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _open_to_readers(path: Path) -> None:
-    """Give files the mode that the umask asks for; safetensors write them for the owner alone."""
+def _settle(path: Path) -> None:
+    """Bring files to the disk, which may tell only then that it is full, with the umask's mode.
+
+    Safetensors are written for the owner alone.
+    """
     umask = os.umask(0)
     os.umask(umask)
     for file in [path, *path.rglob("*")]:
         if file.is_file() and not file.is_symlink():
             file.chmod(0o666 & ~umask)
+            with open(file, "rb") as stream:
+                os.fsync(stream.fileno())
 
 
 def sha256(path: str | Path) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from stable_regions.errors import UserError
 from stable_regions.files import read_json, sha256
-from stable_regions.records import ROOT, found, identity, now
+from stable_regions.records import ROOT, altered, found, identity, now
 
 NAME = "manifest.json"
 CRATE = "ro-crate-metadata.json"
@@ -88,10 +88,7 @@ class Chain:
             raise UserError(f"{path}: is gone; `snakemake {path}` makes it again")
         fitting = [job for job in makers if output_hash(job, path) == (held or read_as)]
         if makers and not fitting:
-            raise UserError(
-                f"{path}: is not as the rule {makers[-1]['rule']} left it: changed by hand or by a "
-                "fault; delete it to have it made again"
-            )
+            raise altered(path, makers[-1]["rule"])
         if reader and held not in (None, read_as):
             made = reader["output"]["files"][0]["path"]
             raise UserError(

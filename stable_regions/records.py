@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -20,6 +20,7 @@ from stable_regions.errors import UserError, first_line
 from stable_regions.files import METADATA_KEY, atomic, read_json, sha256
 from stable_regions.privacy import discreet, homeless
 from stable_regions.provenance import PACKAGE, machine, versions
+from stable_regions.sources import check_folder
 
 ROOT = PACKAGE.parent
 SUFFIX = ".record.json"
@@ -78,11 +79,14 @@ def loaded_versions() -> dict[str, str]:
     return versions(packages)
 
 
-def _files(paths: Iterable[str], names: Mapping[str, tuple[int, int | None]]) -> dict[str, Any]:
+def _files(
+    paths: Iterable[str],
+    names: Mapping[str, tuple[int, int | None]],
+    hashes: Mapping[str, str],
+) -> dict[str, Any]:
     """Files of a job: their hashes, and how the script calls them."""
-    listed = list(paths)
     return {
-        "files": [{"path": named(path), "sha256": identity(path)} for path in listed],
+        "files": [{"path": named(path), "sha256": hashes[path]} for path in paths],
         "names": {name: list(place) for name, place in names.items()},
     }
 
@@ -108,7 +112,50 @@ def facts_of(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: not a readable raw file ({first_line(error)})") from None
 
 
-def write_record(job: Any, script: Path, started: str) -> None:
+def check_inputs(paths: Iterable[str], logs: Path) -> dict[str, str]:
+    """See that what a job is about to read is what other jobs made.
+
+    Parameters
+    ----------
+    logs
+        The folder of all records; what none of them made is not compared.
+
+    Returns
+    -------
+    Hash of each file, by the path as given.
+
+    Raises
+    ------
+    UserError
+        A file is not as the job that made it left it, or a model's folder not as it says itself.
+    """
+    hashes = {path: identity(path) for path in paths}
+    makers: dict[str, dict[str, str]] = {}
+    asked = [json.dumps(named(path), ensure_ascii=False) for path in hashes]
+    for record in _record_files(logs):
+        text = record.read_text(encoding="utf-8")
+        if any(name in text for name in asked):  # few do, and to parse all would take long
+            job = json.loads(text)
+            for file in job["output"]["files"]:
+                makers.setdefault(file["path"], {})[file["sha256"]] = job["rule"]
+    for path, digest in hashes.items():
+        made = makers.get(named(path), {})
+        if made and digest not in made:
+            raise altered(named(path), list(made.values())[-1])
+        if Path(path, "source.json").is_file():
+            check_folder(Path(path))
+    return hashes
+
+
+def altered(path: str, rule: str) -> UserError:
+    """What is said of a file that is not as the job that made it left it."""
+    return UserError(
+        f"{path}: is not as the rule {rule} left it: changed by hand or by a fault; "
+        "delete it to have it made again"
+    )
+
+
+def write_record(job: Any, script: Path, started: str, read: Mapping[str, str]) -> None:
     """Record what a job did, once its outputs are whole.
 
     Parameters
@@ -117,15 +164,18 @@ def write_record(job: Any, script: Path, started: str) -> None:
         What Snakemake hands to a script.
     started
         When the script began, as `now` gives it.
+    read
+        The hashes of what it read, as `check_inputs` gives them.
     """
+    made = {path: identity(path) for path in job.output}
     record = {
         "rule": job.rule,
         "script": named(script),
         "wildcards": dict(job.wildcards.items()),
         "params": dict(job.params.items()),
         "threads": job.threads,
-        "input": _files(job.input, job.input._names),
-        "output": _files(job.output, job.output._names),
+        "input": _files(job.input, job.input._names, read),
+        "output": _files(job.output, job.output._names, made),
         "started": started,
         "ended": now(),
         "machine": machine() | {"cores": os.cpu_count()},
@@ -145,10 +195,17 @@ def dump(path: Path, value: Any) -> None:
         made.write_text(discreet(text) + "\n", encoding="utf-8")
 
 
+def _record_files(logs: Path) -> Iterator[Path]:
+    """The records below a folder of logs; hidden folders hold those that are being written."""
+    for folder, inside, files in os.walk(logs):
+        inside[:] = [name for name in inside if not name.startswith(".")]
+        yield from (Path(folder, name) for name in files if name.endswith(SUFFIX))
+
+
 def load_records(logs: Path) -> list[dict[str, Any]]:
     """The records of all jobs below a folder of logs, first to last."""
     records = []
-    for path in sorted(logs.rglob(f"*{SUFFIX}")):
+    for path in sorted(_record_files(logs)):
         record = read_json(path)
         if not isinstance(record, dict) or "ended" not in record:
             raise UserError(f"{path}: not a record of a job; delete it")

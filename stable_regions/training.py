@@ -4,17 +4,17 @@ One call trains one model, from token ids to a folder of checkpoints, and gives 
 whether or not it was interrupted on its way.
 """
 
+import hashlib
 import json
 import logging
 import math
-import os
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,7 +25,13 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from stable_regions.errors import UserError
-from stable_regions.files import atomic, read_safetensors, write_csv, write_safetensors
+from stable_regions.files import (
+    atomic,
+    read_safetensors,
+    sha256,
+    write_csv,
+    write_safetensors,
+)
 from stable_regions.progress import Progress
 from stable_regions.training_settings import TrainingSettings
 
@@ -34,6 +40,7 @@ log = logging.getLogger("stable_regions")
 HELD_OUT_TOKENS = 16_384
 STATE_SECONDS = 30.0
 STATE = "state.safetensors"
+WEIGHTS = "model.safetensors"
 CURVE = ["step", "tokens", "learning_rate", "train_loss", "held_out_loss"]
 BETAS = (0.9, 0.95)
 GRADIENT_NORM = 1.0
@@ -107,8 +114,8 @@ def train(
     (of the update's batch, before it) and, at checkpoints, `held_out_loss`; in nats a token.
 
     Until all is done the work lies in a hidden folder beside `folder`. A call that finds the
-    state of an interrupted one there, with the same tokens, settings, threads and code, goes on
-    from it and ends in the same bytes.
+    state of an interrupted one there, whole and with the same tokens, settings, threads and code,
+    goes on from it and ends in the same bytes.
 
     Parameters
     ----------
@@ -149,13 +156,10 @@ def train(
                 run.save(work)
                 saved = time.monotonic()
             progress.advance(1)
-    for left in work.glob(".*"):  # by a call that was killed while it wrote
-        shutil.rmtree(left)
-    write_csv(work / "loss.csv", pd.DataFrame(run.curve, columns=CURVE))
-    (work / STATE).unlink(missing_ok=True)
-    if folder.exists():
-        shutil.rmtree(folder)
-    os.replace(work, folder)
+    with atomic(folder) as made:  # the state stays until all is done
+        shutil.copytree(work, made, ignore=shutil.ignore_patterns(STATE, ".*"))
+        write_csv(made / "loss.csv", pd.DataFrame(run.curve, columns=CURVE))
+    shutil.rmtree(work)
 
 
 class TrainingRun:
@@ -177,6 +181,7 @@ class TrainingRun:
         )
         self.step = 0
         self.curve: list[dict[str, float | None]] = []
+        self.written: dict[str, str] = {}  # checkpoints, and the SHA-256 of their weights
         self._note(0.0, None)
 
     def _note(self, rate: float, loss: float | None) -> None:
@@ -209,7 +214,8 @@ class TrainingRun:
         with atomic(work / f"step{self.step}") as made:
             self.model.config.save_pretrained(made)
             tensors = {name: weight.detach() for name, weight in self.weights.items()}
-            save_file(tensors, made / "model.safetensors", metadata={"format": "pt"})
+            save_file(tensors, made / WEIGHTS, metadata={"format": "pt"})
+        self.written[f"step{self.step}"] = sha256(work / f"step{self.step}" / WEIGHTS)
 
     def save(self, work: Path) -> None:
         tensors = {}
@@ -218,17 +224,34 @@ class TrainingRun:
             tensors[f"weight.{name}"] = weight.detach()
             tensors[f"exp_avg.{name}"] = moments["exp_avg"]
             tensors[f"exp_avg_sq.{name}"] = moments["exp_avg_sq"]
-        facts = {"identity": self.identity, "step": self.step, "curve": self.curve}
-        write_safetensors(work / STATE, tensors, facts)
+        facts = {
+            "identity": self.identity,
+            "step": self.step,
+            "curve": self.curve,
+            "written": self.written,
+        }
+        write_safetensors(work / STATE, tensors, facts | {"digest": _digest(tensors, facts)})
 
     def load(self, work: Path) -> bool:
-        """Take up the state in `work`; False if there is none of this very run."""
+        """Take up the state in `work`; False if none is there, whole and of this very run."""
         if not (work / STATE).exists():
             return False
-        tensors, facts = read_safetensors(work / STATE)
+        try:
+            tensors, facts = read_safetensors(work / STATE)
+        except ValueError as error:
+            log.warning("%s: starting anew", error)
+            return False
+        if facts.pop("digest", None) != _digest(tensors, facts):
+            log.warning("%s is damaged: starting anew", work / STATE)
+            return False
         if facts["identity"] != self.identity:
             log.info("%s is of another run: starting anew", work / STATE)
             return False
+        for name, digest in facts["written"].items():
+            weights = work / name / WEIGHTS
+            if not weights.exists() or sha256(weights) != digest:
+                log.warning("%s is gone or damaged: starting anew", weights)
+                return False
         with torch.no_grad():
             for name, weight in self.weights.items():
                 weight.copy_(tensors[f"weight.{name}"])
@@ -237,7 +260,7 @@ class TrainingRun:
                     "exp_avg": tensors[f"exp_avg.{name}"],
                     "exp_avg_sq": tensors[f"exp_avg_sq.{name}"],
                 }
-        self.step, self.curve = facts["step"], facts["curve"]
+        self.step, self.curve, self.written = facts["step"], facts["curve"], facts["written"]
         log.info("going on from step %d of %d", self.step, self.settings.steps)
         return True
 
@@ -265,7 +288,16 @@ def _identity(
     """All that the bytes of a run depend on, as a digest."""
     facts = [asdict(settings), vocab_size, threads, code, torch.__version__]
     stream = np.ascontiguousarray(tokens, dtype=np.int64).tobytes()
-    return sha256(json.dumps(facts).encode() + stream).hexdigest()
+    return hashlib.sha256(json.dumps(facts).encode() + stream).hexdigest()
+
+
+def _digest(tensors: dict[str, Tensor], facts: dict[str, Any]) -> str:
+    """Of a whole state: what is read back with another digest is not what was written."""
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
 
 
 @contextmanager

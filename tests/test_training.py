@@ -344,6 +344,63 @@ class TestTrain:
         training.train(stream(), VOCABULARY, SETTINGS, folder, threads=1)
         assert contents(folder) == contents(trained)
 
+    @pytest.mark.parametrize("event", ["os.rename", "shutil.rmtree"])
+    def test_killed_at_its_end_loses_nothing(self, tmp_path, monkeypatch, trained, event):
+        """Killed before the folder gets its name, or before the state behind it goes."""
+        folder, work = tmp_path / "model", tmp_path / ".model.work"
+        np.save(tmp_path / "tokens.npy", stream())
+        program = (
+            "import json, os, signal, sys, numpy as np\n"
+            "from stable_regions import training\n"
+            "folder, settings, fatal, last = sys.argv[1:]\n"
+            "training.STATE_SECONDS = 0.0\n"
+            "def watch(event, args):\n"
+            "    if event == fatal and last in map(str, args):\n"
+            "        os.kill(os.getpid(), signal.SIGKILL)\n"
+            "settings = training.TrainingSettings(**json.loads(settings))\n"
+            "tokens = np.load(folder + '/tokens.npy')\n"
+            "write_csv = training.write_csv\n"
+            "def write(*args):\n"
+            "    sys.addaudithook(watch)\n"
+            "    write_csv(*args)\n"
+            "training.write_csv = write\n"
+            f"training.train(tokens, {VOCABULARY}, settings, folder + '/model', 1)\n"
+        )
+        settings = json.dumps(dataclasses.asdict(SETTINGS))
+        last = folder if event == "os.rename" else work
+        arguments = [str(tmp_path), settings, event, str(last)]
+        done = subprocess.run([sys.executable, "-c", program, *arguments])
+        assert done.returncode == -signal.SIGKILL
+        assert folder.exists() == (event == "shutil.rmtree")
+        monkeypatch.setattr(training.TrainingRun, "update", None)  # no step is done again
+        training.train(stream(), VOCABULARY, SETTINGS, folder, threads=1)
+        assert contents(folder) == contents(trained)
+        assert {path.name for path in tmp_path.iterdir()} == {"model", "tokens.npy"}
+
+    @pytest.mark.parametrize("damaged", [training.STATE, f"step5/{training.WEIGHTS}"])
+    @pytest.mark.parametrize("damage", ["gone", "empty", "cut", *range(0, 100, 20)])
+    def test_damaged_work_is_not_taken_up(self, tmp_path, monkeypatch, trained, damaged, damage):
+        """A file of an interrupted run is lost or cut off, or one byte is another."""
+        folder = tmp_path / "model"
+        interrupt(monkeypatch, folder, at=7)
+        path = tmp_path / ".model.work" / damaged
+        content = bytearray(path.read_bytes())
+        if isinstance(damage, int):
+            content[len(content) * damage // 100] ^= 1
+        path.write_bytes({"empty": b"", "cut": content[:-9]}.get(damage, content))
+        if damage == "gone":
+            path.unlink()
+        steps = []
+        update = training.TrainingRun.update
+        monkeypatch.setattr(
+            training.TrainingRun,
+            "update",
+            lambda run, rows: (steps.append(run.step), update(run, rows)),
+        )
+        training.train(stream(), VOCABULARY, SETTINGS, folder, threads=1)
+        assert steps == list(range(SETTINGS.steps))
+        assert contents(folder) == contents(trained)
+
     def test_state_is_safetensors_and_json(self, tmp_path, monkeypatch):
         interrupt(monkeypatch, tmp_path / "model", at=3)
         tensors, facts = read_safetensors(tmp_path / ".model.work" / training.STATE)
