@@ -1,0 +1,560 @@
+"""Whatever happens to a run, what it leaves is right or plainly absent, and the next goes on."""
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+import torch
+import yaml
+
+from stable_regions import files, records
+from stable_regions.errors import UserError, no_space
+from stable_regions.files import sha256
+from tests.tiny_study import CONFIG, ROOT, make_sources, snakemake
+
+# A part of the tiny study: the sources, training, shards, and a figure; TARGETS take JOBS jobs.
+TARGETS = [
+    "results/tiny/figures/figA_losses.pdf",
+    "results/tiny/interpolation/sharpness/tiny-llama.parquet",
+    "results/tiny/activations/tiny/tiny-trained@step6.safetensors",
+    "results/tiny/planes/planes/tiny-random.safetensors",
+    "results/tiny/tables/clusters_scores.csv",
+]
+JOBS = 26
+KILLS = 20
+LOCKED = "Directory cannot be locked"
+
+
+class Run:
+    """Snakemake at work in a folder; the end of the block kills it and its jobs."""
+
+    def __init__(self, folder: Path, *arguments: str, config: Path = CONFIG) -> None:
+        command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
+        command += ["--configfile", str(config), "--directory", str(folder), "--cores", "2"]
+        self.output = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        self.process = psutil.Popen([*command, *arguments], stdout=self.output, stderr=self.output)
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.kill()
+        self.output.close()
+
+    def jobs(self) -> list[psutil.Process]:
+        """The scripts at work."""
+        with suppress(psutil.NoSuchProcess):
+            return list(filter(runs_script, self.process.children(recursive=True)))
+        return []
+
+    def kill(self) -> None:
+        """Kill it and all that it has started at one moment, as a loss of power does."""
+        with suppress(psutil.NoSuchProcess):
+            self.process.suspend()
+            for process in [*self.process.children(recursive=True), self.process]:
+                process.kill()
+        self.process.wait()
+
+    def said(self) -> str:
+        self.output.seek(0)
+        return self.output.read()
+
+
+def runs_script(process: psutil.Process) -> bool:
+    """Whether a process is a job's script."""
+    with suppress(psutil.NoSuchProcess):
+        command = process.cmdline()
+        return len(command) == 2 and "/.snakemake/scripts/" in command[1]
+    return False
+
+
+def spent(process: psutil.Process) -> float:
+    """Seconds of the processor that a process has used."""
+    with suppress(psutil.NoSuchProcess):
+        times = process.cpu_times()
+        return times.user + times.system
+    return 0.0
+
+
+def gone(process: psutil.Process) -> bool:
+    """Whether a process has ended."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of all that a run has made but its logs, hidden files too."""
+    return {
+        path.relative_to(folder).as_posix(): sha256(path)
+        for part in ("results", "resources")
+        for path in (folder / part).rglob("*")
+        if path.is_file() and path.name != ".snakemake_timestamp"
+    }
+
+
+def recorded(folder: Path) -> int:
+    """Jobs that are done."""
+    return len(list((folder / "logs").rglob(f"*{records.SUFFIX}")))
+
+
+def errors(said: str) -> list[str]:
+    """The lines with which jobs failed."""
+    return [line for line in said.splitlines() if "] error: " in line]
+
+
+def until(condition: Callable[[], Any], run: Run | None = None) -> None:
+    """Wait for something to happen, while a run is at work."""
+    end = time.monotonic() + 300
+    while not condition():
+        assert time.monotonic() < end
+        assert run is None or run.process.poll() is None, run.said()[-3000:]
+        time.sleep(0.05)
+
+
+# Kills
+
+
+def test_a_run_killed_at_twenty_moments_ends_in_the_same_bytes(tiny: Path, tmp_path: Path) -> None:
+    """Most kills are of one job, after some seconds of work; every fourth is of the whole run."""
+    make_sources(tmp_path)
+    patience = np.random.default_rng(0).permutation(np.linspace(0.1, 5, KILLS))
+    kills = finished = 0
+    for _ in range(2 * KILLS):
+        with Run(tmp_path, "--keep-going", "--", *TARGETS) as run:
+            while run.process.poll() is None:
+                time.sleep(0.02)
+                if kills == KILLS or recorded(tmp_path) < kills * JOBS // KILLS:
+                    continue
+                job = next((job for job in run.jobs() if spent(job) > patience[kills]), None)
+                if job is not None:
+                    kills += 1
+                    job.kill() if kills % 4 else run.kill()
+            finished += run.said().count("Finished jobid: ")
+        if run.process.returncode == 0:
+            break
+    assert kills == KILLS
+    assert recorded(tmp_path) == JOBS
+    assert finished <= JOBS  # nothing was done twice
+    made, whole = hashes(tmp_path), hashes(tiny)
+    assert set(TARGETS) <= set(made)
+    assert made == {name: whole.get(name) for name in made}
+
+
+def killed(at: int, act: Callable[[], None]) -> bool:
+    """Let a process of its own do something, and kill it before it touches the disk once more."""
+    pid = os.fork()
+    if not pid:
+        touches = count()
+
+        def watch(event: str, _: Any) -> None:
+            touch = event == "open" or event.partition(".")[0] in ("os", "shutil", "tempfile")
+            if touch and next(touches) == at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(watch)
+        act()
+        os._exit(0)
+    return os.waitpid(pid, 0)[1] == signal.SIGKILL
+
+
+def write_folder(path: Path) -> None:
+    with files.atomic(path) as made:
+        made.mkdir()
+        for name in ("config.json", "model.safetensors"):
+            (made / name).write_text(name)
+
+
+WRITERS: dict[str, Callable[[Path], None]] = {
+    "json": lambda path: files.write_json(path, {"a": 1}),
+    "csv": lambda path: files.write_csv(path, pd.DataFrame({"a": [1.0]})),
+    "parquet": lambda path: files.write_parquet(path, pd.DataFrame({"a": [1.0]}), {}),
+    "safetensors": lambda path: files.write_safetensors(path, {"a": torch.zeros(3)}, {}),
+    "arrays": lambda path: files.write_arrays(path, {"a": np.zeros(3)}, {}),
+    "record": lambda path: records.dump(path, {"a": 1}),
+    "folder": write_folder,
+}
+
+
+def content(path: Path) -> Any:
+    """Of a file, or of a folder's files; None of what is not there."""
+    if path.is_dir():
+        return {file.name: file.read_bytes() for file in path.iterdir()}
+    return path.read_bytes() if path.exists() else None
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("older", [False, True])
+def test_a_writer_killed_at_any_moment_leaves_all_or_nothing(
+    tmp_path: Path, kind: str, older: bool
+) -> None:
+    write = WRITERS[kind]
+    write(tmp_path / "whole")
+    for at in count():
+        path = tmp_path / str(at) / "x"
+        if older and kind == "folder":
+            path.mkdir(parents=True)
+        elif older:
+            path.parent.mkdir()
+            path.write_text("older")
+        before = content(path)
+        was_killed = killed(at, lambda path=path: write(path))
+        assert content(path) in (None, before, content(tmp_path / "whole"))
+        if not was_killed:
+            break
+        write(path)
+        assert content(path) == content(tmp_path / "whole")
+        assert list(path.parent.iterdir()) == [path]
+    assert at > 5
+
+
+# The disk
+
+
+def test_a_disk_that_tells_late_that_it_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        files.write_json(tmp_path / "x", {"a": 1})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of four megabytes."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)]
+    if shutil.which("mount") is None:
+        pytest.skip("there is no `mount` here to make a small disk with")
+    done = subprocess.run(mount, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"a small disk can't be mounted here: {done.stderr.strip()}")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "safetensors", "arrays", "json"])
+def test_a_full_disk_is_known_in_every_writers_words(small_disk: Path, kind: str) -> None:
+    numbers = np.random.default_rng(0).random(1_000_000)
+    table = pd.DataFrame({"a": numbers})
+    path = small_disk / "x"
+    with pytest.raises(Exception) as told:  # noqa: PT011
+        {
+            "csv": lambda: files.write_csv(path, table),
+            "parquet": lambda: files.write_parquet(path, table, {}),
+            "safetensors": lambda: files.write_safetensors(path, {"a": torch.tensor(numbers)}, {}),
+            "arrays": lambda: files.write_arrays(path, {"a": numbers}, {}),
+            "json": lambda: files.write_json(path, numbers.tolist()),
+        }[kind]()
+    assert no_space(told.value)
+    assert not list(small_disk.iterdir())
+
+
+def test_a_full_disk_is_one_line_and_nothing_half_done(tiny: Path, small_disk: Path) -> None:
+    make_sources(small_disk)
+    twin = "resources/models/tiny-random"
+    targets = ["--keep-going", "--", "resources/corpora/tiny.parquet", twin]
+    room = (tiny / twin / "model.safetensors").stat().st_size  # enough for all else, not for both
+    with open(small_disk / "ballast", "wb") as ballast:
+        ballast.write(bytes(shutil.disk_usage(small_disk).free - room))
+    done = snakemake(small_disk, *targets)
+    assert done.returncode != 0
+    [line] = errors(done.stderr)
+    assert f"no space is left on the disk for {twin}: make room, and run again" in line
+    assert "Traceback" not in done.stderr
+    made, whole = hashes(small_disk), hashes(tiny)
+    assert "resources/corpora/tiny.parquet" in made
+    assert not [name for name in made if "tiny-random" in name]
+    os.unlink(small_disk / "ballast")
+    done = snakemake(small_disk, *targets)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stderr.count("Finished jobid: ") == 1
+    made = hashes(small_disk)
+    assert f"{twin}/model.safetensors" in made
+    assert made == {name: whole.get(name) for name in made}
+
+
+@pytest.mark.parametrize("mode", [None, 0o000, 0o500])
+def test_an_unusable_results_folder_is_one_line(tmp_path: Path, mode: int | None) -> None:
+    """A file in its place, or one that this user may not read, or not write."""
+    make_sources(tmp_path)
+    inner = tmp_path / "results" / "tiny"
+    inner.parent.mkdir()
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
+    command += ["--configfile", str(CONFIG), "--directory", str(tmp_path), "--cores", "1"]
+    if mode is None:
+        inner.write_text("")
+    else:
+        inner.mkdir(mode=mode)
+        if os.geteuid() == 0:
+            without = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"]
+            if shutil.which("setpriv") is None:
+                pytest.skip("root may read everything, and there is no `setpriv` to hinder it")
+            command = without + command
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode != 0
+    [line] = [line for line in done.stderr.splitlines() if line.startswith("results/tiny: ")]
+    said = "not a directory" if mode is None else "permission denied"
+    assert line == f"results/tiny: {said}; a folder to read and write is needed"
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "resources").exists()
+
+
+# Downloads, and runs beside each other: a download lasts as long as a test likes
+
+
+class Index:
+    """A package index of this machine with one package, which is given out as `ways` say in turn.
+
+    A download that "breaks" ends in the middle; one that "stalls" waits there to go on.
+    """
+
+    def __init__(self, wheel: Path) -> None:
+        self.wheel, self.ways = wheel, iter(())
+        self.stalled, self.go_on = Event(), Event()
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), self.handler())
+        self.url = f"http://127.0.0.1:{self.server.server_port}/simple"
+
+    def handler(self) -> type[BaseHTTPRequestHandler]:
+        index = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def log_message(self, *_: Any) -> None:
+                pass
+
+            def do_GET(self) -> None:
+                body = index.wheel.read_bytes()
+                way = "whole"
+                if self.path.startswith("/simple/"):
+                    body = f'<a href="/{index.wheel.name}">{index.wheel.name}</a>'.encode()
+                else:
+                    way = next(index.ways)
+                self.send_response(200)
+                self.send_header("Content-Type", "text/html" if way == "whole" else "x/whl")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body[: len(body) // 2])
+                self.wfile.flush()
+                if way == "stalls":
+                    index.stalled.set()
+                    index.go_on.wait()
+                if way != "breaks":
+                    with suppress(OSError):  # nobody may be left to take it
+                        self.wfile.write(body[len(body) // 2 :])
+
+        return Handler
+
+
+PACKAGE = "faulty-1.0-py3-none-any.whl"
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
+    """The index as pip's own, and in `work/` a study with a text in its package."""
+    wheel = tmp_path / PACKAGE
+    with zipfile.ZipFile(wheel, "w") as made:
+        made.writestr("faulty/a.txt", "A text. " * 2000)
+        made.writestr(
+            "faulty-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: faulty\nVersion: 1.0\n"
+        )
+        made.writestr("faulty-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        made.writestr("faulty-1.0.dist-info/RECORD", "")
+    make_sources(tmp_path / "work")
+    overlay = yaml.safe_load(CONFIG.read_text())
+    overlay["packages"] = {
+        "faulty": {
+            "version": "1.0", "file": PACKAGE, "sha256": sha256(wheel), "megabytes": 0.1,
+            "licence": "none needed",
+        }
+    }  # fmt: skip
+    overlay["corpora"]["packed"] = {"kind": "package", "package": "faulty", "members": ["*/a.txt"]}
+    (tmp_path / "overlay.yaml").write_text(yaml.safe_dump(overlay))
+    found = Index(wheel)
+    for name, value in {
+        "PIP_INDEX_URL": found.url, "PIP_CONFIG_FILE": os.devnull, "PIP_NO_CACHE_DIR": "1",
+        "PIP_RETRIES": "0", "NO_PROXY": "127.0.0.1",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("PIP_EXTRA_INDEX_URL", raising=False)
+    thread = Thread(target=found.server.serve_forever, daemon=True)
+    thread.start()
+    yield found
+    found.go_on.set()
+    found.server.shutdown()
+    found.server.server_close()
+    thread.join()
+
+
+@contextmanager
+def fetching(folder: Path) -> Iterator[Run]:
+    """A run that fetches the package and reads its text."""
+    target = "resources/corpora/packed.parquet"
+    with Run(folder / "work", "--", target, config=folder / "overlay.yaml") as run:
+        yield run
+
+
+def test_a_half_written_download_is_not_taken_for_the_whole(index: Index, tmp_path: Path) -> None:
+    index.ways = iter(["breaks", "stalls", "whole"])
+    packages = tmp_path / "work" / "resources" / "packages"
+    with fetching(tmp_path) as run:
+        until(index.stalled.is_set, run)
+        [line] = errors(run.said())
+        assert "error: faulty==1.0: " in line  # the index's, or the hash's, by the version of pip
+        run.kill()
+    assert not packages.exists() or not list(packages.iterdir())
+    with fetching(tmp_path) as run:
+        assert run.process.wait() == 0, run.said()[-3000:]
+    assert [path.name for path in packages.iterdir()] == [PACKAGE]
+    assert sha256(packages / PACKAGE) == sha256(tmp_path / PACKAGE)
+    texts, _ = files.read_parquet(packages.parent / "corpora" / "packed.parquet")
+    assert texts["text"].tolist() == ["A text. " * 2000]
+
+
+def test_of_two_runs_started_at_once_one_is_refused(index: Index, tmp_path: Path) -> None:
+    index.ways = iter(["stalls"])
+    with fetching(tmp_path) as one, fetching(tmp_path) as other:
+        runs = [one, other]
+        until(lambda: any(run.process.poll() is not None for run in runs))
+        [refused] = [run for run in runs if run.process.poll() is not None]
+        [first] = [run for run in runs if run is not refused]
+        assert refused.process.returncode != 0
+        assert LOCKED in refused.said()
+        assert "Traceback" not in refused.said()
+        index.go_on.set()
+        assert first.process.wait() == 0, first.said()[-3000:]
+    with fetching(tmp_path) as again:
+        assert again.process.wait() == 0
+        assert "Nothing to be done" in again.said()
+
+
+def test_a_job_that_outlives_its_run_is_waited_for(index: Index, tmp_path: Path) -> None:
+    index.ways = iter(["stalls", "whole"])
+    with fetching(tmp_path) as first:
+        until(index.stalled.is_set, first)
+        [job] = first.jobs()
+        first.process.kill()
+        first.process.wait()
+    with fetching(tmp_path) as second:
+        assert second.process.wait() != 0
+        assert LOCKED in second.said()
+    index.go_on.set()
+    until(lambda: gone(job))
+    with fetching(tmp_path) as third:
+        assert third.process.wait() == 0, third.said()[-3000:]
+
+
+# What has changed behind a run's back
+
+
+@pytest.fixture
+def study(tiny: Path, tmp_path: Path) -> Path:
+    """A copy of the finished study, to be spoiled; the links of its models lead to the first."""
+    return Path(shutil.copytree(tiny, tmp_path / "study", symlinks=True))
+
+
+def spoil(path: Path, content: bytes, older: float = 0) -> None:
+    """Put something else in a file, as a fault of the disk does: its time does not tell of it."""
+    time = path.stat().st_mtime - older
+    path.write_bytes(content)
+    os.utime(path, (time, time))
+
+
+def flipped(path: Path) -> bytes:
+    content = bytearray(path.read_bytes())
+    content[-len(content) // 3] ^= 1
+    return bytes(content)
+
+
+def test_a_damaged_file_is_named_and_not_used(study: Path, tiny: Path) -> None:
+    results = "results/tiny"
+    table, figure = f"{results}/tables/training_losses.csv", f"{results}/figures/figA_losses.pdf"
+    asked = {  # by what is damaged: what is made from it
+        "resources/corpora/tiny.parquet": f"{results}/prompts/tiny-other/tiny-llama.pairs.parquet",
+        "resources/models/tiny-random": f"{results}/activations/tiny/tiny-random.safetensors",
+        f"{results}/activations/tiny/tiny-gpt2.safetensors": (
+            f"{results}/interpolation/size/tiny-gpt2.parquet"
+        ),
+        table: figure,
+    }
+    corpus, model, activations, _ = (study / path for path in asked)
+    spoil(corpus, flipped(corpus))
+    spoil(model / "model.safetensors", flipped(model / "model.safetensors"))
+    spoil(activations, activations.read_bytes()[:-100])
+    spoil(study / table, (study / table).read_bytes().replace(b"tiny", b"tidy", 1))
+    for path in asked.values():
+        (study / path).unlink()
+    done = snakemake(study, "--keep-going", "--", *asked.values())
+    assert done.returncode != 0
+    lines = errors(done.stderr)
+    assert len(lines) == len(asked), done.stderr[-3000:]
+    for path in asked:
+        [line] = [line for line in lines if f"error: {path}" in line]
+        assert "to have it made again" in line
+        assert "delete " in line
+    assert "Traceback" not in done.stderr
+    assert not [path for path in asked.values() if (study / path).exists()]
+    (study / table).unlink()
+    done = snakemake(study, "--", figure)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for path in (table, figure):
+        assert sha256(study / path) == sha256(tiny / path)
+
+
+@pytest.mark.parametrize(
+    ("source", "again", "kept"),
+    [
+        ("tiny-llama/model.safetensors", "activations_tiny_tiny-llama", "corpus"),
+        ("tiny.txt", "corpus", "model"),
+    ],
+)
+def test_a_source_put_back_with_an_older_time_is_noticed(
+    study: Path, source: str, again: str, kept: str
+) -> None:
+    path = study / "sources" / source
+    spoil(path, flipped(path), older=3600)
+    done = snakemake(study, "--dry-run", "--quiet", "rules")
+    assert done.returncode == 0, done.stderr[-3000:]
+    rules = {line.split()[0] for line in done.stdout.splitlines() if line.strip()}
+    assert again in rules
+    assert kept not in rules
+    assert "activations_tiny_tiny-random" in rules
+    assert ("activations_tiny_tiny-gpt2" in rules) == (source == "tiny.txt")
+
+
+def test_a_record_that_is_being_written_is_passed_over(tmp_path: Path) -> None:
+    made = tmp_path / "table.csv"
+    made.write_text("a")
+    output = {"files": [{"path": str(made), "sha256": sha256(made)}], "names": {}}
+    record = {"rule": "table", "output": output, "ended": ""}
+    with files.atomic(tmp_path / "logs" / "half.record.json") as half:
+        half.write_text(json.dumps(record)[:-3])
+        assert records.load_records(tmp_path / "logs") == []
+        assert records.check_inputs([str(made)], tmp_path / "logs") == {str(made): sha256(made)}
+        half.write_text(json.dumps(record))
+    made.write_text("b")
+    with pytest.raises(UserError, match="table.csv: is not as the rule table left it: .*; delete"):
+        records.check_inputs([str(made)], tmp_path / "logs")
