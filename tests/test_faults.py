@@ -171,9 +171,11 @@ def killed(at: int, act: Callable[[], None]) -> bool:
             if touch and next(touches) == at:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        sys.addaudithook(watch)
-        act()
-        os._exit(0)
+        try:
+            sys.addaudithook(watch)
+            act()
+        finally:  # or else it would go on with the tests
+            os._exit(0)
     return os.waitpid(pid, 0)[1] == signal.SIGKILL
 
 
