@@ -261,7 +261,8 @@ def test_a_cancelled_job_is_told_and_taken_up_again(beside: Path) -> None:
     told = (beside / "printed").read_text()
     [job] = entries(told)
     [line] = [line for line in told.splitlines() if "error: " in line]
-    assert re.fullmatch(rf"\S+/{job}\.log: error: \*\*\* JOB {job} ON \S+ CANCELLED AT .*", line)
+    said = rf"\S+/{job}\.log: error: \*\*\* (JOB|STEP) {job}\S* ON \S+ CANCELLED AT .*"
+    assert re.fullmatch(said, line)
     before = record.read_bytes()
     assert submit(beside, "--", *targets).endswith("exit status 0")
     assert record.read_bytes() == before
