@@ -40,6 +40,8 @@ include: "rules/audit.smk"
 onstart:
     study = CONFIG.selected()
     print(f"Study {STUDY}: {study.title}. {study.cost or ''}", file=sys.stderr)
+    if set(workflow.dag_settings.targets) <= {"all"}:  # the whole study
+        check_room()
 
 
 onerror:

@@ -219,12 +219,19 @@ def shape_source(model):
     return next((path for path in configs if Path(path).exists()), None)
 
 
+def known_shape(model):
+    """A model's shape; None before its config is here."""
+    told = shape_source(model)
+    if told is None:
+        return None
+    return shape_of(read_json(told)) if isinstance(told, str) else Shape(**told)
+
+
 def memory_of(ref, others=()):
     """Megabytes of memory that a job asks for which runs a model, in other dtypes too."""
-    told = shape_source(settings.split(ref)[0])
-    if told is None:  # a hub model without a shape, before its config is here
+    shape = known_shape(settings.split(ref)[0])
+    if shape is None:  # a hub model without a shape
         return 16_000
-    shape = shape_of(read_json(told)) if isinstance(told, str) else Shape(**told)
     held = shape.held([model_of(ref).dtype, *others], COMPUTE.memory_budget_mb * 2**20)
     return 1_500 + held // 10**6  # the libraries take 0.6 GB; the rest is to be safe
 
