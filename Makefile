@@ -22,7 +22,7 @@ check: setup
 setup: $(VENV)/.complete
 
 $(VENV)/.complete: requirements.lock
-	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info < (3, 14); sys.exit(None if ok else "error: Python 3.11 to 3.13 is needed; $(PYTHON) is " + sys.version.split()[0] + " (set PYTHON=...)")'
+	@$(PYTHON) tools/check_machine.py
 	@echo "Setting up $(VENV): about 2 minutes and 2.3 GB"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock

@@ -56,6 +56,8 @@ onstart:
         planned()
     study = CONFIG.selected()
     print(f"Study {STUDY}: {study.title}. {study.cost or ''}", file=sys.stderr)
+    if set(workflow.dag_settings.targets) <= {"all"}:  # the whole study
+        check_room()
 
 
 onerror:

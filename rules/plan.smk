@@ -6,7 +6,7 @@ rule plan:
         "logs/plan.log",
     localrule: True
     conda:
-        "../envs/model.yaml"
+        "../envs/audit.yaml"
     threads: all_cores
     params:
         study=STUDY,
@@ -25,6 +25,7 @@ rule plan:
         },
         texts_mb=planned_texts(),
         clusters=planned_clusters(),
+        python=sys.executable,
         snakefile=str(HERE / "Snakefile"),
         config=dict(config),
     message:

@@ -1,4 +1,5 @@
-# What the study asks of each model: what a plan reckons with.
+# What the study asks of each model: what a plan reckons with, and what there must be room for.
+from stable_regions import plan, room
 
 
 def planned_work():
@@ -113,3 +114,29 @@ def planned_clusters():
             }
         )
     return found
+
+
+def check_room():
+    """Stop in one line if this machine has no room for the study.
+
+    What comes from the hub is held against the disk of its cache, when it is fetched. On a GPU or
+    under a scheduler it is not this machine's memory that counts.
+    """
+    names = {settings.split(ref)[0] for ref in study_models()}
+    shapes = {name: shape for name in names if (shape := shape_told(name))}
+    sources = {
+        name: plan.Source.of(shapes[name], **facts)
+        for name, facts in planned_sources().items()
+        if name in shapes and facts["kind"] != "hub"
+    }
+    works = [plan.Work.of(fields) for fields in planned_work()]
+    budget = COMPUTE.memory_budget_mb * 2**20
+    disk, memory = plan.room(works, shapes, sources, budget)
+    models = [folder(ref) for ref in study_models()]
+    trained = [f"resources/training/{name}" for name in trained_models()]
+    try:
+        room.check_disk(disk, room.bytes_below([f"results/{STUDY}", *models, *trained]))
+        if workflow.local_exec and not any(map(gpus_of, study_models())):
+            room.check_memory(memory)
+    except UserError as error:
+        raise WorkflowError(f"study {STUDY}: {error}")

@@ -2,7 +2,6 @@
 
 import resource
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -28,13 +27,13 @@ def shape(model, told):
     return shape_of(read_json(told)) if isinstance(told, str) else Shape(**told)
 
 
-def jobs_in_all(snakefile, config):
+def jobs_in_all(python, snakefile, config):
     """How many jobs the whole study has, from nothing: a dry run counts them."""
     with tempfile.TemporaryDirectory() as scratch:
         merged = Path(scratch, "config.yaml")
         merged.write_text(yaml.safe_dump(config))
         command = [
-            sys.executable, "-m", "snakemake", "--snakefile", snakefile, "--configfile", merged,
+            python, "-m", "snakemake", "--snakefile", snakefile, "--configfile", merged,
             "--dry-run", "--forceall", "--nolock", "--quiet", "rules",
         ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -48,10 +47,7 @@ with job(snakemake) as log:
     params, cores = snakemake.params, snakemake.threads
     budget = params.budget_mb * 2**20
     shapes = {model: shape(model, told) for model, told in params.shapes.items()}
-    works = [
-        plan.Work(**{**fields, "sweeps": [plan.Sweep(**each) for each in fields.get("sweeps", [])]})
-        for fields in params.works
-    ]
+    works = [plan.Work.of(fields) for fields in params.works]
     sources = {
         model: plan.Source.of(shapes[model], **facts) for model, facts in params.sources.items()
     }
@@ -87,7 +83,7 @@ with job(snakemake) as log:
     clustering = sum(calibration.clustering_seconds(**each) for each in params.clusters)
     spent = time.monotonic() - began
     table = plan.table(works, shapes, sources, machine, budget=budget)
-    light = jobs_in_all(params.snakefile, params.config) - int(table["jobs"].sum())
+    light = jobs_in_all(params.python, params.snakefile, params.config) - int(table["jobs"].sum())
     print(f"\nStudy {params.study}: {params.title}\n")
     print("\n".join(plan.report(
         table, machine, light_jobs=light, clustering=clustering,

@@ -117,11 +117,19 @@ def download(
     Raises
     ------
     UserError
-        One line with the way out, if the repository is gated, missing or out of reach.
+        One line with the way out, if the repository is gated, missing or out of reach, or has more
+        to download than the disk has room for.
     """
     size = download_bytes(repository, revision, patterns, kind=kind, cache=cache)
     if size:
         log.info("%s at %s: %.3g GB to download", repository, revision, size / 1e9)
+        place = cache or Path(constants.HF_HUB_CACHE)
+        place.mkdir(parents=True, exist_ok=True)
+        if size > (free := shutil.disk_usage(place).free):
+            raise UserError(
+                f"{repository} at {revision}: has {size / 1e9:.3g} GB to download; "
+                f"{free / 1e9:.3g} GB are free in {place}"
+            )
     with _explained(repository, revision, kind):
         folder = snapshot_download(
             repository, revision=revision, repo_type=kind, cache_dir=cache,

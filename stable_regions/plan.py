@@ -10,6 +10,8 @@ from stable_regions.gpus import Gpu
 from stable_regions.progress import duration
 from stable_regions.shapes import BYTES, Shape
 
+# Bytes of memory that a job takes for its libraries, before it holds a model.
+LIBRARIES = 600 * 10**6
 NUMBER = 4  # bytes of one that is kept: activations, distances and weights are float32
 # Numbers that are kept of a point: distances and steps at both read sites, and what comes to them.
 LOGITS = ("predictions", "planes", "choices")  # ways that read them
@@ -89,6 +91,11 @@ class Work:
     vectors: int = 0
     checkpoints: int = 0
 
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> "Work":
+        """From plain values."""
+        return cls(**{**fields, "sweeps": [Sweep(**each) for each in fields.get("sweeps", ())]})
+
     @property
     def ways(self) -> set[str]:
         """The ways whose cost a machine must know; tokens of a clean pass cost as points do."""
@@ -105,6 +112,13 @@ class Work:
         of_points = sum(KEPT[s.way] * s.points * len(s.layers) for s in self.sweeps)
         numbers = of_points + self.vectors * shape.width + self.checkpoints * shape.weights
         return NUMBER * numbers
+
+    def held(self, shape: Shape, budget: int) -> int:
+        """Bytes of memory of one job, beside its libraries."""
+        if self.stage == "training":  # weights, gradients, two moments, and what backward needs
+            activations = 32 * shape.layers * shape.width * self.tokens // self.updates
+            return 4 * NUMBER * shape.weights + activations
+        return shape.held({self.dtype, *(sweep.dtype for sweep in self.sweeps)}, budget)
 
     def operations(self, shape: Shape) -> int:
         """Floating-point operations; training on a token takes three times running it."""
@@ -160,6 +174,19 @@ class Machine:
     gpu: Gpu | None = None
 
 
+def room(
+    works: Sequence[Work], shapes: Mapping[str, Shape], sources: Mapping[str, Source], budget: int
+) -> tuple[int, int]:
+    """Bytes on the disk of a whole study, and bytes of memory of its largest job.
+
+    What has no shape in `shapes` is left out.
+    """
+    known = [work for work in works if work.model in shapes]
+    disk = sum(work.kept(shapes[work.model]) for work in known)
+    held = (work.held(shapes[work.model], budget) for work in known)
+    return disk + sum(source.disk for source in sources.values()), LIBRARIES + max(held, default=0)
+
+
 def seconds_of(work: Work, shape: Shape, machine: Machine) -> float:
     """Wall time of all jobs of a piece of work, one after the other."""
     starts = work.jobs * machine.start
@@ -196,11 +223,6 @@ def table(
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for work in works:
         shape = shapes[work.model]
-        if work.stage == "training":  # weights, gradients, two moments, and what backward needs
-            activations = 32 * shape.layers * shape.width * work.tokens // work.updates
-            held = 4 * NUMBER * shape.weights + activations
-        else:
-            held = shape.held({work.dtype, *(s.dtype for s in work.sweeps)}, budget)
         row = rows.setdefault(
             (work.model, work.stage),
             {"model": work.model, "stage": work.stage, "jobs": 0, "points": 0, "operations": 0,
@@ -211,7 +233,7 @@ def table(
         row["points"] += work.points
         row["operations"] += work.operations(shape)
         row["core_seconds"] += seconds * (machine.cores if machine.gpu else work.threads)
-        row["memory"] = max(row["memory"], machine.baseline + held)
+        row["memory"] = max(row["memory"], machine.baseline + work.held(shape, budget))
         row["disk"] += work.kept(shape)
     seen: set[str] = set()
     for (model, _), row in rows.items():

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import huggingface_hub.constants
 import numpy as np
@@ -64,6 +65,18 @@ def make_repository(folder: Path, shards: int = 1, weight: np.ndarray = WEIGHT) 
 def fetch(where: Path, name: str = "me/model", revision: str = "main", **how) -> str:
     where.mkdir(parents=True)
     return hub.fetch_model(name, revision, where, **how)
+
+
+def test_what_the_disk_has_no_room_for_is_not_begun(
+    stand_in: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in.repositories["me/model"] = Repository({"main": make_repository(tmp_path / "there")})
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=100_000))
+    for apart in (None, tmp_path / "apart"):
+        with pytest.raises(UserError, match=r"me/model at main: has 0.0002 GB to download; 0.0001"):
+            fetch(tmp_path / f"model-{apart is None}", apart=apart)
+    assert not list(tmp_path.rglob("cache/**/model.safetensors"))
+    assert not list(tmp_path.rglob("apart/**/model.safetensors"))
 
 
 def size(*folders: Path) -> int:
