@@ -110,7 +110,7 @@ rule trace:
         f"logs/{STUDY}/trace.log",
     localrule: True
     conda:
-        "../envs/audit.yaml"
+        "../envs/paper.yaml"
     params:
         results=f"results/{STUDY}",
         target=CONFIG.target,

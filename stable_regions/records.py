@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -17,10 +18,9 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from stable_regions.errors import UserError, first_line
-from stable_regions.files import METADATA_KEY, atomic, read_json, sha256
+from stable_regions.files import METADATA_KEY, atomic, read_json, read_object, sha256
 from stable_regions.privacy import discreet, homeless
 from stable_regions.provenance import PACKAGE, machine, versions
-from stable_regions.sources import check_folder
 
 ROOT = PACKAGE.parent
 SUFFIX = ".record.json"
@@ -77,6 +77,15 @@ def loaded_versions() -> dict[str, str]:
             continue
         packages.append(name)
     return versions(packages)
+
+
+def conda() -> str | None:
+    """SHA-256 of the file that this interpreter's conda environment was made from, if it is in one.
+
+    Snakemake keeps a copy of the file beside the environment.
+    """
+    made_from = Path(f"{sys.prefix}.yaml")
+    return sha256(made_from) if made_from.is_file() else None
 
 
 def _files(
@@ -147,6 +156,20 @@ def check_inputs(paths: Iterable[str], logs: Path) -> dict[str, str]:
     return hashes
 
 
+def check_folder(folder: Path) -> None:
+    """UserError unless the files of a model folder are what they were when it was made."""
+    held = read_object(folder / "source.json")["files"]
+    files = [folder / name for name in held if (folder / name).exists()]  # loaders miss the others
+    with ThreadPoolExecutor() as pool:
+        hashes = list(pool.map(sha256, files))
+    for file, found in zip(files, hashes, strict=True):
+        if found != held[file.name]:
+            raise UserError(
+                f"{file}: is not what it was when its folder was made; "
+                f"delete {folder} to have it made again"
+            )
+
+
 def altered(path: str, rule: str) -> UserError:
     """What is said of a file that is not as the job that made it left it."""
     return UserError(
@@ -180,6 +203,7 @@ def write_record(job: Any, script: Path, started: str, read: Mapping[str, str]) 
         "ended": now(),
         "machine": machine() | {"cores": os.cpu_count()},
         "slurm_job": os.environ.get("SLURM_JOB_ID"),
+        "conda": conda(),
         "versions": loaded_versions(),
     }
     dump(Path(str(job.log[0])).with_suffix(SUFFIX), record)

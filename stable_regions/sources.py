@@ -14,7 +14,6 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
@@ -149,20 +148,6 @@ def describe(folder: Path, **facts: Any) -> None:
 def identity(folder: Path) -> dict[str, Any]:
     """What a model folder says of itself: its `source.json`."""
     return read_object(folder / "source.json")
-
-
-def check_folder(folder: Path) -> None:
-    """UserError unless the files of a model folder are what they were when it was made."""
-    held = identity(folder)["files"]
-    files = [folder / name for name in held if (folder / name).exists()]  # loaders miss the others
-    with ThreadPoolExecutor() as pool:
-        hashes = list(pool.map(sha256, files))
-    for file, found in zip(files, hashes, strict=True):
-        if found != held[file.name]:
-            raise UserError(
-                f"{file}: is not what it was when its folder was made; "
-                f"delete {folder} to have it made again"
-            )
 
 
 def convert_gguf(gguf: Path, target: Path) -> None:
