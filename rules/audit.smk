@@ -102,7 +102,7 @@ rule trace:
     log:
         f"logs/{STUDY}/trace.log",
     conda:
-        "../envs/audit.yaml"
+        "../envs/paper.yaml"
     params:
         results=f"results/{STUDY}",
         target=CONFIG.target,

@@ -54,7 +54,7 @@ rule explorer:
     benchmark:
         "logs/{study}/explorer.benchmark.tsv"
     conda:
-        "../envs/explorer.yaml"
+        "../envs/figures.yaml"
     params:
         title=lambda w: CONFIG.studies[w.study].title,
         paths=[name for name, _ in PATHS],

@@ -9,6 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+# To hand over the object `snakemake`, Snakemake adds its own path to that of another interpreter.
+# What a conda environment lacks must not come from there, nor from the user's own packages.
+if Path(sys.prefix, "conda-meta").is_dir():
+    sys.path[:] = [path for path in sys.path if Path(path).is_relative_to(sys.prefix)]
 # The library is used from the checkout, in whatever environment a script runs.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 # Progress is one line every few seconds, ours; the libraries' bars would bury it.

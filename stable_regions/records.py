@@ -78,6 +78,15 @@ def loaded_versions() -> dict[str, str]:
     return versions(packages)
 
 
+def conda() -> str | None:
+    """SHA-256 of the file that this interpreter's conda environment was made from, if it is in one.
+
+    Snakemake keeps a copy of the file beside the environment.
+    """
+    made_from = Path(f"{sys.prefix}.yaml")
+    return sha256(made_from) if made_from.is_file() else None
+
+
 def _files(paths: Iterable[str], names: Mapping[str, tuple[int, int | None]]) -> dict[str, Any]:
     """Files of a job: their hashes, and how the script calls them."""
     listed = list(paths)
@@ -120,6 +129,7 @@ def write_record(job: Any, script: Path, started: str) -> None:
         "started": started,
         "ended": now(),
         "machine": machine() | {"cores": os.cpu_count()},
+        "conda": conda(),
         "versions": loaded_versions(),
     }
     dump(Path(str(job.log[0])).with_suffix(SUFFIX), record)

@@ -1,5 +1,7 @@
 """The conda environments pin the lock's versions, package by package."""
 
+import ast
+import platform
 import re
 import subprocess
 import sys
@@ -8,11 +10,23 @@ from pathlib import Path
 import pytest
 import yaml
 
+from stable_regions.records import PACKAGE_OF_MODULE, load_records
+
 ROOT = Path(__file__).parent.parent
 ENVIRONMENTS = sorted((ROOT / "envs").glob("*.yaml"))
 LOCK = dict(
     re.findall(r"^([a-z0-9-]+)==(\S+)$", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
 )
+# The environment of each script, as the rules name both.
+NAMED = {
+    script: environment
+    for rules in sorted((ROOT / "rules").glob("*.smk"))
+    for environment, script in re.findall(
+        r'\bconda:\s+"\.\./(envs/[\w-]+\.yaml)".*?\bscript:\s+"\.\./(scripts/\w+\.py)"',
+        rules.read_text(),
+        re.DOTALL,
+    )
+}
 
 
 @pytest.mark.parametrize("path", ENVIRONMENTS, ids=lambda path: path.stem)
@@ -22,28 +36,38 @@ def test_pins_are_those_of_the_lock(path: Path) -> None:
         for d in yaml.safe_load(path.read_text())["dependencies"]
         if "pip" in d and d != "pip"
     ]
-    drifted = [pin for pin in pip if LOCK.get(pin.partition("==")[0]) != pin.partition("==")[2]]
+    pins = [line.partition("==")[::2] for line in pip if not line.startswith("--")]
+    drifted = [name for name, version in pins if LOCK.get(name) != version]
+    assert pins
     assert not drifted, "`python tools/lock.py envs` writes them anew"
 
 
-def test_every_environment_of_a_rule_is_there() -> None:
-    named = {
-        name
-        for rules in (ROOT / "rules").glob("*.smk")
-        for name in re.findall(r'"\.\./envs/([\w-]+)\.yaml"', rules.read_text())
-    }
-    assert named
-    assert named <= {path.stem for path in ENVIRONMENTS}
+def test_every_script_has_an_environment_and_every_environment_a_script() -> None:
+    assert {f"scripts/{path.name}" for path in (ROOT / "scripts").glob("[!_]*.py")} == set(NAMED)
+    assert {f"envs/{path.name}" for path in ENVIRONMENTS} == set(NAMED.values())
+
+
+@pytest.mark.parametrize("script", NAMED)
+def test_an_environment_has_what_its_scripts_import_first(script: str) -> None:
+    """`_job` takes what is not the environment's off the path: what is imported before it."""
+    tree = ast.parse((ROOT / script).read_text())
+    names = [node.module for node in tree.body if isinstance(node, ast.ImportFrom)]
+    names += [a.name for node in tree.body if isinstance(node, ast.Import) for a in node.names]
+    modules = {str(name).partition(".")[0] for name in names} - set(sys.stdlib_module_names)
+    packages = {PACKAGE_OF_MODULE.get(name, name) for name in modules}
+    pins = (ROOT / NAMED[script]).read_text()
+    lacking = [name for name in packages if f"- {name}==" not in pins]
+    assert set(lacking) == {"_job", "stable_regions"}
 
 
 def test_the_lock_pins_what_is_installed_and_asked_for() -> None:
-    asked = re.findall(r"^([A-Za-z0-9-]+)", (ROOT / "requirements.in").read_text(), re.MULTILINE)
+    asked = re.findall(r"^(\w[\w-]*)", (ROOT / "requirements.in").read_text(), re.MULTILINE)
     assert {name.lower() for name in asked} <= set(LOCK)
     assert LOCK["torch"] == "2.13.0"
 
 
 @pytest.mark.parametrize("kind", ["clustering", "figures", "paper"])
-def test_only_the_model_environment_has_torch(kind: str) -> None:
+def test_what_runs_no_model_has_no_torch(kind: str) -> None:
     assert "torch==" not in (ROOT / "envs" / f"{kind}.yaml").read_text()
 
 
@@ -56,3 +80,20 @@ def test_the_environments_are_what_the_lock_gives() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_nothing_is_compiled() -> None:
+    """pip takes wheels alone, in every environment; two packages of pure Python have none."""
+    texts = [path.read_text() for path in (ROOT / "requirements.lock", *ENVIRONMENTS)]
+    assert all("--only-binary=:all:" in text for text in texts)
+    excepted = {name for text in texts for name in re.findall(r"--no-binary=(\S+?)\W*\n", text)}
+    assert excepted == {"connection-pool,transformers-stream-generator"}
+
+
+def test_without_conda_every_job_uses_snakemakes_interpreter(tiny: Path) -> None:
+    """The Python of the path fails in that run, so that no job can have used it."""
+    records = load_records(tiny / "logs")
+    assert records
+    assert {(r["conda"], r["versions"]["python"]) for r in records} == {
+        (None, platform.python_version())
+    }

@@ -12,6 +12,9 @@ from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, PreTrain
 
 ROOT = Path(__file__).parent.parent
 CONFIG = ROOT / "tests" / "tiny" / "config.yaml"
+# Runs each rule in its own environment. They lie where this checkout's own are, so that they are
+# made once.
+CONDA = ["--sdm", "conda", "--conda-prefix", str(ROOT / ".snakemake" / "conda")]
 
 
 def written_prompts() -> list[str]:

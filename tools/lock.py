@@ -21,7 +21,7 @@ KINDS = {
     "model": [
         "torch", "transformer-lens", "transformers", "safetensors", "tokenizers", "gguf",
         "huggingface-hub", "datasets", "numpy", "pandas", "pyarrow", "pydantic", "jaxtyping",
-        "pyyaml", "accelerate", "hdbscan", "scipy",
+        "pyyaml", "accelerate", "scipy",
     ],
     "clustering": [
         "hdbscan", "scikit-learn", "scipy", "numpy", "pandas", "pyarrow", "safetensors",
@@ -29,29 +29,36 @@ KINDS = {
     ],
     "figures": [
         "seaborn", "matplotlib", "numpy", "pandas", "pyarrow", "jaxtyping", "safetensors",
-        "pydantic", "pyyaml",
+        "pydantic", "pyyaml", "plotly", "tokenizers",
     ],
     "paper": ["typst", "pandas", "pyarrow", "rocrate", "safetensors"],
-    "explorer": [
-        "plotly", "tokenizers", "seaborn", "matplotlib", "numpy", "pandas", "pyarrow",
-        "safetensors", "jaxtyping",
-    ],
 }  # fmt: skip
-# An audit does again what all the others do.
+# An audit does again what all the others do, and a plan does a little of it.
 KINDS["audit"] = sorted({package for some in KINDS.values() for package in some})
-# pip and what it brings are the environment's own
-SKIP = {"pip", "setuptools", "wheel", "stable-regions"}
+SKIP = {"pip", "stable-regions"}  # pip is the environment's own
+PYTHON = "3.11"  # of the environments
+# Come with torch where its build is for a GPU, in versions that it names itself.
+CUDA = re.compile(r"(nvidia|cuda)-|triton$")
 
 
 def installed() -> dict[str, str]:
     """Name -> version of every package of this interpreter, without local build tags."""
     found = {canonicalize_name(d.metadata["Name"]): d.version for d in metadata.distributions()}
-    return {n: v.partition("+")[0] for n, v in sorted(found.items()) if n not in SKIP}
+    return {
+        name: version.partition("+")[0]
+        for name, version in sorted(found.items())
+        if name not in SKIP and not CUDA.match(name)
+    }
 
 
 def read_lock() -> dict[str, str]:
     """Name -> version, as the lock has them."""
     return dict(re.findall(r"^([a-z0-9-]+)==(\S+)$", LOCK.read_text(), re.MULTILINE))
+
+
+def options() -> list[str]:
+    """The lines of requirements.in that say how pip is to install."""
+    return re.findall(r"^--.+$", (ROOT / "requirements.in").read_text(), re.MULTILINE)
 
 
 def closure(names: list[str]) -> list[str]:
@@ -60,30 +67,35 @@ def closure(names: list[str]) -> list[str]:
     todo = list(names)
     while todo:
         name = canonicalize_name(todo.pop())
-        if name in seen or name in SKIP:
+        if name in seen or name in SKIP or CUDA.match(name):
             continue
         seen.add(name)
         for text in metadata.requires(name) or []:
             need = Requirement(text)
-            if need.marker is None or need.marker.evaluate({"extra": ""}):
+            if need.marker is None or need.marker.evaluate(
+                {"extra": "", "python_version": PYTHON, "python_full_version": f"{PYTHON}.0"}
+            ):
                 todo.append(need.name)
     return sorted(seen)
 
 
 def environment(kind: str, lock: dict[str, str]) -> str:
     """The text of `envs/<kind>.yaml`."""
-    pins = "".join(f"      - {name}=={lock[name]}\n" for name in closure(KINDS[kind]))
+    wanted = [f'"{option}"' for option in options()]
+    wanted += [f"{name}=={lock[name]}" for name in closure(KINDS[kind])]
+    lines = "".join(f"      - {each}\n" for each in wanted)
     return (
         "# Made by `make lock` from requirements.lock: change that, not this.\n"
         "channels:\n  - conda-forge\n  - nodefaults\n"
-        f"dependencies:\n  - python=3.11\n  - pip\n  - pip:\n{pins}"
+        f"dependencies:\n  - python={PYTHON}\n  - pip\n  - pip:\n{lines}"
     )
 
 
 def main() -> None:
     if sys.argv[1:] != ["envs"]:
-        pins = "".join(f"{name}=={version}\n" for name, version in installed().items())
-        LOCK.write_text(f"# Made by `make lock` from requirements.in.\n{pins}")
+        pins = [f"{name}=={version}" for name, version in installed().items()]
+        lines = ["# Made by `make lock` from requirements.in.", *options(), *pins]
+        LOCK.write_text("\n".join(lines) + "\n")
     lock = read_lock()
     for kind in KINDS:
         (ROOT / "envs" / f"{kind}.yaml").write_text(environment(kind, lock))

@@ -6,7 +6,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from scipy.spatial.distance import squareform
 
 from stable_regions.figures import style
 from stable_regions.figures.clustering import draw_matrix, draw_tree
@@ -28,7 +27,9 @@ def draw(
     """
     style.use()
     drawn, prompts, tree = (some[some["distance"] == distance] for some in (entries, places, trees))
-    matrix = squareform(drawn["value"].to_numpy())
+    matrix = np.zeros((len(prompts), len(prompts)))
+    matrix[np.triu_indices(len(prompts), 1)] = drawn["value"]
+    matrix += matrix.T
     clusters = prompts["label"].to_numpy()
     kinds = np.array([_shown(kind) for kind in prompts["kind"]])
     figure, axes = plt.subplots(

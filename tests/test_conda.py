@@ -1,0 +1,66 @@
+"""Under `--sdm conda` each rule runs in the environment that it names, and in nothing else."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from stable_regions.files import sha256
+from stable_regions.records import load_records
+from tests.test_environments import NAMED
+from tests.tiny_study import CONDA, ROOT, snakemake
+
+pytestmark = pytest.mark.skipif(shutil.which("conda") is None, reason="there is no conda here")
+# A workflow of one rule, which looks for what only other environments have.
+PEEK = """
+rule peek:
+    output: "found"
+    conda: "{root}/envs/paper.yaml"
+    script: "peek.py"
+"""
+SCRIPT = """
+import sys
+sys.path.insert(0, {scripts!r})
+import _job
+found = []
+for name in ("typst", "torch", "matplotlib", "pytest"):
+    try:
+        __import__(name)
+        found.append(name)
+    except ModuleNotFoundError:
+        pass
+open(snakemake.output[0], "w").write(" ".join(found))
+"""
+
+
+def test_each_rule_ran_in_the_environment_that_it_names(again: Path) -> None:
+    """By the interpreter: each job recorded what its own environment was made from."""
+    ran = {(record["script"], record["conda"]) for record in load_records(again / "logs")}
+    assert ran == {(script, sha256(ROOT / NAMED[script])) for script, _ in ran}
+    kinds = {NAMED[script] for script, _ in ran}
+    assert kinds == {f"envs/{kind}.yaml" for kind in ("model", "clustering", "figures", "paper")}
+
+
+@pytest.mark.parametrize(
+    ("target", "script"),
+    [
+        (["verify"], "scripts/verify.py"),
+        (["plan", "--config", "gpu=h100"], "scripts/plan.py"),
+        (["trace", "--config", "target=emerge"], "scripts/trace.py"),
+    ],
+)
+def test_so_do_the_rules_that_leave_no_record(again: Path, target: list[str], script: str) -> None:
+    done = snakemake(again, *CONDA, *target)
+    assert done.returncode == 0, done.stderr[-3000:]
+    [place] = set(re.findall(r"^Activating conda environment: (\S+)$", done.stderr, re.MULTILINE))
+    assert sha256(again / f"{place}.yaml") == sha256(ROOT / NAMED[script])
+
+
+def test_what_an_environment_lacks_does_not_come_from_snakemakes_own(tmp_path: Path) -> None:
+    """Snakemake adds its own packages to the path of a job's interpreter; ours takes them off."""
+    (tmp_path / "Snakefile").write_text(PEEK.format(root=ROOT))
+    (tmp_path / "peek.py").write_text(SCRIPT.format(scripts=str(ROOT / "scripts")))
+    done = snakemake(tmp_path, "--snakefile", str(tmp_path / "Snakefile"), *CONDA)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (tmp_path / "found").read_text() == "typst"
