@@ -15,7 +15,7 @@ from stable_regions.errors import UserError
 
 try:
     for path in [HERE / "config.yaml", *workflow.configfiles]:
-        check_file(path)
+        check_file(Path(path))
 except UserError as error:
     raise WorkflowError(str(error))
 

@@ -129,8 +129,9 @@ def test_the_lines_of_python_run(tiny: Path) -> None:
     run_here(tiny, "-c", code.replace("embedded", "tiny").replace("smollm2-135m", "tiny-llama"))
 
 
-def test_the_benchmark_runs(tiny: Path) -> None:
+def test_the_benchmark_runs(tiny: Path, tmp_path: Path) -> None:
     [line] = [line for line in lines() if line.startswith("python ")]
-    _, script, model = line.split()
-    model = model.replace("smollm2-135m", "tiny-llama")
-    run_here(tiny, str(ROOT / script), model, "--threads", "1", "--repeats", "1")
+    _, *arguments = line.split()
+    model, out = "resources/models/tiny-llama", str(tmp_path)
+    run_here(tiny, *arguments, model, "--threads", "1", "--repeats", "1", "--out", out)
+    assert {path.name for path in tmp_path.iterdir()} >= {"engine.csv", "engine.pdf", "memory.csv"}
