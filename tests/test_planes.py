@@ -129,7 +129,8 @@ def test_the_output_at_the_own_point_is_the_clean_one(measured):
             for context, a in ((0, 1), (1, 5)):  # A at a = 0, B at a = 1, both at b = 0
                 for site in SITES:
                     field = found[f"distance_{site}"][layer, triple, context]
-                    assert field[1, a] < 1e-5 < field.max()
+                    # The norms of the hub's code are in float32: 1.0e-5 has been seen.
+                    assert field[1, a] < 1e-4 < field.max()
                 top = found["top_token"][layer, triple, context, 1, a]
                 assert top == runs["logits"][3 * triple + context].argmax()
 

@@ -16,8 +16,8 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "
 PATH = re.compile(
     r"(?=.*/|.*\.(json|pdf|html|csv|md|yaml|py|lock|parquet|safetensors)$)[\w@.<>*{},/-]+"
 )
-# A user's own file, and one that a command leaves.
-ELSEWHERE = {"mine.yaml", "logs/<study>/trace.json"}
+# A user's own file, and what a command leaves.
+ELSEWHERE = {"mine.yaml", "logs/<study>/trace.json", ".snakemake/slurm_logs"}
 
 
 def test_nothing_is_left_to_fill_in() -> None:
