@@ -32,6 +32,7 @@ from stable_regions.training_settings import TrainingSettings
 BLOCKS = (2, 3)
 TOKENS = 10  # of a prompt
 STEPS, SHORT = 50, 4
+FEW = 100  # prompts
 AXIS = grid_axis(13, 0.25)
 # Long enough to tell, and no more pairs than fill the batches of a real job.
 SECONDS, PAIRS = 0.2, 512
@@ -194,6 +195,8 @@ def clustering_seconds(
 ) -> float:
     """Core seconds of clustering and scoring distance matrices: of three, times their number.
 
+    Large ones are measured on `FEW` prompts, and taken to cost as much a pair.
+
     Parameters
     ----------
     prompts
@@ -202,6 +205,7 @@ def clustering_seconds(
         Kinds of labels, resamples, and values of `min_cluster_size`.
     """
     random = np.random.default_rng(0)
+    pairs, prompts = prompts**2, min(prompts, FEW)
     points = random.normal(size=(3, prompts, 3)) + random.integers(8, size=prompts)[:, None] * 3
     apart = np.linalg.norm(points[:, :, None] - points[:, None], axis=-1)
     names = ("input", "output", "barrier")
@@ -217,7 +221,7 @@ def clustering_seconds(
         cluster_tables.confounded(some, given, seed=0)
         cluster_tables.sweeps(some, given, min_cluster_sizes=[4] * sizes, min_samples=4)
 
-    return _timed(work) * matrices / len(some)
+    return _timed(work) * matrices / len(some) * pairs / prompts**2
 
 
 # How points are run and what is done with the outputs; `short` paths are those between all prompts
