@@ -15,11 +15,13 @@ products that no way can spare: each point's after the write layer, and those of
 prompt, once. Their share is of the rate that the faster library reaches.
 
 A pass a step and hooks cost the same for any number of points: of long runs they do a part. Peak
-memory is that of a process of its own, above what Python with its libraries holds.
+memory is that of a process of its own, above what Python with its libraries holds. A profile says
+which operators a sweep spends its time in.
 
 A FOLDER is a model's. Without any they are three models of the suite, with random weights where
 they are not trained, and SmolLM2-135M (`snakemake resources/models/smollm2-135m`). The tables
-`engine.csv` and `memory.csv` and a figure, of the last model, are written to `--out`.
+`engine.csv`, `memory.csv` and `profile.csv` and a figure, the last three of the last model, are
+written to `--out`.
 """
 
 import argparse
@@ -95,7 +97,7 @@ CASES = (
     *(Case(steps=steps) for steps in (10, 100)),
     *(Case(pairs=pairs) for pairs in (1, 4)),
 )
-MEMORY = (Case(pairs=32), Case(pairs=96))
+MEMORY = (Case(pairs=200), Case(pairs=400))  # of SmolLM2-135M 195 fill the budget
 
 
 class Paths:
@@ -134,16 +136,19 @@ def main() -> None:
     with folders(given.folders) as models:
         main_one = list(models)[-1]
         memory = peaks(models[main_one], given.threads, say)  # a process with threads can't fork
+        spent = profiled(models[main_one], given.threads)
         rows = []
         for name, folder in models.items():
             rows += timings(folder, name, given.repeats, given.threads, say)
     table = pd.DataFrame(rows)
     where = {"threads": given.threads, **machine(), **versions(["torch", "transformers"])}
     write_csv(given.out / "memory.csv", memory.assign(model=main_one, **where))
+    write_csv(given.out / "profile.csv", spent.assign(model=main_one, **where))
     path = str(given.out / "engine")
     drawn = draw(table, memory, main_one)
     style.save(drawn, table.assign(**where), f"{path}.csv", f"{path}.pdf", f"{path}.png")
-    for some in (table[table["model"] == main_one].drop(columns=["model", "parameters"]), memory):
+    base = table[table["model"] == main_one].drop(columns=["model", "parameters"])
+    for some in (base, memory, spent):
         print(some.to_string(index=False, float_format="{:.3g}".format))
     say(f"written to {given.out}")
 
@@ -294,6 +299,19 @@ def products(hf: Any, model: Model, case: Case) -> dict[str, float]:
     return rates
 
 
+def profiled(folder: Path, threads: int) -> pd.DataFrame:
+    """Where a sweep's time goes, by torch's operators: those of a hundredth or more."""
+    model = load_model(folder, device="cpu", threads=threads)
+    paths = Paths(BASE, shape_of(read_json(folder / "config.json")))
+    swept(model, paths)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        swept(model, paths)
+    spent = {each.key: each.self_cpu_time_total for each in profile.key_averages()}
+    shares = pd.Series(spent).sort_values(ascending=False) / sum(spent.values())
+    kept = shares[shares >= 0.01]
+    return pd.DataFrame({"engine": model.engine, "operator": kept.index, "share": kept.to_numpy()})
+
+
 def peaks(folder: Path, threads: int, say: Callable[[str], None]) -> pd.DataFrame:
     """Peak memory of each way, in a process of its own."""
     weights = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
@@ -361,10 +379,9 @@ def draw(table: pd.DataFrame, memory: pd.DataFrame, model: str) -> Figure:
             held.bar(n + 0.4 * place - 0.2, one["peak_mb"], 0.36, color=style.COLOURS[n])
     held.axhline(memory["weights_mb"].iloc[0], color="0.6", lw=0.6)
     held.set(xticks=range(len(WAYS)), ylabel="MB")
+    held.set_xlabel(" and ".join(f"{case.pairs}" for case in MEMORY) + " pairs")
     held.set_xticklabels(WAYS, rotation=30, ha="right")
-    style.panel(
-        held, "f", "peak memory, " + " and ".join(f"{case.pairs}" for case in MEMORY) + " pairs"
-    )
+    style.panel(held, "f", "peak memory")
     return figure
 
 
