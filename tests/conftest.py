@@ -1,17 +1,33 @@
 """Fixtures that several modules share."""
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from selenium import webdriver
+from xdist.scheduler import LoadScopeScheduling
 
 from stable_regions.model import Model, load_model
 from tests import browser
 from tests.models import make_model
-from tests.tiny_study import CONDA, make_sources, snakemake
+from tests.tiny_study import CONDA, ROOT, make_sources, snakemake
+
+
+class ByRun(LoadScopeScheduling):
+    """Deals out files of tests; those that look at the tiny study's run go to one process."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        uses = re.search(r"\b(tiny|again|chrome)\b[,:)]", (ROOT / file).read_text())
+        return "tiny" if uses else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByRun:
+    return ByRun(config, log)
 
 
 @pytest.fixture(scope="session")
