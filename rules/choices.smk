@@ -1,7 +1,8 @@
 # Does it depend on the choices? The same pairs, with one choice changed at a time.
 
 FIGURES |= {"figA_choices": ["choices"]}
-QUOTED |= {name: [] for name in of_kind("choices")}
+for name in of_kind("choices"):
+    QUOTED |= {name: [], f"{name}_steps": []}
 
 
 for experiment, job, refs in runs("choices"):
@@ -49,7 +50,8 @@ rule choices_table:
             for ref in EXPERIMENTS[w.experiment]
         ],
     output:
-        "results/{study}/tables/{experiment}.csv",
+        effects="results/{study}/tables/{experiment}.csv",
+        steps="results/{study}/tables/{experiment}_steps.csv",
     log:
         "logs/{study}/tables/{experiment}.log",
     benchmark:

@@ -433,10 +433,9 @@ def sweeps(experiment):
     pairs, steps = pair_count(experiment), wanted.steps
     if wanted.kind == "choices":
         others = wanted.paths + wanted.targets + wanted.prompt_sets
-        found = [
-            ("choices", "", pairs * steps),
-            ("paths", "", pairs * (sum(wanted.grids) + steps * len(others))),
-        ]
+        points = sum(wanted.grids) + steps * len(others)
+        points += settings.ADAPTIVE_POINTS * len(wanted.adaptive)
+        found = [("choices", "", pairs * steps), ("paths", "", pairs * points)]
         return found + [("paths", dtype, pairs * steps) for dtype in wanted.dtypes]
     way = "gates" if wanted.kind == "polytopes" else "paths"
     logits = getattr(wanted, "logits", False)

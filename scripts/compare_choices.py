@@ -22,7 +22,6 @@ with job(snakemake) as log:
         models(snakemake, engine="auto"), snakemake.input.models, strict=True
     ):
         facts = experiment_record(model, ref, params, drawn) | {
-            "alpha": "as many points from 0 to 1 as a distance has values",
             "units": "L2: residual stream or logits; cosine: 1 - cos; angle: radians; "
             "Jensen-Shannon: bits",
         }
@@ -37,6 +36,7 @@ with job(snakemake) as log:
                 read_sites=entry["read_sites"],
                 distances=entry["distances"],
                 grids=entry["grids"],
+                adaptive=entry["adaptive"],
                 paths=entry["paths"],
                 targets=entry["targets"],
                 seed=entry["seed"],

@@ -101,22 +101,28 @@ def wrap(hf: Any, *, folder: Path, engine: str = "auto") -> Model:
 
 
 @torch.no_grad()
-def sweep(
+def prefixes(model: Model, tokens: Int[Tensor, "c p"]) -> DynamicCache:
+    """Run what stands before the last position of each prompt."""
+    cache = DynamicCache()
+    bridge_of(model)(tokens, past_key_values=cache, return_type=None, logits_to_keep=1)
+    return cache
+
+
+@torch.no_grad()
+def run(
     model: Model,
+    pasts: DynamicCache,
     layer: int,
-    contexts: Int[Tensor, "c seq"],
     row: Int[Tensor, " b"],
     points: Float[Tensor, "b k d"],
     sites: Sequence[str],
 ) -> dict[str, Float[Tensor, "b k width"]]:
-    """Start from the points after `layer`, each behind its row's context; read the sites."""
+    """Start from the points after `layer`, each behind its row's prefix; read the sites."""
     bridge = bridge_of(model)
-    k, seq = points.shape[1], contexts.shape[1]
-    prefix = DynamicCache()
-    bridge(contexts[:, :-1], past_key_values=prefix, return_type=None, logits_to_keep=1)
+    k, length = points.shape[1], pasts.get_seq_length()
     hidden = torch.finfo(model.dtype).min
     itself = torch.full((k, k), hidden, device=model.device, dtype=model.dtype).fill_diagonal_(0)
-    mask = torch.cat([itself.new_zeros(k, seq - 1), itself], dim=1)[None, None]
+    mask = torch.cat([itself.new_zeros(k, length), itself], dim=1)[None, None]
     out: dict[str, Tensor] = {}
     with (
         bridge.hooks(fwd_hooks=_readers(model, sites, out, last=False)),
@@ -125,9 +131,9 @@ def sweep(
         logits = bridge(
             points,
             start_at_layer=layer + 1,
-            past_key_values=_Prefix(prefix, row),
+            past_key_values=_Prefix(pasts, row),
             attention_mask=mask,
-            position_ids=torch.full(points.shape[:2], seq - 1, device=model.device),
+            position_ids=torch.full(points.shape[:2], length, device=model.device),
             logits_to_keep=0 if "logits" in sites else 1,
         )
     if "logits" in sites:

@@ -5,6 +5,7 @@ L2 distance, the straight path from A to B. Every choice is measured on the same
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from stable_regions.adaptive import adaptive_paths
 from stable_regions.engine import clean, sweep
 from stable_regions.interpolation import path_points, promoted
 from stable_regions.measures import alphas
@@ -149,10 +151,16 @@ def _grid(steps: int, like: Tensor) -> Float[Tensor, " step"]:
     return torch.as_tensor(alphas(steps), dtype=like.dtype)
 
 
-def _rows(pairs: pd.DataFrame, key: Key, distance: Float[np.ndarray, "pair step"]) -> pd.DataFrame:
+def _rows(
+    pairs: pd.DataFrame,
+    key: Key,
+    distance: list[Any],
+    alpha: list[Any] | None = None,
+) -> pd.DataFrame:
     table = pairs[["pair", "prompt_a", "prompt_b"]].copy()
     table["choice"], table["value"] = key
-    table["distance"] = list(distance)
+    table["alpha"] = alpha or [alphas(len(path)) for path in distance]
+    table["distance"] = distance
     return table
 
 
@@ -177,7 +185,8 @@ def default_table(
 
     Returns
     -------
-    One row a pair: `pair`, `prompt_a`, `prompt_b`, `choice`, `value`, `distance` (a list).
+    One row a pair: `pair`, `prompt_a`, `prompt_b`, `choice`, `value`, and lists: `alpha`,
+    `distance`.
     """
     tokens = np.stack(prompts["tokens"].to_list())
     a, b = pairs["prompt_a"].to_numpy(), pairs["prompt_b"].to_numpy()
@@ -189,7 +198,7 @@ def default_table(
     start, end = residual[index[: len(a)]], residual[index[len(a) :]]
     points = path_points(start, end, _grid(steps, residual))
     found = measure(model, list(tokens[a]), points, [DEFAULT], layer=layer, budget=budget)
-    return _rows(pairs, key, found[DEFAULT])
+    return _rows(pairs, key, list(found[DEFAULT]))
 
 
 def varied_table(
@@ -203,6 +212,7 @@ def varied_table(
     read_sites: Sequence[str],
     distances: Sequence[str],
     grids: Sequence[int],
+    adaptive: Sequence[float],
     paths: Sequence[str],
     targets: Sequence[str],
     seed: int,
@@ -221,6 +231,8 @@ def varied_table(
         Read from the default's own paths.
     grids
         Numbers of steps.
+    adaptive
+        Tolerances, relative: as many points as each path needs for it.
     paths
         Keys of `PATHS`.
     targets
@@ -242,22 +254,29 @@ def varied_table(
     readings += [("distance", distance) for distance in distances]
     straight = path_points(start, end, grid)
     found = measure(model, contexts, straight, readings, layer=layer, budget=budget)
-    varied: dict[Key, Tensor] = {}
+    tables = [_rows(pairs, key, list(distance)) for key, distance in found.items()]
+
+    def default(key: Key, points: Float[Tensor, "pair step d"]) -> pd.DataFrame:
+        found = measure(model, contexts, points, [DEFAULT], layer=layer, budget=budget)
+        return _rows(pairs, key, list(found[DEFAULT]))
+
     for count in grids:
-        varied["steps", str(count)] = path_points(start, end, _grid(count, residual))
+        points = path_points(start, end, _grid(count, residual))
+        tables.append(default(("steps", str(count)), points))
+    for tolerance in adaptive:
+        refined = adaptive_paths(
+            model, torch.tensor(np.stack(contexts)), start, end,
+            layer=layer, tolerance=tolerance, budget=budget,
+        )  # fmt: skip
+        alpha, distance = map(list, zip(*refined, strict=True))
+        tables.append(_rows(pairs, ("steps", f"adaptive {tolerance:g}"), distance, alpha))
     for name in paths:
-        varied["path", name] = PATHS[name](start, end, grid)
+        tables.append(default(("path", name), PATHS[name](start, end, grid)))
     for name in targets:
         generator = torch.Generator().manual_seed(seed)
         if name == "covariance":
             target = covariance_points(residual, len(pairs), generator)
         else:
             target = isotropic_points(start, end, generator)
-        varied["target", name] = path_points(start, target, grid)
-    for key, points in varied.items():
-        found[key] = measure(model, contexts, points, [DEFAULT], layer=layer, budget=budget)[
-            DEFAULT
-        ]
-    return pd.concat(
-        [_rows(pairs, key, distance) for key, distance in found.items()], ignore_index=True
-    )
+        tables.append(default(("target", name), path_points(start, target, grid)))
+    return pd.concat(tables, ignore_index=True)

@@ -327,12 +327,16 @@ class Interpolation(Strict):
     logits: bool = False
 
 
+ADAPTIVE_POINTS = 33  # on a path, at most; `stable_regions.adaptive`, which needs torch
+
+
 class Choices(Strict):
     """One choice changed at a time, on the same pairs: how much does the max slope depend on it?
 
     The default is what `interpolation` does: output read after the final norm, L2 distance,
     `steps` points on the straight path to the next prompt's activation, in the model's dtype. Each
-    list names what takes the place of one part of it.
+    list names what takes the place of one part of it. Adaptive steps are given by a tolerance, and
+    are `ADAPTIVE_POINTS` at most.
     """
 
     kind: Literal["choices"]
@@ -343,6 +347,7 @@ class Choices(Strict):
     read_sites: Once[Literal["pre_norm", "logits"]] = []
     distances: Once[Literal["cosine", "angle", "jensen_shannon", "root_jensen_shannon"]] = []
     grids: Once[TwoOrMore] = []
+    adaptive: Once[Annotated[float, Field(gt=0, lt=1)]] = []
     paths: Once[Literal["interpolated_norm"]] = []
     targets: Once[Literal["covariance", "isotropic"]] = []
     prompt_sets: Once[Name] = []

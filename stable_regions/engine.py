@@ -17,13 +17,14 @@ Read sites, each at the last position:
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from stable_regions import fused
 from stable_regions.errors import UserError, first_line
-from stable_regions.fused import run as run_fused
 from stable_regions.model import Model, check_layer
 
 Points = Callable[[slice], Float[Tensor, "b k d"]]
@@ -150,12 +151,27 @@ def sweep(
         part = slice(start, min(start + size, rows))
         used, row = torch.unique(context_of[part], return_inverse=True)
         batch = points(part).to(model.device, model.dtype)
-        if model.fused is not None:
-            yield part, run_fused(model.fused, layer, contexts[used], row, batch, sites)
-        else:
-            from stable_regions import bridge  # importing it takes seconds
+        # without a name: the prefixes are not to lie beside the next batch's
+        yield part, behind(model, contexts[used])(layer, row, batch, sites)
 
-            yield part, bridge.sweep(model, layer, contexts[used], row, batch, sites)
+
+def behind(
+    model: Model, contexts: Int[Tensor, "c seq"]
+) -> Callable[..., dict[str, Float[Tensor, "b k width"]]]:
+    """Run prompts up to their last position; give what runs points there, any number of times.
+
+    Of the model's device, unchecked: what `sweep` is made of.
+
+    Returns
+    -------
+    Called with the write layer, the context of each row `[b]`, the points `[b, k, d]` in the
+    model's dtype and the sites, it gives `[b, k, width]` by site.
+    """
+    if model.fused is not None:
+        return partial(fused.run, model.fused, fused.prefixes(model.fused, contexts[:, :-1]))
+    from stable_regions import bridge  # importing it takes seconds
+
+    return partial(bridge.run, model, bridge.prefixes(model, contexts[:, :-1]))
 
 
 def plain(

@@ -27,6 +27,13 @@ def max_slope(distance: Float[np.ndarray, "*pair step"]) -> Float[np.ndarray, "*
     return np.diff(curve, axis=-1).max(axis=-1) * (curve.shape[-1] - 1)
 
 
+def slopes(
+    distance: Float[np.ndarray, "*pair point"], alpha: Float[np.ndarray, "*pair point"]
+) -> Float[np.ndarray, "*pair point-1"]:
+    """Forward differences of the relative output distance by alpha, on points at any distance."""
+    return np.diff(relative(distance), axis=-1) / np.diff(alpha, axis=-1)
+
+
 def path_measures(
     distance: Float[np.ndarray, "*pair step"], step: Float[np.ndarray, "*pair step-1"]
 ) -> dict[str, Float[np.ndarray, "*pair"]]:

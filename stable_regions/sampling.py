@@ -217,7 +217,7 @@ def _choices(given: Drawing) -> Iterator[Compared]:
     new = varied_table(
         given.model, few, again, clean[f"resid.{layer}"], layer=layer, steps=entry["steps"],
         read_sites=entry["read_sites"], distances=entry["distances"], grids=entry["grids"],
-        paths=entry["paths"], targets=[], seed=entry["seed"], budget=given.budget,
+        adaptive=[], paths=entry["paths"], targets=[], seed=entry["seed"], budget=given.budget,
     )  # fmt: skip
     for (choice, value), part in new.groupby(["choice", "value"], sort=False):
         whole = raw[(raw["choice"] == choice) & (raw["value"] == value)].set_index("pair")
@@ -237,7 +237,10 @@ SAMPLES: Mapping[str, Callable[..., Iterator[Compared]]] = {
 }
 BY_PAIR = ("interpolation", "polytopes")
 # What no sample can tell: it takes all pairs at once, other prompts, or another dtype.
-NOT_SAMPLED = {"choices": "targets, corpora and dtypes", "pairwise": "geometry and finer grids"}
+NOT_SAMPLED = {
+    "choices": "targets, adaptive steps, corpora and dtypes",
+    "pairwise": "geometry and finer grids",
+}
 
 
 def sample(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stable_regions import choices, config
-from stable_regions.effects import effects
+from stable_regions.effects import effects, steps
 from stable_regions.errors import UserError
 from stable_regions.interpolation import interpolation_table, path_points
 from stable_regions.measures import alphas, max_slope
@@ -131,6 +131,7 @@ def varied(material):
         read_sites=["pre_norm", "logits"],
         distances=["cosine", "angle", "jensen_shannon", "root_jensen_shannon"],
         grids=[9, 5],
+        adaptive=[0.01],
         paths=["interpolated_norm"],
         targets=["covariance", "isotropic"],
         seed=0,
@@ -155,6 +156,7 @@ def test_every_value_has_every_pair(material, varied) -> None:
         ("distance", "root_jensen_shannon"),
         ("steps", "9"),
         ("steps", "5"),
+        ("steps", "adaptive 0.01"),
         ("path", "interpolated_norm"),
         ("target", "covariance"),
         ("target", "isotropic"),
@@ -244,7 +246,8 @@ def raw(parts: dict[tuple[str, str], list], *, shared: bool = True) -> list:
         tables.append(
             pd.DataFrame(
                 {"pair": first, "prompt_a": first, "prompt_b": first + 1, "choice": choice,
-                 "value": value, "distance": paths}
+                 "value": value, "alpha": [alphas(len(path)) for path in paths],
+                 "distance": paths}
             )
         )  # fmt: skip
     return [(pd.concat(tables, ignore_index=True), {"model": "m"})]
@@ -296,6 +299,33 @@ def test_a_choice_without_any_max_slope_is_named() -> None:
         effects(raw(parts), resamples=10, seed=0)
 
 
+def test_steps_are_held_against_the_finest_grid() -> None:
+    sharp = np.interp(alphas(101), [0, 0.5, 0.51, 1], [0, 0, 1, 1])
+    even = alphas(101)
+    parts = {
+        ("default", "default"): [sharp[::10], even[::10]],
+        ("path", "bent"): [even, even],
+        ("steps", "101"): [sharp, even],
+        ("steps", "adaptive 0.1"): [sharp[::50], even[::10]],
+    }
+    table = steps(raw(parts)).set_index("steps")
+    assert list(table.index) == ["11", "101", "adaptive 0.1"]
+    assert (table.loc["101", "error_median":] == 0).all()
+    usual = table.loc["11"]  # one cell of ten has the whole jump: a tenth of the slope
+    assert usual["points"] == 11
+    assert usual["error_max"] == pytest.approx(0.9)
+    assert usual["low"] == pytest.approx(0.45)  # the median of 0.9 and 0
+    assert usual["place_max"] >= abs(0.55 - 0.505) - 1e-9
+    assert table.loc["adaptive 0.1", "points"] == 7  # 3 and 11
+    assert table.loc["adaptive 0.1", "error_max"] == pytest.approx(0.98)
+
+
+def test_without_a_finer_grid_steps_are_not_compared() -> None:
+    parts = {("default", "default"): [alphas(9)], ("steps", "5"): [alphas(5)]}
+    assert steps(raw(parts)).empty
+    assert "error_max" in steps(raw(parts)).columns
+
+
 # Configuration
 
 
@@ -330,6 +360,7 @@ def test_choices_are_an_experiment() -> None:
         ({"prompt_sets": ["q"]}, r"experiments\.e\.prompt_sets: no prompt set 'q'"),
         ({"prompt_sets": ["few"]}, r"experiments\.e\.pairs: holds 20; .*'few' gives at most 4"),
         ({"prompt_sets": ["written"]}, r"experiments\.e: the prompt set 'written' is of kind"),
+        ({"adaptive": [0.0]}, r"experiments\.e\.adaptive\.0: holds 0"),
         ({"distances": ["l1"]}, r"experiments\.e\.distances\.0: holds 'l1'"),
         ({"layers": [0, 1]}, r"experiments\.e\.layers: holds \[0, 1\]"),
         ({"dtypes": ["float16"]}, r"experiments\.e\.dtypes\.0: holds 'float16'"),
