@@ -23,7 +23,7 @@ from stable_regions.model import Model
 from stable_regions.progress import Progress
 
 CELLS = 16
-CUT = 2
+CUT = 3
 ROUNDS = 4
 THIRDS = np.array([1, 2]) / 3
 

@@ -327,7 +327,7 @@ class Interpolation(Strict):
     logits: bool = False
 
 
-ADAPTIVE_POINTS = 33  # on a path, at most; `stable_regions.adaptive`, which needs torch
+ADAPTIVE_POINTS = 41  # on a path, at most; `stable_regions.adaptive`, which needs torch
 
 
 class Choices(Strict):
