@@ -9,7 +9,7 @@ reproduce: setup
 	$(BIN)/snakemake
 
 test: setup
-	$(BIN)/python -m pytest --numprocesses 2 --no-loadscope-reorder --durations 15
+	$(BIN)/python -m pytest --durations 15
 
 # Format, lint and types: what CI runs before the tests.
 check: setup
