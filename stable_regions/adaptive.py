@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from stable_regions.engine import batch_rows, behind
-from stable_regions.interpolation import promoted
+from stable_regions.interpolation import path_points, promoted
 from stable_regions.measures import slopes
 from stable_regions.model import Model
 from stable_regions.progress import Progress
@@ -95,22 +95,22 @@ def adaptive_paths(
     """
     start, end = promoted(start), promoted(end)
     size = batch_rows(model, k=CELLS + 1, seq=tokens.shape[1], sites=["post_norm"], budget=budget)
-    progress = Progress("adaptive", len(tokens), "paths")
-    found: list[Path] = []
-    for context, a, b in zip(*(each.split(size) for each in (tokens, start, end)), strict=True):
+
+    def refined(context: Tensor, a: Tensor, b: Tensor) -> list[Path]:
         run = behind(model, context.to(model.device))
 
-        def evaluate(
-            rows: Tensor, alpha: Tensor, a: Tensor = a, b: Tensor = b, run: Callable = run
-        ) -> Tensor:
-            grid = alpha[..., None].to(a.dtype)
-            points = a[rows][:, None] + grid * (b - a)[rows][:, None]
-            points = points.to(model.device, model.dtype)
+        def evaluate(rows: Tensor, alpha: Tensor) -> Tensor:
+            points = path_points(a[rows], b[rows], alpha.to(a)).to(model.device, model.dtype)
             out = run(layer, rows.to(model.device), points, ["post_norm"])
             return promoted(out["post_norm"]).cpu()
 
-        found += refine(evaluate, len(context), tolerance=tolerance)
-        progress.advance(len(context))
+        return refine(evaluate, len(context), tolerance=tolerance)
+
+    progress = Progress("adaptive", len(tokens), "paths")
+    found: list[Path] = []
+    for batch in zip(*(each.split(size) for each in (tokens, start, end)), strict=True):
+        found += refined(*batch)
+        progress.advance(len(batch[0]))
     return found
 
 

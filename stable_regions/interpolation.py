@@ -26,10 +26,10 @@ def promoted(tensor: Tensor) -> Tensor:
 
 
 def path_points(
-    start: Float[Tensor, "pair d"], end: Float[Tensor, "pair d"], alpha: Float[Tensor, " step"]
+    start: Float[Tensor, "pair d"], end: Float[Tensor, "pair d"], alpha: Float[Tensor, "*pair step"]
 ) -> Float[Tensor, "pair step d"]:
-    """`X(alpha) = A + alpha (B - A)` (paper, section 3)."""
-    return start[:, None] + alpha[None, :, None] * (end - start)[:, None]
+    """`X(alpha) = A + alpha (B - A)` (paper, section 3), alpha the same for all or each its own."""
+    return start[:, None] + alpha[..., None] * (end - start)[:, None]
 
 
 def sweep_paths(

@@ -1,40 +1,17 @@
 """Fixtures that several modules share."""
 
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from filelock import FileLock
 from selenium import webdriver
-from xdist.scheduler import LoadScopeScheduling
 
 from stable_regions.model import Model, load_model
 from tests import browser
 from tests.models import make_model
-from tests.tiny_study import CONDA, ROOT, make_sources, snakemake
-
-# What costs most, or works in one folder, stays in one process: how a file of tests names it.
-ALONE = {
-    "again": re.compile(r"\bagain: Path"),
-    "tiny": re.compile(r"snakemake\(tiny\b|run_here\(tiny\b|\bchrome\b"),
-}
-
-
-class ByRun(LoadScopeScheduling):
-    """Deals out tests by files, but those of one run of the tiny study together."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        text = (ROOT / file).read_text()
-        return next((name for name, uses in ALONE.items() if uses.search(text)), file)
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByRun:
-    return ByRun(config, log)
+from tests.tiny_study import CONDA, make_sources, snakemake
 
 
 @pytest.fixture(scope="session")
@@ -57,22 +34,14 @@ def model_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Model]:
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """A folder in which the tiny study has been run to its paper; one for all processes."""
-    place = tmp_path_factory.getbasetemp()
-    folder = (place if worker_id == "master" else place.parent) / "tiny"
-    with FileLock(f"{folder}.lock"):
-        if not (folder / "results/tiny/manifest.json").exists():
-            run_tiny(folder, tmp_path_factory.mktemp("bin"))
-    return folder
-
-
-def run_tiny(folder: Path, other: Path) -> None:
-    """Run the tiny study.
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the tiny study has been run to its paper.
 
     The Python of the path fails: without conda every job is to use the one that Snakemake runs in.
     """
+    folder = tmp_path_factory.mktemp("tiny")
     make_sources(folder)
+    other = tmp_path_factory.mktemp("bin")
     for name in ("python", "python3", "pip"):
         (other / name).write_text("#!/bin/sh\nexit 97\n")
         (other / name).chmod(0o755)
@@ -80,6 +49,7 @@ def run_tiny(folder: Path, other: Path) -> None:
         patch.setenv("PATH", str(other), prepend=os.pathsep)
         done = snakemake(folder)
     assert done.returncode == 0, done.stderr[-3000:]
+    return folder
 
 
 @pytest.fixture(scope="session")
