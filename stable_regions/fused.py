@@ -10,15 +10,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-# Not transformers' models: they take longer to import than a small model's sweeps to run.
-from transformers import PretrainedConfig
-from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+if TYPE_CHECKING:  # importing transformers takes longer than a small model's sweeps
+    from transformers import PretrainedConfig
 
 FAMILIES = {"llama", "mistral", "qwen2", "olmo"}
 # the others change a rotation's length or its frequencies with the prompt's
@@ -104,7 +104,7 @@ class Fused:
     n_parameters: int
 
 
-def regroup(weights: dict[str, Tensor], config: PretrainedConfig) -> Fused | None:
+def regroup(weights: dict[str, Tensor], config: "PretrainedConfig") -> Fused | None:
     """Regroup the weights of a model; None if it is of another family, or other weights than its.
 
     Parameters
@@ -282,16 +282,18 @@ def _rotated(
     return (x * cos + torch.cat([-second, first], dim=-1) * sin).to(x.dtype)
 
 
-def _rotation(config: PretrainedConfig) -> tuple[Float[Tensor, " d_head/2"], float]:
+def _rotation(config: "PretrainedConfig") -> tuple[Float[Tensor, " d_head/2"], float]:
     """Frequencies of the rotation, and what sine and cosine are multiplied by."""
     kind, width = config.rope_parameters["rope_type"], _d_head(config)
     if kind != "default":
+        from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
         return ROPE_INIT_FUNCTIONS[kind](config)
     exponent = torch.arange(0, width, 2, dtype=torch.float) / width
     return 1 / config.rope_parameters["rope_theta"] ** exponent, 1.0
 
 
-def _d_head(config: PretrainedConfig) -> int:
+def _d_head(config: "PretrainedConfig") -> int:
     return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
 
 

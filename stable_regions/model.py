@@ -2,21 +2,29 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import torch
 from safetensors import safe_open
 from torch import Tensor
-from transformers import AutoConfig, PretrainedConfig
 
 from stable_regions.errors import UserError, first_line, short
+from stable_regions.files import read_object
 from stable_regions.fused import Fused, regroup
 from stable_regions.sources import weight_files, weight_shapes
 
-if TYPE_CHECKING:  # importing it takes seconds
+if TYPE_CHECKING:  # importing them takes seconds
     from transformer_lens.model_bridge import TransformerBridge
+    from transformers import PretrainedConfig
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
+# What a Llama's config.json must hold for nothing to be left to transformers' defaults.
+WRITTEN_OUT = {
+    "hidden_act", "hidden_size", "intermediate_size", "max_position_embeddings",
+    "num_attention_heads", "num_hidden_layers", "num_key_value_heads", "rms_norm_eps",
+    "rope_parameters", "tie_word_embeddings",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -113,11 +121,13 @@ def load_model(
         raise UserError(f"engine {engine!r} is unknown; one of auto, bridge, fused")
     torch.set_num_threads(threads)
     place = _place(device)
-    config = _read_config(folder)
-    if engine == "fused" and (model := _load_fused(folder, config, DTYPES[dtype], place)):
-        return model
+    if engine == "fused":
+        config = _written_out(folder) or _read_config(folder)
+        if model := _load_fused(folder, config, DTYPES[dtype], place):
+            return model
     from stable_regions import bridge  # importing it takes seconds
 
+    config = _read_config(folder)
     hf = bridge.read_weights(folder, config, DTYPES[dtype], device_map)
     if device_map is None:
         hf.to(place)
@@ -125,7 +135,7 @@ def load_model(
 
 
 def _load_fused(
-    folder: Path, config: PretrainedConfig, dtype: torch.dtype, place: torch.device
+    folder: Path, config: "PretrainedConfig", dtype: torch.dtype, place: torch.device
 ) -> Model | None:
     """A model for fused sweeps alone; None if its files are laid out in another way."""
     weight_shapes(folder)  # each file is whole
@@ -179,7 +189,28 @@ def _place(device: str) -> torch.device:
         ) from None
 
 
-def _read_config(folder: Path) -> PretrainedConfig:
+def _written_out(folder: Path) -> "PretrainedConfig | None":
+    """The config of a Llama whose file says all that a sweep needs; None of any other.
+
+    It spares the import of transformers, which takes longer than many a job's sweeps.
+    """
+    where = folder / "config.json"
+    values = read_object(where) if where.is_file() else {}
+    rotation = values.get("rope_parameters")
+    plain = (
+        values.get("model_type") == "llama"
+        and values.keys() >= WRITTEN_OUT
+        and "quantization_config" not in values
+        and isinstance(rotation, dict)
+        and rotation.keys() == {"rope_type", "rope_theta"}
+        and rotation["rope_type"] == "default"
+    )
+    return cast("PretrainedConfig", SimpleNamespace(**values)) if plain else None
+
+
+def _read_config(folder: Path) -> "PretrainedConfig":
+    from transformers import AutoConfig
+
     where = f"{folder}/config.json"
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder}: no config.json; a Hugging Face model folder is needed")
@@ -205,7 +236,7 @@ def _read_config(folder: Path) -> PretrainedConfig:
     return config
 
 
-def window(config: PretrainedConfig) -> int | None:
+def window(config: "PretrainedConfig") -> int | None:
     """Tokens that a sliding-window layer sees, or None if every layer sees all."""
     kinds = getattr(config, "layer_types", None)
     if kinds is not None and "sliding_attention" not in kinds:

@@ -24,7 +24,7 @@ from stable_regions.engine import TOLERANCE, batch_rows, check, clean, plain, sw
 from stable_regions.errors import UserError
 from stable_regions.fused import FAMILIES as FUSED_FAMILIES
 from stable_regions.model import check_layer, load_model
-from tests.models import D_MLP, D_MODEL, FAMILIES, MAX_TOKENS, VOCAB, WINDOW, make_model
+from tests.models import D_MLP, D_MODEL, FAMILIES, HEADS, MAX_TOKENS, VOCAB, WINDOW, make_model
 
 SITES = ("pre_norm", "post_norm", "logits", "gate.2", "resid.2")
 BUDGET = 10**7
@@ -453,10 +453,31 @@ def test_weights_with_other_names_are_loaded_the_long_way(tmp_path):
     assert model.engine == "fused"
 
 
-def test_what_measures_with_the_fused_engine_does_not_import_the_bridge():
+def test_a_job_that_sweeps_a_llama_imports_no_model_library(tmp_path):
+    folder = make_model(tmp_path)
     program = (
-        "import sys; from stable_regions import choices, interpolation, pairwise, planes; "
-        "sys.exit(' '.join({'transformer_lens', 'datasets', 'sklearn'} & set(sys.modules)) or 0)"
+        "import sys; from pathlib import Path; from stable_regions.model import load_model; "
+        "from stable_regions import choices, interpolation, pairwise, planes; "
+        "load_model(Path(sys.argv[1]), device='cpu', engine='fused', threads=1); "
+        "found = {'transformer_lens', 'transformers', 'datasets', 'sklearn'} & set(sys.modules); "
+        "sys.exit(' '.join(found) or 0)"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(folder)], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "left_out", ["head_dim", "num_key_value_heads", "rope_parameters", "rms_norm_eps"]
+)
+def test_what_a_config_leaves_out_is_its_family_s_default(tmp_path, left_out):
+    folder = make_model(tmp_path, num_key_value_heads=HEADS)
+    whole = load_model(folder, device="cpu", engine="fused", threads=1)
+    config = json.loads((folder / "config.json").read_text())
+    del config[left_out]
+    (folder / "config.json").write_text(json.dumps(config))
+    model = load_model(folder, device="cpu", engine="fused", threads=1)
+    assert (model.d_head, model.n_kv_heads) == (whole.d_head, whole.n_kv_heads)
+    swept = [run(each, 0, tokens(2), torch.arange(2), cloud(2, 3)) for each in (whole, model)]
+    assert all(torch.equal(swept[0][site], swept[1][site]) for site in swept[0])
