@@ -330,14 +330,17 @@ def peaks(folder: Path, threads: int, say: Callable[[str], None]) -> pd.DataFram
 
 
 def peak(folder: Path, way: str, case: Case, threads: int) -> int:
-    """Bytes that loading and running a way adds at most to what this process holds."""
+    """Bytes that loading and running a way, as a job does, adds at most to this process."""
+    from stable_regions import bridge  # noqa: F401  # libraries are not what is measured
+
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     torch.set_num_threads(threads)
     run: Way
     if way == "a pass a step":
         run = partial(full_passes, hugging_face(folder))
     else:
-        run = of_model(load_model(folder, device="cpu", threads=threads))[way]
+        engine = "fused" if way == "fused" else "bridge"
+        run = of_model(load_model(folder, device="cpu", engine=engine, threads=threads))[way]
     run(Paths(case, shape_of(read_json(folder / "config.json"))))
     return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)  # Linux tells kB
 

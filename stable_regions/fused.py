@@ -29,6 +29,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu_pytorch_tanh": partial(F.gelu, approximate="tanh"),
     "relu": F.relu,
 }
+QKV, GATE_UP = ("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj")  # one product each
 Norm = Callable[[Float[Tensor, "n d"]], Float[Tensor, "n d"]]
 # Keys and values of every layer, `[c, h_kv, p, d_head]`.
 Prefixes = list[tuple[Tensor, Tensor]]
@@ -104,6 +105,11 @@ class Fused:
     n_parameters: int
 
 
+def joins(name: str) -> bool:
+    """Whether a weight of this name becomes part of a larger one."""
+    return name.rpartition(".")[0].endswith((*QKV, *GATE_UP))
+
+
 def regroup(weights: dict[str, Tensor], config: "PretrainedConfig") -> Fused | None:
     """Regroup the weights of a model; None if it is of another family, or other weights than its.
 
@@ -141,10 +147,10 @@ def regroup(weights: dict[str, Tensor], config: "PretrainedConfig") -> Fused | N
         attention, mlp = f"{name}.self_attn", f"{name}.mlp"
         return Layer(
             norm(f"{name}.input_layernorm"),
-            product(*(f"{attention}.{each}_proj" for each in "qkv")),
+            product(*(f"{attention}.{each}" for each in QKV)),
             product(f"{attention}.o_proj"),
             norm(f"{name}.post_attention_layernorm"),
-            product(f"{mlp}.gate_proj", f"{mlp}.up_proj"),
+            product(*(f"{mlp}.{each}" for each in GATE_UP)),
             ACTIVATIONS[config.hidden_act],
             product(f"{mlp}.down_proj"),
         )

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from stable_regions.errors import UserError, first_line, short
 from stable_regions.files import read_object
-from stable_regions.fused import Fused, regroup
+from stable_regions.fused import Fused, joins, regroup
 from stable_regions.sources import weight_files, weight_shapes
 
 if TYPE_CHECKING:  # importing them takes seconds
@@ -19,12 +19,18 @@ if TYPE_CHECKING:  # importing them takes seconds
     from transformers import PretrainedConfig
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
-# What a Llama's config.json must hold for nothing to be left to transformers' defaults.
+# What a config.json of the fused engine's families must hold for nothing to be left to defaults.
 WRITTEN_OUT = {
     "hidden_act", "hidden_size", "intermediate_size", "max_position_embeddings",
-    "num_attention_heads", "num_hidden_layers", "num_key_value_heads", "rms_norm_eps",
-    "rope_parameters", "tie_word_embeddings",
+    "num_attention_heads", "num_hidden_layers", "num_key_value_heads", "rope_parameters",
+    "tie_word_embeddings",
 }  # fmt: skip
+OF_FAMILY = {
+    "llama": {"rms_norm_eps"},
+    "mistral": {"rms_norm_eps", "sliding_window"},
+    "qwen2": {"rms_norm_eps", "sliding_window", "layer_types"},
+    "olmo": {"clip_qkv"},
+}
 
 
 @dataclass(frozen=True)
@@ -140,9 +146,12 @@ def _load_fused(
     """A model for fused sweeps alone; None if its files are laid out in another way."""
     weight_shapes(folder)  # each file is whole
     weights: dict[str, Tensor] = {}
-    for name in weight_files(folder):
-        with safe_open(folder / name, framework="pt", device=str(place)) as file:
-            weights.update({name: file.get_tensor(name).to(dtype) for name in file.keys()})  # noqa: SIM118
+    for path in (folder / name for name in weight_files(folder)):
+        # a file is mapped twice: with the last of those that are joined, their mapping goes
+        for joined in (True, False):
+            with safe_open(path, framework="pt", device=str(place)) as file:
+                names = [name for name in file.keys() if joins(name) == joined]  # noqa: SIM118
+                weights.update({name: file.get_tensor(name).to(dtype) for name in names})
     fused = regroup(weights, config)
     if fused is None:
         return None
@@ -190,16 +199,16 @@ def _place(device: str) -> torch.device:
 
 
 def _written_out(folder: Path) -> "PretrainedConfig | None":
-    """The config of a Llama whose file says all that a sweep needs; None of any other.
+    """The config of a model whose file says all that a sweep needs; None of any other.
 
     It spares the import of transformers, which takes longer than many a job's sweeps.
     """
     where = folder / "config.json"
     values = read_object(where) if where.is_file() else {}
-    rotation = values.get("rope_parameters")
+    family, rotation = values.get("model_type"), values.get("rope_parameters")
     plain = (
-        values.get("model_type") == "llama"
-        and values.keys() >= WRITTEN_OUT
+        family in OF_FAMILY
+        and values.keys() >= WRITTEN_OUT | OF_FAMILY[family]
         and "quantization_config" not in values
         and isinstance(rotation, dict)
         and rotation.keys() == {"rope_type", "rope_theta"}

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import weakref
 from dataclasses import asdict, fields, replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -442,6 +443,16 @@ def test_a_model_loaded_for_sweeps_alone_is_the_one_that_was_tried(tmp_path, fam
     assert all(torch.equal(swept[0][site], swept[1][site]) for site in sites)
 
 
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="no /proc to read mappings from")
+def test_weights_that_were_joined_are_no_longer_mapped(tmp_path):
+    """They are in memory once: the file stays mapped for the others alone."""
+    folder = make_model(tmp_path)
+    model = load_model(folder, device="cpu", engine="fused", threads=1)
+    mapped = Path("/proc/self/maps").read_text()
+    assert mapped.count(str(folder / "model.safetensors")) == 1
+    assert model.fused is not None
+
+
 def test_weights_with_other_names_are_loaded_the_long_way(tmp_path):
     folder = make_model(tmp_path)
     weights = load_file(folder / "model.safetensors")
@@ -453,8 +464,9 @@ def test_weights_with_other_names_are_loaded_the_long_way(tmp_path):
     assert model.engine == "fused"
 
 
-def test_a_job_that_sweeps_a_llama_imports_no_model_library(tmp_path):
-    folder = make_model(tmp_path)
+@pytest.mark.parametrize("family", sorted(FUSED_FAMILIES))
+def test_a_job_that_sweeps_a_fused_family_imports_no_model_library(tmp_path, family):
+    folder = make_model(tmp_path, family)
     program = (
         "import sys; from pathlib import Path; from stable_regions.model import load_model; "
         "from stable_regions import choices, interpolation, pairwise, planes; "
