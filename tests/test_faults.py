@@ -137,7 +137,7 @@ def until(condition: Callable[[], Any], run: Run | None = None) -> None:
 def test_a_run_killed_at_twenty_moments_ends_in_the_same_bytes(tiny: Path, tmp_path: Path) -> None:
     """Most kills are of one job, after some seconds of work; every fourth is of the whole run."""
     make_sources(tmp_path)
-    moments = np.linspace(0.1, 2.5, KILLS)  # a job that loads torch works for longer everywhere
+    moments = np.linspace(0.1, 1.5, KILLS)  # a job that loads a model works for longer everywhere
     # the early ones last: few jobs are left then, and none of them may be long
     patience = [*np.random.default_rng(0).permutation(moments[4:]), *moments[:4]]
     kills = finished = 0
