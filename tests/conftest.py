@@ -1,17 +1,23 @@
 """Fixtures that several modules share."""
 
 import os
+import shlex
 import shutil
+import signal
+import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from typing import NamedTuple
 
+import psutil
 import pytest
 from selenium import webdriver
 
 from stable_regions.model import Model, load_model
-from tests import browser
+from tests import browser, slurm
 from tests.models import make_model
-from tests.tiny_study import CONDA, make_sources, snakemake
+from tests.tiny_study import CONDA, command, make_sources, snakemake
 
 
 @pytest.fixture(scope="session")
@@ -52,15 +58,58 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def again(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which it was run once more: more jobs at a time, and by conda if it is here."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put what waits for the second run last."""
+    items.sort(key=needs_second_run)
+
+
+def needs_second_run(item: pytest.Item) -> bool:
+    return "again" in getattr(item, "fixturenames", ())
+
+
+class SecondRun(NamedTuple):
+    """A run of the tiny study beside the tests, in a folder, and what it prints."""
+
+    folder: Path
+    process: subprocess.Popen[bytes]
+    printed: Path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def second_run(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SecondRun | None]:
+    """The tiny study once more, otherwise: through Slurm and by conda where they can be had.
+
+    It starts before the first test, since most tests leave a core idle.
+    """
+    if not any(map(needs_second_run, request.session.items)):
+        yield None
+        return
     folder = tmp_path_factory.mktemp("again")
     make_sources(folder)
-    options = CONDA if shutil.which("conda") else []
-    done = snakemake(folder, "--cores", "3", *options)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return folder
+    queued = slurm.lacking() is None
+    options = [*(CONDA if shutil.which("conda") else []), *(slurm.OPTIONS if queued else [])]
+    line = shlex.join(command(folder, *options, *([] if queued else ["--cores", "3"])))
+    if queued:  # Slurm forgets a job some minutes after its end
+        line += (
+            f"; ended=$?; scontrol show jobs > {shlex.quote(str(folder / 'slurm'))}; exit $ended"
+        )
+    with slurm.running() if queued else nullcontext(), open(folder / "printed", "wb") as printed:
+        process = subprocess.Popen(["sh", "-c", line], stdout=printed, stderr=subprocess.STDOUT)
+        yield SecondRun(folder, process, folder / "printed")
+        if process.poll() is None:
+            for each in psutil.Process(process.pid).children(recursive=True):
+                each.send_signal(signal.SIGINT)
+            process.wait(60)
+
+
+@pytest.fixture(scope="session")
+def again(second_run: SecondRun) -> Path:
+    """The folder of the second run, which has ended well."""
+    ended = second_run.process.wait(1800)
+    assert ended == 0, second_run.printed.read_text()[-3000:]
+    return second_run.folder
 
 
 @pytest.fixture(scope="session")

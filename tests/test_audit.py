@@ -21,7 +21,7 @@ from stable_regions import manifest as manifests
 from stable_regions.errors import UserError
 from stable_regions.files import read_json, read_parquet, sha256, write_parquet
 from stable_regions.model import load_model
-from tests.tiny_study import snakemake
+from tests.tiny_study import CONDA, ROOT, environments, snakemake
 
 RESULTS = Path("results/tiny")
 TABLE = "results/tiny/tables/sharpness.csv"
@@ -328,14 +328,20 @@ def test_the_sample_follows_the_seed(llama: Any, tmp_path: Path) -> None:
     assert any(other != one for other in others)  # two seeds may draw the same largest
 
 
-def test_the_command_verifies_and_names_what_is_different(study: Path) -> None:
-    done = snakemake(study, "verify")
+def test_the_command_verifies(again: Path) -> None:
+    """In the environment that it names, where the study was run by conda."""
+    done = snakemake(again, *(CONDA if shutil.which("conda") else []), "verify")
     said = done.stdout + done.stderr
     assert done.returncode == 0, said[-3000:]
     assert "different: " not in said
     for part in ("files of results/tiny against manifest.json", "made again from raw outputs",
                  "recomputed through them"):  # fmt: skip
         assert any("checked: " in line and part in line for line in said.splitlines()), part
+    if shutil.which("conda"):
+        assert set(environments(again, said)) == {sha256(ROOT / "envs" / "audit.yaml")}
+
+
+def test_the_command_names_what_is_different(study: Path) -> None:
     table = Path(TABLE)
     table.write_text(table.read_text().replace("tiny-gpt2", "tiny-gpt3", 1))
     done = snakemake(study, "verify")

@@ -1,7 +1,4 @@
-"""The workflow on a real Slurm: jobs through sbatch, one that fails, one that is cancelled.
-
-A running Slurm is used as it is; else `../shared/tools/slurm` starts one of a single node.
-"""
+"""The workflow on a real Slurm: the study, a job that fails, one that is cancelled."""
 
 import os
 import re
@@ -10,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,23 +14,11 @@ import yaml
 
 from stable_regions.errors import told_in
 from stable_regions.records import load_records
-from tests.tiny_study import CONFIG, ROOT, make_sources
+from tests import slurm
+from tests.tiny_study import CONFIG, ROOT, command
 
 GUIDE = ROOT / "docs" / "clusters.md"
-TOOLS = ROOT.parent / "shared" / "tools" / "slurm"
-# What is about a small Slurm without accounting, and a test's patience; not for users.
-STAND_IN = [
-    "--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "1",
-    "--seconds-between-status-checks", "1", "--latency-wait", "10",
-]  # fmt: skip
-# A part of the tiny study with every sort of job: sources, training, a model's jobs in shards and
-# in blocks, what gathers them, tables, clusters, figures, the paper. The rest is more of the same,
-# at ten seconds a job.
-PART = {
-    "sharpness": ["tiny-llama"],
-    "training-planes": ["tiny-trained@*"],
-    "clusters": ["tiny-llama"],
-}
+needs_slurm = pytest.mark.skipif(slurm.lacking() is not None, reason=slurm.lacking() or "")
 # What comes after all tables is one entry.
 PAPER = {
     "figure", "claims", "deviations", "numbers", "explorer", "paper", "manifest", "crate",
@@ -105,44 +89,11 @@ def test_the_profile_puts_rules_in_groups_that_are_there() -> None:
     assert grouped >= PAPER
 
 
-def answers() -> bool:
-    """Whether a Slurm runs here."""
-    found = shutil.which("sinfo")
-    return found is not None and subprocess.run([found], capture_output=True).returncode == 0
-
-
-@pytest.fixture(scope="module")
-def slurm() -> Iterator[None]:
-    """A Slurm that answers."""
-    if answers():
-        yield
-        return
-    if shutil.which("sbatch") is None or shutil.which("munged") is None:
-        pytest.skip("no Slurm here: sbatch and munged (Debian: slurm-wlm, munge) are not on PATH")
-    if not TOOLS.exists() or os.geteuid() != 0:
-        pytest.skip(
-            "no Slurm runs here, and root and ../shared/tools/slurm are needed to start one"
-        )
-    # `nproc`, by which it counts cores, obeys OMP_NUM_THREADS
-    environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
-    started = subprocess.run([TOOLS / "start.sh"], env=environment, capture_output=True, text=True)
-    assert started.returncode == 0, started.stderr
-    yield
-    subprocess.run([TOOLS / "stop.sh"], check=True)
-
-
-def command(folder: Path, config: Path, *arguments: str) -> list[str]:
-    return [
-        sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"),
-        "--workflow-profile", str(ROOT / "profiles" / "slurm"), "--configfile", str(config),
-        "--directory", str(folder), *STAND_IN, *arguments,
-    ]  # fmt: skip
-
-
 def submit(folder: Path, *arguments: str, config: Path = CONFIG, seconds: int = 600) -> str:
     """Run to the end on Slurm, and give what was printed, and the exit status in a last line."""
+    options = ["--configfile", str(config), *slurm.OPTIONS, *arguments]
     done = subprocess.run(
-        command(folder, config, *arguments), capture_output=True, text=True, timeout=seconds
+        command(folder, *options), capture_output=True, text=True, timeout=seconds
     )
     return f"{done.stdout}{done.stderr}\nexit status {done.returncode}"
 
@@ -162,17 +113,9 @@ def known(printed: str, what: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def run(slurm: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A folder in which a part of the tiny study was run on Slurm, and what that printed."""
-    folder = tmp_path_factory.mktemp("slurm")
-    make_sources(folder)
-    overlay = yaml.safe_load(CONFIG.read_text())
-    overlay["studies"]["tiny"]["experiments"] = PART
-    config = folder / "part.yaml"
-    config.write_text(yaml.safe_dump(overlay))
-    printed = submit(folder, config=config, seconds=900)
-    assert printed.endswith("exit status 0"), printed[-3000:]
-    return folder, printed
+def run(again: Path) -> tuple[Path, str]:
+    """A folder in which the tiny study was run on Slurm, and what that printed."""
+    return again, (again / "printed").read_text()
 
 
 @pytest.fixture
@@ -183,6 +126,7 @@ def beside(run: tuple[Path, str], tmp_path: Path) -> Path:
     return tmp_path
 
 
+@needs_slurm
 def test_the_study_runs_in_the_queue(run: tuple[Path, str]) -> None:
     folder, printed = run
     assert (folder / "results/tiny/paper.pdf").read_bytes().startswith(b"%PDF")
@@ -193,6 +137,7 @@ def test_the_study_runs_in_the_queue(run: tuple[Path, str]) -> None:
     assert submitted == set(entries(printed))
 
 
+@needs_slurm
 def test_jobs_share_entries(run: tuple[Path, str]) -> None:
     folder, printed = run
     records = load_records(folder / "logs")
@@ -210,19 +155,19 @@ def test_jobs_share_entries(run: tuple[Path, str]) -> None:
     assert len(entry("figure")) == 1
 
 
+@needs_slurm
 def test_a_group_asks_for_its_jobs_one_after_another(run: tuple[Path, str]) -> None:
     """For the memory and the cores of the largest, and for the time of all."""
     folder, _ = run
     [paper] = [r["slurm_job"] for r in load_records(folder / "logs") if r["rule"] == "paper"]
     jobs = sum(r["rule"] in PAPER for r in load_records(folder / "logs"))
-    shown = subprocess.run(
-        ["scontrol", "show", "job", paper], capture_output=True, text=True, check=True
-    ).stdout
+    shown = (run[0] / "slurm").read_text().partition(f"JobId={paper} ")[2].partition("JobId=")[0]
     assert f" TimeLimit={jobs // 6:02}:{jobs % 6}0:00 " in shown
     assert " NumCPUs=1 " in shown
     assert " MinMemoryNode=4000M " in shown
 
 
+@needs_slurm
 def test_a_failed_job_is_tried_with_more_and_then_told_in_one_line(beside: Path) -> None:
     overlay = yaml.safe_load(CONFIG.read_text())
     overlay["prompts"]["tiny"]["count"] = 100_000
@@ -239,6 +184,7 @@ def test_a_failed_job_is_tried_with_more_and_then_told_in_one_line(beside: Path)
     assert known(printed, "%T|%m|%l") == ["FAILED|4000M|10:00", "FAILED|8000M|20:00"]
 
 
+@needs_slurm
 def test_a_cancelled_job_is_told_and_taken_up_again(beside: Path) -> None:
     """Of a group, what was done stays."""
     (beside / "resources/corpora/tiny.parquet").unlink()
@@ -248,7 +194,7 @@ def test_a_cancelled_job_is_told_and_taken_up_again(beside: Path) -> None:
     ]
     with (beside / "printed").open("w") as printed:
         running = subprocess.Popen(
-            command(beside, CONFIG, "--retries", "0", "--", *targets),
+            command(beside, *slurm.OPTIONS, "--retries", "0", "--", *targets),
             stdout=printed, stderr=subprocess.STDOUT,
         )  # fmt: skip
         record = beside / "logs/fetch/corpus-tiny.record.json"
@@ -269,6 +215,7 @@ def test_a_cancelled_job_is_told_and_taken_up_again(beside: Path) -> None:
     assert (beside / targets[0]).exists()
 
 
+@needs_slurm
 def test_a_gpu_is_asked_for_by_what_runs_a_model_alone(run: tuple[Path, str]) -> None:
     """This Slurm has none, so it refuses; the reason is told."""
     kinds = subprocess.run(["sinfo", "-h", "-o", "%G"], capture_output=True, text=True, check=True)

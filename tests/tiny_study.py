@@ -1,6 +1,7 @@
 """The tiny study: models of a few layers, a text they can be prompted with, and how it is run."""
 
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,8 @@ import torch
 import yaml
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, PreTrainedConfig
+
+from stable_regions.files import sha256
 
 ROOT = Path(__file__).parent.parent
 CONFIG = ROOT / "tests" / "tiny" / "config.yaml"
@@ -75,10 +78,22 @@ def make_sources(where: Path) -> None:
     save_model(sources / "tiny-gpt2", gpt2, seed=2)
 
 
-def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run Snakemake in a folder, on the tiny study unless another configuration is given."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
+def command(folder: Path, *arguments: str) -> list[str]:
+    """Snakemake in a folder, on the tiny study unless another configuration is given."""
+    started = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
     if "--configfile" not in arguments:
-        command += ["--configfile", str(CONFIG)]
-    command += ["--directory", str(folder), "--cores", "2", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+        started += ["--configfile", str(CONFIG)]
+    return [*started, "--directory", str(folder), *arguments]
+
+
+def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run it to the end, on this machine."""
+    return subprocess.run(
+        command(folder, "--cores", "2", *arguments), capture_output=True, text=True, check=False
+    )
+
+
+def environments(folder: Path, said: str) -> list[str]:
+    """SHA-256 of the file of each conda environment that a run in a folder says it activated."""
+    places = re.findall(r"^Activating conda environment: (\S+)$", said, re.MULTILINE)
+    return [sha256(folder / f"{place}.yaml") for place in places]

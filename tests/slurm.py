@@ -1,0 +1,51 @@
+"""A Slurm for tests: the one that runs here, or one of a single node that is started.
+
+`../shared/tools/slurm` starts it.
+"""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.tiny_study import ROOT
+
+TOOLS = ROOT.parent / "shared" / "tools" / "slurm"
+# What is about a small Slurm without accounting, and a test's patience; not for users.
+OPTIONS = [
+    "--workflow-profile", str(ROOT / "profiles" / "slurm"),
+    "--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "1",
+    "--seconds-between-status-checks", "1", "--latency-wait", "10",
+]  # fmt: skip
+
+
+def answers() -> bool:
+    """Whether a Slurm runs here."""
+    found = shutil.which("sinfo")
+    return found is not None and subprocess.run([found], capture_output=True).returncode == 0
+
+
+def lacking() -> str | None:
+    """Why there can be none here."""
+    if shutil.which("sbatch") is None or shutil.which("munged") is None:
+        return "no Slurm here: sbatch and munged (Debian: slurm-wlm, munge) are not on PATH"
+    if answers() or (TOOLS.exists() and os.geteuid() == 0):
+        return None
+    return "no Slurm runs here, and root and ../shared/tools/slurm are needed to start one"
+
+
+@contextmanager
+def running() -> Iterator[None]:
+    """Start one if none answers, and stop it at the end."""
+    if answers():
+        yield
+        return
+    # `nproc`, by which it counts cores, obeys OMP_NUM_THREADS
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
+    started = subprocess.run([TOOLS / "start.sh"], env=environment, capture_output=True, text=True)
+    assert started.returncode == 0, started.stderr
+    try:
+        yield
+    finally:
+        subprocess.run([TOOLS / "stop.sh"], check=True)
