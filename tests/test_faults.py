@@ -12,6 +12,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from glob import glob
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from pathlib import Path
@@ -113,8 +114,8 @@ def hashes(folder: Path) -> dict[str, str]:
 
 
 def recorded(folder: Path) -> int:
-    """Jobs that are done."""
-    return len(list((folder / "logs").rglob(f"*{records.SUFFIX}")))
+    """Jobs that are done; `glob` bears with what goes while it looks."""
+    return len(glob(f"**/*{records.SUFFIX}", root_dir=folder / "logs", recursive=True))
 
 
 def errors(said: str) -> list[str]:

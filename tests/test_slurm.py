@@ -15,7 +15,7 @@ import yaml
 from stable_regions.errors import told_in
 from stable_regions.records import load_records
 from tests import slurm
-from tests.tiny_study import CONFIG, ROOT, command
+from tests.tiny_study import CONDA, CONFIG, ROOT, command
 
 GUIDE = ROOT / "docs" / "clusters.md"
 needs_slurm = pytest.mark.skipif(slurm.lacking() is not None, reason=slurm.lacking() or "")
@@ -221,8 +221,9 @@ def test_a_gpu_is_asked_for_by_what_runs_a_model_alone(run: tuple[Path, str]) ->
     kinds = subprocess.run(["sinfo", "-h", "-o", "%G"], capture_output=True, text=True, check=True)
     if "gpu" in kinds.stdout:
         pytest.skip("this Slurm has GPUs")
+    options = CONDA if shutil.which("conda") else []  # as it was run: nothing else is to be done
     printed = submit(
-        run[0], "--retries", "0", "--config", "compute={device: cuda}", "--",
+        run[0], *options, "--retries", "0", "--config", "compute={device: cuda}", "--",
         "results/tiny/activations/tiny/tiny-llama.safetensors",
     )  # fmt: skip
     assert printed.endswith("exit status 1")
