@@ -20,7 +20,19 @@ from torch.nn import functional as F
 if TYPE_CHECKING:  # importing transformers takes longer than a small model's sweeps
     from transformers import PretrainedConfig
 
-FAMILIES = {"llama", "mistral", "qwen2", "olmo"}
+# The families, and what a config.json must hold, beside WRITTEN_OUT, to leave nothing to defaults.
+FAMILIES = {
+    "llama": {"rms_norm_eps"},
+    "mistral": {"rms_norm_eps", "sliding_window"},
+    "qwen2": {"rms_norm_eps", "sliding_window", "layer_types"},
+    "olmo": {"clip_qkv"},
+}
+WRITTEN_OUT = {
+    "hidden_act", "hidden_size", "intermediate_size", "max_position_embeddings",
+    "num_attention_heads", "num_hidden_layers", "num_key_value_heads", "rope_parameters",
+    "tie_word_embeddings",
+}  # fmt: skip
+NONE_IS_SAID = {"sliding_window", "clip_qkv"}  # for others null means the default
 # the others change a rotation's length or its frequencies with the prompt's
 ROTATIONS = {"default", "linear", "llama3"}
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {

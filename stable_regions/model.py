@@ -11,7 +11,7 @@ from torch import Tensor
 
 from stable_regions.errors import UserError, first_line, short
 from stable_regions.files import read_object
-from stable_regions.fused import Fused, joins, regroup
+from stable_regions.fused import FAMILIES, NONE_IS_SAID, WRITTEN_OUT, Fused, joins, regroup
 from stable_regions.sources import weight_files, weight_shapes
 
 if TYPE_CHECKING:  # importing them takes seconds
@@ -19,18 +19,6 @@ if TYPE_CHECKING:  # importing them takes seconds
     from transformers import PretrainedConfig
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
-# What a config.json of the fused engine's families must hold for nothing to be left to defaults.
-WRITTEN_OUT = {
-    "hidden_act", "hidden_size", "intermediate_size", "max_position_embeddings",
-    "num_attention_heads", "num_hidden_layers", "num_key_value_heads", "rope_parameters",
-    "tie_word_embeddings",
-}  # fmt: skip
-OF_FAMILY = {
-    "llama": {"rms_norm_eps"},
-    "mistral": {"rms_norm_eps", "sliding_window"},
-    "qwen2": {"rms_norm_eps", "sliding_window", "layer_types"},
-    "olmo": {"clip_qkv"},
-}
 
 
 @dataclass(frozen=True)
@@ -205,10 +193,11 @@ def _written_out(folder: Path) -> "PretrainedConfig | None":
     """
     where = folder / "config.json"
     values = read_object(where) if where.is_file() else {}
-    family, rotation = values.get("model_type"), values.get("rope_parameters")
+    said = {key for key, value in values.items() if value is not None or key in NONE_IS_SAID}
+    rotation = values.get("rope_parameters")
     plain = (
-        family in OF_FAMILY
-        and values.keys() >= WRITTEN_OUT | OF_FAMILY[family]
+        (family := str(values.get("model_type"))) in FAMILIES
+        and said >= WRITTEN_OUT | FAMILIES[family]
         and "quantization_config" not in values
         and isinstance(rotation, dict)
         and rotation.keys() == {"rope_type", "rope_theta"}

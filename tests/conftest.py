@@ -68,11 +68,10 @@ def needs_second_run(item: pytest.Item) -> bool:
 
 
 class SecondRun(NamedTuple):
-    """A run of the tiny study beside the tests, in a folder, and what it prints."""
+    """A run of the tiny study beside the tests; what it prints is in its folder's `printed`."""
 
     folder: Path
     process: subprocess.Popen[bytes]
-    printed: Path
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -97,7 +96,7 @@ def second_run(
         )
     with slurm.running() if queued else nullcontext(), open(folder / "printed", "wb") as printed:
         process = subprocess.Popen(["sh", "-c", line], stdout=printed, stderr=subprocess.STDOUT)
-        yield SecondRun(folder, process, folder / "printed")
+        yield SecondRun(folder, process)
         if process.poll() is None:
             for each in psutil.Process(process.pid).children(recursive=True):
                 each.send_signal(signal.SIGINT)
@@ -108,7 +107,7 @@ def second_run(
 def again(second_run: SecondRun) -> Path:
     """The folder of the second run, which has ended well."""
     ended = second_run.process.wait(1800)
-    assert ended == 0, second_run.printed.read_text()[-3000:]
+    assert ended == 0, (second_run.folder / "printed").read_text()[-3000:]
     return second_run.folder
 
 

@@ -30,14 +30,17 @@ def lacking() -> str | None:
     """Why there can be none here."""
     if shutil.which("sbatch") is None or shutil.which("munged") is None:
         return "no Slurm here: sbatch and munged (Debian: slurm-wlm, munge) are not on PATH"
-    if answers() or (TOOLS.exists() and os.geteuid() == 0):
+    if (TOOLS.exists() and os.geteuid() == 0) or answers():
         return None
     return "no Slurm runs here, and root and ../shared/tools/slurm are needed to start one"
 
 
 @contextmanager
 def running() -> Iterator[None]:
-    """Start one if none answers, and stop it at the end."""
+    """Start one if none answers, and stop it at the end.
+
+    Where it is installed and none runs, every start of Snakemake waits nine seconds for an answer.
+    """
     if answers():
         yield
         return

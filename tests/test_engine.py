@@ -485,11 +485,14 @@ def test_a_job_that_sweeps_a_fused_family_imports_no_model_library(tmp_path, fam
 @pytest.mark.parametrize(
     "left_out", ["head_dim", "num_key_value_heads", "rope_parameters", "rms_norm_eps"]
 )
-def test_what_a_config_leaves_out_is_its_family_s_default(tmp_path, left_out):
+@pytest.mark.parametrize("null", [False, True])
+def test_what_a_config_leaves_out_is_its_family_s_default(tmp_path, left_out, null):
     folder = make_model(tmp_path, num_key_value_heads=HEADS)
     whole = load_model(folder, device="cpu", engine="fused", threads=1)
     config = json.loads((folder / "config.json").read_text())
     del config[left_out]
+    if null and left_out != "rms_norm_eps":  # which transformers would take as it is
+        config[left_out] = None
     (folder / "config.json").write_text(json.dumps(config))
     model = load_model(folder, device="cpu", engine="fused", threads=1)
     assert (model.d_head, model.n_kv_heads) == (whole.d_head, whole.n_kv_heads)

@@ -18,7 +18,8 @@ from tests import slurm
 from tests.tiny_study import CONDA, CONFIG, ROOT, command
 
 GUIDE = ROOT / "docs" / "clusters.md"
-needs_slurm = pytest.mark.skipif(slurm.lacking() is not None, reason=slurm.lacking() or "")
+LACKING = slurm.lacking()
+needs_slurm = pytest.mark.skipif(LACKING is not None, reason=str(LACKING))
 # What comes after all tables is one entry.
 PAPER = {
     "figure", "claims", "deviations", "numbers", "explorer", "paper", "manifest", "crate",
