@@ -112,6 +112,7 @@ class Cells(OnTable):
     value: Text
     interval: Annotated[list[Text], Field(min_length=2, max_length=2)] | None = None
     models: Literal["trained", "random", "untrained", "last"]
+    families: Annotated[list[Text], Field(min_length=1)] | None = None
 
 
 class Share(OnTable):
@@ -248,8 +249,10 @@ def cells(test: Cells, table: pd.DataFrame, models: pd.DataFrame, draw: Draw) ->
     """Numbers that a table holds, with their intervals. Without one a number counts as exact.
 
     One estimate a row, over as many `pairs` as the table says, or the one `pair` of the row. A row
-    without a number (of no pairs) is passed over.
+    without a number (of no pairs) is passed over. With `families`, models of others are too.
     """
+    if test.families is not None:
+        models = models[models["family"].isin(test.families)]
     found = chosen(table, test.where)
     found = found[found["model"].isin(refs(models, test.models)) & found[test.value].notna()]
     low, high = test.interval or [test.value, test.value]

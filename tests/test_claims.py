@@ -121,6 +121,14 @@ def sizes(**widths: float) -> Data:
     return interpolated("size", *(paths(name.replace("_", "-"), w) for name, w in widths.items()))
 
 
+def families(**widths: float) -> Data:
+    """Models by family, and one of a family that the claim is not about."""
+    known = {"phi": "Phi", "llama": "Llama", "gemma": "Gemma", "gemma_bos": "Gemma"}
+    facts = models(*widths, "other").assign(family=[*map(known.get, widths), "Other"])
+    raw = [paths(name, width) for name, width in widths.items()]
+    return interpolated("sharpness", *raw, paths("other", 0.5), facts=facts)
+
+
 def examples(dissimilar: list[float], similar: list[float]) -> Data:
     table, meta = paths(width=[*dissimilar, *similar], pairs=6)
     table["pair"] = ["D1", "D2", "D3", "S1", "S2", "S3"]
@@ -215,6 +223,14 @@ CASES: dict[str, list[tuple[Callable[[], Data], str]]] = {
             PARTLY,
         ),
     ],
+    "other-families": [
+        (lambda: families(phi=SHARP, llama=SHARP, gemma=EVEN), REPLICATED),
+        (lambda: families(phi=SHARP, llama=SHARP, gemma=SHARP), NOT),
+        (lambda: families(phi=EVEN, llama=EVEN, gemma=EVEN), NOT),
+        (lambda: families(phi=EVEN, llama=SHARP, gemma=EVEN), PARTLY),
+        # an exception without a BOS token, and none with it
+        (lambda: families(phi=SHARP, gemma=EVEN, gemma_bos=SHARP), PARTLY),
+    ],
     "similar-dissimilar": [
         (lambda: examples([SHARP] * 3, [EVEN] * 3), REPLICATED),
         (lambda: examples([SHARP] * 3, [EVEN, SHARP, EVEN]), PARTLY),
@@ -306,6 +322,10 @@ def test_a_claim_without_the_right_models_is_not_run() -> None:
     assert result["tests"][0]["estimates"][0]["outcome"] == "holds"
     elsewhere = run("rest", interpolated("sharpness", paths(layer=3)))
     assert elsewhere["verdict"] == "not run: needs a trained model in sharpness"
+    none = run("other-families", interpolated("sharpness", paths()))
+    assert none["verdict"] == (
+        "not run: needs a model of these families in sharpness; a Gemma model in sharpness"
+    )
     only = run("later-layers", written(l0=SHARP, l3=SHARP))
     assert only["verdict"].startswith("not run: needs the first and the seventh write layer")
 
