@@ -94,9 +94,14 @@ def study_models():
 
 
 @cache
-def code(script):
-    """What a script does, as a digest: a parameter of its rule, so that results follow the code."""
+def digest(script):
+    """What a script does."""
     return code_digest(HERE / "scripts" / script)
+
+
+def code(script):
+    """A parameter of a script's rule, so that results follow the code; read for a job that runs."""
+    return lambda wildcards: digest(script)
 
 
 def model_of(ref):
