@@ -34,6 +34,7 @@ COMPUTE = CONFIG.compute
 FIGURES = {}
 QUOTED = {}
 TIMED = {}  # by stage: where Snakemake notes what its jobs took
+FIRST = 2000  # the priority of what the first figure is made of: before training
 OWN_TABLES = {"models"}
 RAW = {
     "plane": "planes"
@@ -84,6 +85,15 @@ def study_prompt_sets():
     own = [wanted.prompts for wanted in used]
     others = [name for wanted in used for name in getattr(wanted, "prompt_sets", [])]
     return list(dict.fromkeys(own + others))
+
+
+def study_corpora():
+    """Every corpus of the selected study, each once: of its prompts, and of what it trains."""
+    drawn = [CONFIG.prompts[name] for name in study_prompt_sets()]
+    own = [p.corpus for p in drawn if isinstance(p, settings.WithCorpus)]
+    tokenizers = [CONFIG.models[model].source.tokenizer for model in trained_models()]
+    read = [name for each in tokenizers for name in CONFIG.tokenizers[each].corpora]
+    return list(dict.fromkeys(own + read))
 
 
 def study_models():
@@ -204,6 +214,7 @@ def compute_of(ref):
         "device": model_of(ref).device or COMPUTE.device,
         "device_map": model_of(ref).device_map,
         "memory_budget_mb": COMPUTE.memory_budget_mb,
+        **COMPUTE.model_dump(include={"engine"}, exclude_none=True),
     }
 
 
@@ -461,8 +472,18 @@ def job_count(experiment):
     return wanted.blocks if wanted.kind == "pairwise" else len(shard_units(experiment))
 
 
+def early(prompts):
+    """Whether a prompt set is of the hand-made pairs, which the first figure shows."""
+    return CONFIG.prompts[prompts].kind == "pairs"
+
+
 def priority_of(experiment):
-    """Of an experiment's jobs: the longer ones first, so that none is left alone at the end."""
+    """Of an experiment's jobs: the longer ones first, so that none is left alone at the end.
+
+    But before all, training too, what the first figure is made of.
+    """
+    if early(CONFIG.experiments[experiment].prompts):
+        return FIRST
     return min(100, points_of(experiment) // job_count(experiment) // 1000)
 
 

@@ -22,7 +22,8 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 def placing(compute: dict[str, Any]) -> dict[str, Any]:
     """Of what a job is told of its computing, that which a model is loaded with."""
-    return {key: compute[key] for key in ("device", "device_map", "threads")}
+    told = ("device", "device_map", "threads", "engine")
+    return {key: compute[key] for key in told if key in compute}
 
 
 def models(
@@ -49,12 +50,8 @@ def models(
     ):
         logging.getLogger("stable_regions").info("%s", ref)
         activations, facts = read_safetensors(path)
-        model = load_model(
-            Path(folder),
-            dtype=params.dtype,
-            engine=engine or facts["engine"],
-            **placing(params.compute),
-        )
+        placed = {"engine": engine or facts["engine"]} | placing(params.compute)
+        model = load_model(Path(folder), dtype=params.dtype, **placed)
         for layer in params.entry["layers"]:
             check_layer(model, layer)
         yield ref, model, activations, output

@@ -213,6 +213,7 @@ class HubTexts(Strict):
     """Rows of a data set's Parquet files on the Hugging Face hub, each one work.
 
     `draw` takes the first `works` rows of the files named, or as many at random from all of them.
+    `megabytes` is what the files take, for a plan.
     """
 
     kind: Literal["hub"]
@@ -224,6 +225,7 @@ class HubTexts(Strict):
     works: Count
     draw: Literal["first", "random"]
     seed: Seed = 0
+    megabytes: Annotated[float, Field(gt=0)] | None = None
 
 
 Corpus = Annotated[PackageTexts | LocalTexts | HubTexts, Field(discriminator="kind")]
@@ -431,10 +433,15 @@ class Study(Strict):
 
 
 class Compute(Strict):
-    """How the work is done. Threads and budget change the last bits, so they are fixed here."""
+    """How the work is done. Threads and budget change the last bits, so they are fixed here.
+
+    `engine: bridge` sends every sweep through TransformerLens; without it each model's load check
+    chooses.
+    """
 
     threads: Threads = 2
     device: Device = "auto"
+    engine: Literal["bridge"] | None = None
     memory_budget_mb: Count = 512
     shard_points: Count = 100_000
     bootstrap: Count = 2000

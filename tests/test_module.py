@@ -1,5 +1,6 @@
 """The workflow as a module of another one, with a configuration of its own."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -28,14 +29,15 @@ use rule * from regions as regions_*
 rule mine:
     default_target: True
     input:
-        "results/tiny/prompts/tiny/tiny-llama.pairs.parquet",
+        "results/tiny/activations/tiny/tiny-llama.check.json",
 """
+MINE = {"prompts": {"tiny": {"count": 31}}, "compute": {"engine": "bridge"}}
 
 
 def test_another_workflow_runs_our_rules_with_its_own_configuration(tmp_path: Path) -> None:
     make_sources(tmp_path)
     (tmp_path / "Snakefile").write_text(OTHER.format(root=ROOT, tiny=CONFIG))
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"prompts": {"tiny": {"count": 31}}}))
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(MINE))
     command = [sys.executable, "-m", "snakemake", "--directory", str(tmp_path), "--cores", "2"]
     done = subprocess.run(
         [*command, "--snakefile", str(tmp_path / "Snakefile")],
@@ -44,3 +46,8 @@ def test_another_workflow_runs_our_rules_with_its_own_configuration(tmp_path: Pa
     assert done.returncode == 0, done.stderr[-3000:]
     pairs = pd.read_parquet(tmp_path / "results/tiny/prompts/tiny/tiny-llama.pairs.parquet")
     assert len(pairs) == 30
+    check = json.loads(
+        (tmp_path / "results/tiny/activations/tiny/tiny-llama.check.json").read_text()
+    )
+    assert check["engine"] == "bridge"  # by itself it would be the fused one
+    assert check["verdict"] == "passed"
