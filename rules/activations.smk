@@ -10,6 +10,14 @@ rule prompts:
         pairs="results/{study}/prompts/{prompts}/{model}.pairs.parquet",
     log:
         "logs/{study}/prompts/{prompts}/{model}.log",
+    benchmark:
+        timed(
+            "prompts",
+            "logs/{study}/prompts/{prompts}/{model}.benchmark.tsv",
+            prompts=study_prompt_sets(),
+            model=dict.fromkeys(settings.split(ref)[0] for ref in study_models()),
+        )
+    priority: FIRST
     conda:
         "../envs/model.yaml"
     params:
@@ -47,6 +55,7 @@ for prompts, job, refs in activation_runs():
                 "activations",
                 f"logs/{STUDY}/activations/{prompts}/{job}.benchmark.tsv",
             )
+        priority: FIRST if early(prompts) else 0
         group:
             grouped("activations", job)
         conda:

@@ -28,6 +28,8 @@ rule claims:
         ),
     log:
         "logs/{study}/claims.log",
+    benchmark:
+        timed("claims", "logs/{study}/claims.benchmark.tsv")
     conda:
         "../envs/figures.yaml"
     params:
@@ -50,6 +52,8 @@ use rule claims as claim with:
         "results/{study}/claims/{claim}.json",
     log:
         "logs/{study}/claims/{claim}.log",
+    benchmark:
+        "logs/{study}/claims/{claim}.benchmark.tsv"
     params:
         claims=lambda w: {w.claim: CLAIMS[w.claim].model_dump()},
         costs=lambda w: {w.claim: cost_of(w.claim)},
@@ -103,7 +107,10 @@ rule second_road:
         gpu=lambda w: max(map(gpus_of, CHECKED_TWICE), default=0) or None,
     params:
         refs=CHECKED_TWICE,
-        devices=[compute_of(ref)["device"] for ref in CHECKED_TWICE],
+        placed=[
+            {key: compute_of(ref)[key] for key in ("device", "device_map")}
+            for ref in CHECKED_TWICE
+        ],
         code=code("check_second_road.py"),
     message:
         "Compute max slopes by a second road"

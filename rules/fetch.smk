@@ -10,6 +10,7 @@ rule package:
         "logs/fetch/{file}.log",
     wildcard_constraints:
         file="|".join(map(re.escape, PACKAGE_OF_FILE)) or "(?!)",
+    priority: FIRST
     retries: 2
     localrule: True  # nodes of a cluster often have no network
     conda:
@@ -31,6 +32,12 @@ rule corpus:
         "resources/corpora/{corpus}.parquet",
     log:
         "logs/fetch/corpus-{corpus}.log",
+    benchmark:
+        timed(
+            "corpora",
+            "logs/fetch/corpus-{corpus}.benchmark.tsv",
+            corpus=study_corpora(),
+        )
     wildcard_constraints:
         corpus=named("corpora", "package", "local"),
     conda:
@@ -55,8 +62,15 @@ rule model:
         facts="resources/facts/{model}.json",
     log:
         "logs/fetch/model-{model}.log",
+    benchmark:
+        timed(
+            "model folders",
+            "logs/fetch/model-{model}.benchmark.tsv",
+            model=study_models(),
+        )
     wildcard_constraints:
         model=named("models", "local", "random"),
+    priority: FIRST
     conda:
         "../envs/model.yaml"
     threads: COMPUTE.threads

@@ -28,6 +28,7 @@ rule figure:
         )
     wildcard_constraints:
         figure="|".join(FIGURES) or "(?!)",
+    priority: FIRST
     conda:
         "../envs/figures.yaml"
     params:

@@ -51,6 +51,7 @@ rule path_table:
         "results/{study}/tables/{experiment}_paths.csv",
     log:
         "logs/{study}/tables/{experiment}_paths.log",
+    priority: FIRST
     conda:
         "../envs/figures.yaml"
     params:

@@ -14,6 +14,14 @@ rule tokenizer:
         directory("resources/tokenizers/{tokenizer}"),
     log:
         "logs/train/tokenizer-{tokenizer}.log",
+    benchmark:
+        timed(
+            "tokenizers",
+            "logs/train/tokenizer-{tokenizer}.benchmark.tsv",
+            tokenizer=dict.fromkeys(
+                CONFIG.models[model].source.tokenizer for model in trained_models()
+            ),
+        )
     conda:
         "../envs/model.yaml"
     params:

@@ -6,14 +6,16 @@ import pandas as pd
 from _job import job
 
 from stable_regions.files import read_parquet, write_csv
+from stable_regions.progress import Progress
 from stable_regions.second_road import agreement, compare
 
 with job(snakemake) as log:
     params = snakemake.params
     slopes = pd.read_csv(snakemake.input.pairs, dtype={"pair": str})
     parts = []
-    for ref, device, folder, path in zip(
-        params.refs, params.devices, snakemake.input.models, snakemake.input.raw, strict=True
+    progress = Progress("second road", len(params.refs), "models")
+    for ref, placed, folder, path in zip(
+        params.refs, params.placed, snakemake.input.models, snakemake.input.raw, strict=True
     ):
         log.info("%s", ref)
         raw, _ = read_parquet(path)
@@ -21,8 +23,9 @@ with job(snakemake) as log:
             Path(folder),
             raw,
             slopes[slopes["model"] == ref],
-            device=device,
+            **placed,
             threads=snakemake.threads,
         )
         parts.append(part.assign(model=ref))
+        progress.advance(1)
     write_csv(snakemake.output[0], agreement(pd.concat(parts, ignore_index=True)))

@@ -19,6 +19,7 @@ from stable_regions import clustering
 from stable_regions.errors import UserError
 from stable_regions.files import quoted
 from stable_regions.measures import path_measures
+from stable_regions.progress import Progress
 
 SITE = "post_norm"
 NEIGHBOURS = 5
@@ -165,6 +166,7 @@ def scores(
     found = partitions(labels)
     first = next(iter(prompts.labels.values()))[0]
     rows = []
+    progress = Progress("scores", len(matrices) * len(prompts.labels), "clusterings")
     for key, value in matrices.items():
         contexts, n = value.shape[:2]
         for name, given in prompts.labels.items():
@@ -178,6 +180,7 @@ def scores(
             where = {"layer": key[0], "distance": key[1], "labels": name}
             where |= {"prompts": n, "contexts": contexts}
             rows.append(_placed(table.merge(chance, on="score"), where))
+            progress.advance(1)
     return pd.concat(rows, ignore_index=True)
 
 
@@ -237,9 +240,9 @@ def comparisons(
     """
     found = partitions(labels)
     rows = []
-    for name, given in prompts.labels.items():
-        if not (given == given[0]).all():
-            continue
+    lasting = {name: k for name, k in prompts.labels.items() if (k == k[0]).all()}
+    progress = Progress("comparisons", len(matrices) * len(lasting), "clusterings")
+    for name, given in lasting.items():
         views = {key: _View(value, found[key], given) for key, value in matrices.items()}
         for (layer, distance), view in views.items():
             for other in against:
@@ -259,6 +262,7 @@ def comparisons(
                     rows.append(
                         (layer, distance, other, name, score, of["value"], of["low"], of["high"], p)
                     )
+            progress.advance(1)
     columns = ["layer", "distance", "against", "labels", "score"]
     return pd.DataFrame(rows, columns=[*columns, "difference", "ci_low", "ci_high", "p"])
 

@@ -79,7 +79,13 @@ def sharpest_rise(distances: list[float]) -> float:
 
 
 def compare(
-    folder: Path, raw: pd.DataFrame, slopes: pd.DataFrame, *, device: str, threads: int
+    folder: Path,
+    raw: pd.DataFrame,
+    slopes: pd.DataFrame,
+    *,
+    device: str,
+    device_map: str | None = None,
+    threads: int,
 ) -> pd.DataFrame:
     """Walk the second road on the first pairs that end in different tokens, at the first layer.
 
@@ -93,6 +99,8 @@ def compare(
         Raw output of an interpolation on the model: tokens and `distance_post_norm`.
     slopes
         Its table of pairs: `pair`, `layer`, `max_slope_post_norm`.
+    device, device_map
+        As it is loaded everywhere: see `model.load_model`.
 
     Returns
     -------
@@ -102,9 +110,15 @@ def compare(
     torch.set_num_threads(threads)
     place = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     model: Any = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, trust_remote_code=False, local_files_only=True
+        folder,
+        dtype=torch.float32,
+        device_map=device_map,
+        trust_remote_code=False,
+        local_files_only=True,
     )
-    model.to(place).eval()
+    if device_map is None:
+        model.to(place)
+    model.eval()
     layer = int(raw["layer"].min())
     raw = raw[raw["layer"] == layer]
     apart = [a[-1] != b[-1] for a, b in zip(raw["tokens_a"], raw["tokens_b"], strict=True)]
