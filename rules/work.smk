@@ -80,21 +80,17 @@ def planned_sources():
 
 
 def planned_texts():
-    """Megabytes of the packages that the study's texts come in."""
-    corpora = {
-        prompts.corpus
-        for prompts in (CONFIG.prompts[used] for used in study_prompt_sets())
-        if isinstance(prompts, settings.WithCorpus)
+    """Megabytes of the packages, and of the hub's files, that the study's texts come in."""
+    corpora = [CONFIG.corpora[name] for name in study_corpora()]
+    packages = {corpus.package for corpus in corpora if corpus.kind == "package"}
+    of_hub = {
+        (corpus.repository, tuple(corpus.files)): corpus.megabytes or 0
+        for corpus in corpora
+        if corpus.kind == "hub"
     }
-    for model in trained_models():
-        source = CONFIG.models[model].source
-        corpora.update(CONFIG.tokenizers[source.tokenizer].corpora)
-    packages = {
-        CONFIG.corpora[name].package
-        for name in corpora
-        if CONFIG.corpora[name].kind == "package"
-    }
-    return sum(CONFIG.packages[name].megabytes for name in packages)
+    return sum(CONFIG.packages[name].megabytes for name in packages) + sum(
+        of_hub.values()
+    )
 
 
 def planned_clusters():

@@ -57,9 +57,9 @@ with job(snakemake) as log:
     threads = {work.model: work.threads for work in works}
     dtypes = {work.model: work.dtype for work in works}
     alike_in = lambda model: (shapes[model], threads[model], dtypes[model])  # noqa: E731
-    for model in shapes if params.gpu is None else []:
+    for model in shapes:
         alike = [m for m in shapes if alike_in(m) == alike_in(model)]
-        if model == alike[0]:
+        if model == alike[0] and params.gpu is None:
             log.info("a few seconds of the work of %s", ", ".join(alike))
             wanted = {way for w in works if w.model in alike for way in w.ways}
             measured = calibration.sweep_costs(
@@ -71,7 +71,7 @@ with job(snakemake) as log:
             seconds = calibration.training_seconds(
                 settings, shapes[model].vocabulary, threads[model]
             )
-            costs[model]["update"] = plan.Cost(seconds, 0)
+            costs.setdefault(model, {})["update"] = plan.Cost(seconds, 0)
     machine = plan.Machine(
         cores=cores,
         start=calibration.start_seconds("stable_regions.model"),

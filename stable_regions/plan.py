@@ -97,9 +97,14 @@ class Work:
         return cls(**{**fields, "sweeps": [Sweep(**each) for each in fields.get("sweeps", ())]})
 
     @property
+    def on_gpu(self) -> bool:
+        """Whether it runs on a GPU where there is one; training stays on the processor."""
+        return self.stage != "training"
+
+    @property
     def ways(self) -> set[str]:
         """The ways whose cost a machine must know; tokens of a clean pass cost as points do."""
-        clean = {f"paths.{self.dtype}"} if self.tokens and self.stage != "training" else set()
+        clean = {f"paths.{self.dtype}"} if self.tokens and self.on_gpu else set()
         return clean | {sweep.name for sweep in self.sweeps}
 
     @property
@@ -190,7 +195,7 @@ def room(
 def seconds_of(work: Work, shape: Shape, machine: Machine) -> float:
     """Wall time of all jobs of a piece of work, one after the other."""
     starts = work.jobs * machine.start
-    if machine.gpu is not None:
+    if machine.gpu is not None and work.on_gpu:
         return starts + machine.gpu.seconds(work.operations(shape))
     costs = machine.costs[work.model]
     if work.stage == "training":
@@ -217,8 +222,9 @@ def table(
     Returns
     -------
     `model`, `stage`, `jobs`, `points`, `operations`, `core_seconds` (cores that jobs hold, times
-    how long), `memory` (bytes, the most that one job takes; of the GPU, where there is one),
-    `disk` and `download` (bytes; a model's own files stand in its first row).
+    how long), `memory` and `gpu_memory` (bytes, the most that one job takes; with a GPU the weights
+    pass through the former), `disk` and `download` (bytes; a model's own files stand in its first
+    row).
     """
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for work in works:
@@ -226,14 +232,18 @@ def table(
         row = rows.setdefault(
             (work.model, work.stage),
             {"model": work.model, "stage": work.stage, "jobs": 0, "points": 0, "operations": 0,
-             "core_seconds": 0.0, "memory": 0, "disk": 0, "download": 0},
+             "core_seconds": 0.0, "memory": 0, "gpu_memory": 0, "disk": 0, "download": 0},
         )  # fmt: skip
         seconds = seconds_of(work, shape, machine)
         row["jobs"] += work.jobs
         row["points"] += work.points
         row["operations"] += work.operations(shape)
-        row["core_seconds"] += seconds * (machine.cores if machine.gpu else work.threads)
-        row["memory"] = max(row["memory"], machine.baseline + work.held(shape, budget))
+        there = machine.gpu is not None and work.on_gpu
+        row["core_seconds"] += seconds * (machine.cores if there else work.threads)
+        held = work.held(shape, budget)
+        passing = shape.held({work.dtype}, 0) if there else held
+        row["memory"] = max(row["memory"], machine.baseline + passing)
+        row["gpu_memory"] = max(row["gpu_memory"], held if there else 0)
         row["disk"] += work.kept(shape)
     seen: set[str] = set()
     for (model, _), row in rows.items():
@@ -271,12 +281,12 @@ def report(
     clustering
         Core seconds of those among them that cluster prompts.
     texts
-        Bytes of packages with texts.
+        Bytes of packages and files of the hub with texts.
     calibrated
         Seconds that the calibration took.
     """
     additive = ["jobs", "points", "operations", "core_seconds", "disk", "download"]
-    how = dict.fromkeys(additive, "sum") | {"memory": "max"}
+    how = dict.fromkeys(additive, "sum") | {"memory": "max", "gpu_memory": "max"}
     by_model = plan.groupby("model", sort=False).agg(how).reset_index().assign(stage="all")
     rest = {
         "model": "(none)", "stage": "prompts, clusters, tables, figures", "jobs": light_jobs,
@@ -299,17 +309,19 @@ def report(
             "operations": [amount(n, "FLOP") for n in shown["operations"]],
             "time": [duration(n / machine.cores) for n in shown["core_seconds"]],
             "memory": [amount(n, "B") for n in shown["memory"]],
+            "GPU memory": [amount(n, "B") for n in shown["gpu_memory"]],
             "disk": [amount(n, "B") for n in shown["disk"]],
             "download": [amount(n, "B") for n in shown["download"]],
         }
     )
     if machine.gpu is None:
+        text = text.drop(columns="GPU memory")
         where = f"{machine.cores} cores of this machine, after {calibrated:.0f} s of calibration"
     else:
         where = (
             f"one {machine.gpu.name} at an assumed {machine.gpu.REACHED:.0%} of its "
-            f"{machine.gpu.tflops} TFLOP/s in float32 (memory is the GPU's, of "
-            f"{machine.gpu.memory} GB), and {machine.cores} cores for the rest"
+            f"{machine.gpu.tflops} TFLOP/s in float32, with {machine.gpu.memory} GB, and "
+            f"{machine.cores} cores for the rest"
         )
     columns = [[str(name), *map(str, text[name])] for name in text]
     widths = [max(map(len, column)) for column in columns]

@@ -142,6 +142,19 @@ def test_a_gpu_takes_the_place_of_what_was_measured() -> None:
     assert seconds == pytest.approx(20 + work().operations(SHAPE) / (1e6 * Gpu.REACHED))
 
 
+def test_with_a_gpu_training_stays_on_the_processor() -> None:
+    gpu = Gpu("g", tflops=1.0, memory=1)
+    training = work(stage="training", sweeps=[], updates=7, tokens=70, jobs=1, loads=0)
+    assert plan.seconds_of(training, SHAPE, machine(gpu=gpu)) == 10 + 7 * 3
+    found = plan.table(
+        [work(), training], {"m": SHAPE}, {}, machine(gpu=gpu), budget=1000
+    ).set_index("stage")
+    assert found["gpu_memory"].to_list() == [work().held(SHAPE, 1000), 0]
+    weights = SHAPE.held({"float32"}, 0)
+    assert found.loc["interpolation", "memory"] == machine().baseline + weights
+    assert found.loc["training", "memory"] == machine().baseline + training.held(SHAPE, 1000)
+
+
 def test_rows_add_up_and_a_models_files_count_once() -> None:
     works = [work(), work(), work(stage="activations", sweeps=[], vectors=5)]
     found = table(*works, sources={"m": Source(download=7, disk=11)})
