@@ -22,6 +22,7 @@ from stable_regions.provenance import code_digest
 from stable_regions.records import ROOT, found, identity
 
 SHOWN = 3  # rows of a raw output
+ALIKE = 20  # numbers of one look that are traced together
 WIDTH = 200  # characters of settings, in the terminal
 RAW = (".parquet", ".safetensors")
 # A file of one model is called like it; so is the folder of the parts of one.
@@ -68,10 +69,11 @@ def resolve(name: str, results: Path) -> Target:
         return _number(name, keys, tree, results)
     if re.fullmatch(r"-?\d+(\.\d+)?", name):
         same = list(_printed_as(tree, name))
-        if len(same) == 1:
-            return resolve(same[0], results)
+        if 0 < len(same) <= ALIKE:
+            return _all_of(name, [resolve(one, results) for one in same])
         raise UserError(
-            f"{name}: {len(same)} numbers of the paper are printed so: {'; '.join(same[:20])}"
+            f"{name}: {len(same)} numbers of the paper are printed so"
+            + (f", the first: {'; '.join(same[:3])}; give one by its name" if same else "")
         )
     inside = (
         ", ".join(map(str, list(value)[:30])) if isinstance(value, Mapping) else "numbered rows"
@@ -81,6 +83,13 @@ def resolve(name: str, results: Path) -> Target:
         f"{name}: there is no such file; no such claim, but {', '.join(c['id'] for c in held)}; "
         f"and no such number of the paper: in {where} there are {inside}"
     )
+
+
+def _all_of(name: str, targets: list[Target]) -> Target:
+    """Several targets as one: whatever a printed number may be."""
+    parts = ("about", "paths", "rows")
+    about, paths, rows = ([x for t in targets for x in getattr(t, part)] for part in parts)
+    return Target(name, about, list(dict.fromkeys(paths)), rows)
 
 
 def _line(file: str, number: int) -> dict[str, Any]:
@@ -162,12 +171,14 @@ def _number(name: str, keys: list[str], tree: Mapping[str, Any], results: Path) 
 
 
 def _printed_as(tree: Any, text: str, name: str = "") -> Iterator[str]:
-    """The names of the numbers that look like this with as many decimals."""
+    """The names of the numbers that look like this with as many decimals, or so as per cent."""
     if isinstance(tree, Mapping | list):
         for key, value in tree.items() if isinstance(tree, Mapping) else enumerate(tree):
             yield from _printed_as(value, text, f"{name}.{key}".strip("."))
-    elif type(tree) in (int, float) and f"{tree:.{len(text.partition('.')[2])}f}" == text:
-        yield name
+    elif type(tree) in (int, float):
+        decimals = len(text.partition(".")[2])
+        if text in (f"{tree:.{decimals}f}", f"{100 * tree:.{decimals}f}"):
+            yield name
 
 
 def _compact(value: Any) -> str:

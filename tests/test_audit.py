@@ -21,7 +21,7 @@ from stable_regions import manifest as manifests
 from stable_regions.errors import UserError
 from stable_regions.files import read_json, read_parquet, sha256, write_parquet
 from stable_regions.model import load_model
-from tests.tiny_study import CONDA, ROOT, environments, snakemake
+from tests.tiny_study import ROOT, environments, snakemake
 
 RESULTS = Path("results/tiny")
 TABLE = "results/tiny/tables/sharpness.csv"
@@ -330,9 +330,8 @@ def test_the_sample_follows_the_seed(llama: Any, tmp_path: Path) -> None:
 
 def test_the_command_verifies(again: Path) -> None:
     """In the environment that it names, where the study was run by conda."""
-    done = snakemake(again, *(CONDA if shutil.which("conda") else []), "verify")
-    said = done.stdout + done.stderr
-    assert done.returncode == 0, said[-3000:]
+    said = (again / "verified").read_text()
+    assert said.endswith("\n0\n"), said[-3000:]
     assert "different: " not in said
     for part in ("files of results/tiny against manifest.json", "made again from raw outputs",
                  "recomputed through them"):  # fmt: skip
@@ -415,6 +414,16 @@ def test_a_number_leads_to_its_line(inside: Path) -> None:
     assert steps["results/tiny/interpolation/sharpness/tiny-llama.parquet"]["rows"]["count"] == 24
     printed = f"{row['median']:.9f}"
     assert trace.resolve(printed, RESULTS).paths == [TABLE]
+    per_cent = trace.resolve(f"{100 * row['median']:.7f}", RESULTS)
+    assert per_cent.rows == target.rows
+
+
+def test_a_number_that_several_places_print_leads_to_all_of_them(inside: Path) -> None:
+    claim = next(c for c in read_json(RESULTS / "claims.json") if c["id"] == "regions")
+    one = claim["tests"][0]["estimates"][0]  # in the claims, and in the table it was read from
+    target, _, text = traced(f"{one['value']:.9f}")
+    assert {TABLE, "results/tiny/tables/claims.csv"} <= set(target.paths)
+    assert f"of {TABLE}: " in text
 
 
 def test_a_claim_leads_to_its_estimates(inside: Path) -> None:
@@ -443,7 +452,8 @@ def test_a_changed_file_on_the_way_is_told(study: Path) -> None:
         ("tables.sharpness.nothing", "in tables.sharpness there are tiny-gpt2"),
         (f"{TABLE}:999", "its rows are in lines 2 to"),
         ("results/tiny/paper.pdf:3", "a line of a CSV file"),
-        ("123456.789", "0 numbers of the paper"),
+        ("123456.789", "0 numbers of the paper are printed so"),
+        ("1", "give one by its name"),
     ],
 )
 def test_what_cannot_be_traced_is_one_line(inside: Path, name: str, said: str) -> None:
