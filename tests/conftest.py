@@ -3,21 +3,19 @@
 import os
 import shlex
 import shutil
-import signal
-import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-import psutil
 import pytest
 from selenium import webdriver
 
 from stable_regions.model import Model, load_model
 from tests import browser, slurm
+from tests.beside import Beside, beside
 from tests.models import make_model
-from tests.tiny_study import CONDA, command, make_sources, snakemake
+from tests.tiny_study import CONDA, FIRST_FIGURE, ROOT, command, make_sources, snakemake
 
 
 @pytest.fixture(scope="session")
@@ -59,56 +57,82 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put what waits for the second run last."""
-    items.sort(key=needs_second_run)
+    """Put what waits for a run beside the tests last."""
+    items.sort(key=lambda item: (needs("again", item), needs("run_beside", item)))
 
 
-def needs_second_run(item: pytest.Item) -> bool:
-    return "again" in getattr(item, "fixturenames", ())
+def needs(fixture: str, item: pytest.Item) -> bool:
+    return fixture in getattr(item, "fixturenames", ())
 
 
-class SecondRun(NamedTuple):
-    """A run of the tiny study beside the tests; what it prints is in its folder's `printed`."""
-
-    folder: Path
-    process: subprocess.Popen[bytes]
+@pytest.fixture(scope="session", autouse=True)
+def slurm_runs(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Where Slurm is installed and none runs, each start of Snakemake waits nine seconds for it."""
+    studies = ("tiny", "again", "run_beside")
+    wanted = any(needs(study, item) for study in studies for item in request.session.items)
+    with slurm.running() if wanted and slurm.lacking() is None else nullcontext():
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
 def second_run(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[SecondRun | None]:
+    slurm_runs: None, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Beside | None]:
     """The tiny study once more, otherwise: through Slurm and by conda where they can be had.
 
-    It starts before the first test, since most tests leave a core idle.
+    Then it is verified, and by conda the embedded study's first figure is made, in `embedded`. What
+    these two print is in `verified` and `embedded.printed`, and how they ended is its last line.
     """
-    if not any(map(needs_second_run, request.session.items)):
+    if not any(needs("again", item) for item in request.session.items):
         yield None
         return
     folder = tmp_path_factory.mktemp("again")
     make_sources(folder)
     queued = slurm.lacking() is None
-    options = [*(CONDA if shutil.which("conda") else []), *(slurm.OPTIONS if queued else [])]
-    line = shlex.join(command(folder, *options, *([] if queued else ["--cores", "3"])))
+    conda = CONDA if shutil.which("conda") else []
+    options = [*conda, *(slurm.OPTIONS if queued else ["--cores", "3"])]
+    line = shlex.join(command(folder, *options))
     if queued:  # Slurm forgets a job some minutes after its end
+        line += " && scontrol show jobs > slurm"
+    verify = command(folder, "--cores", "2", *conda, "verify")
+    line += f" && {{ {shlex.join(verify)} > verified 2>&1; echo $? >> verified; }}"
+    if conda:
+        own = ["--configfile", str(ROOT / "config.yaml"), "--cores", "2", *conda]
+        first = command(folder / "embedded", *own, "--", FIRST_FIGURE)
         line += (
-            f"; ended=$?; scontrol show jobs > {shlex.quote(str(folder / 'slurm'))}; exit $ended"
+            f" && {{ {shlex.join(first)} > embedded.printed 2>&1; echo $? >> embedded.printed; }}"
         )
-    with slurm.running() if queued else nullcontext(), open(folder / "printed", "wb") as printed:
-        process = subprocess.Popen(["sh", "-c", line], stdout=printed, stderr=subprocess.STDOUT)
-        yield SecondRun(folder, process)
-        if process.poll() is None:
-            for each in psutil.Process(process.pid).children(recursive=True):
-                each.send_signal(signal.SIGINT)
-            process.wait(60)
+    with beside(["sh", "-c", line], folder) as run:
+        yield run
 
 
 @pytest.fixture(scope="session")
-def again(second_run: SecondRun) -> Path:
+def again(second_run: Beside) -> Path:
     """The folder of the second run, which has ended well."""
-    ended = second_run.process.wait(1800)
-    assert ended == 0, (second_run.folder / "printed").read_text()[-3000:]
-    return second_run.folder
+    return second_run.ended()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def runs_beside(
+    slurm_runs: None, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Any]]:
+    """What each module that has tests of one gives as its `run`, by the module's name."""
+    modules = dict.fromkeys(
+        item.module
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and needs("run_beside", item)
+    )
+    with ExitStack() as stack:
+        yield {
+            module.__name__: stack.enter_context(module.run(tmp_path_factory.mktemp("beside")))
+            for module in modules
+        }
+
+
+@pytest.fixture(scope="module")
+def run_beside(request: pytest.FixtureRequest, runs_beside: dict[str, Any]) -> Any:
+    """What this module's `run` gave, before the first test."""
+    return runs_beside[request.module.__name__]
 
 
 @pytest.fixture(scope="session")

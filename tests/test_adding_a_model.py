@@ -2,8 +2,9 @@
 
 import re
 import shlex
-import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +12,7 @@ import pytest
 import yaml
 
 from stable_regions.files import read_parquet
+from tests.beside import Beside, beside
 from tests.gguf_model import write_gguf
 from tests.hub_stand_in import Repository, serve
 from tests.tiny_study import ROOT, make_sources
@@ -39,26 +41,27 @@ def test_the_how_to_is_short() -> None:
     assert len(lines) <= 10
 
 
-def test_the_how_to_does_what_it_says(tmp_path: Path) -> None:
+@contextmanager
+def run(folder: Path) -> Iterator[Beside]:
+    """The how-to's entry and command, beside the tests."""
     entry, command = how_to()
-    (tmp_path / "mine.yaml").write_text(entry)
-    (tmp_path / "small.yaml").write_text(yaml.safe_dump(SMALL))
-    make_sources(tmp_path)
-    (tmp_path / "models").mkdir()
-    folder = (tmp_path / "sources" / "tiny-llama").rename(tmp_path / "models" / "my-model")
-    write_gguf(folder, tmp_path / "models" / "my-model.gguf")
+    (folder / "mine.yaml").write_text(entry)
+    (folder / "small.yaml").write_text(yaml.safe_dump(SMALL))
+    make_sources(folder)
+    (folder / "models").mkdir()
+    own = (folder / "sources" / "tiny-llama").rename(folder / "models" / "my-model")
+    write_gguf(own, folder / "models" / "my-model.gguf")
     command.insert(command.index("mine.yaml") + 1, "small.yaml")
+    command += ["--snakefile", str(ROOT / "Snakefile"), "--cores", "2"]
     with serve() as hub:
-        hub.repositories["my-name/my-model"] = Repository(
-            {"main": tmp_path / "sources" / "tiny-gpt2"}
-        )
-        command += ["--snakefile", str(ROOT / "Snakefile"), "--cores", "2"]
-        done = subprocess.run(
-            [sys.executable, "-m", *command],
-            cwd=tmp_path, env=hub.environment(tmp_path / "hf-home"), capture_output=True, text=True,
-        )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    results = tmp_path / "results" / "mine"
+        hub.repositories["my-name/my-model"] = Repository({"main": folder / "sources/tiny-gpt2"})
+        environment = hub.environment(folder / "hf-home")
+        with beside([sys.executable, "-m", *command], folder, environment) as process:
+            yield process
+
+
+def test_the_how_to_does_what_it_says(run_beside: Beside) -> None:
+    results = run_beside.ended() / "results" / "mine"
     assert (results / "paper.pdf").exists()
     sharp = pd.read_csv(results / "tables" / "sharpness.csv")
     medians = sharp[sharp["read_site"] == "post_norm"].set_index("model")["median"]

@@ -8,7 +8,7 @@ import pytest
 from stable_regions.files import sha256
 from stable_regions.records import load_records
 from tests.test_environments import NAMED
-from tests.tiny_study import CONDA, ROOT, environments, snakemake
+from tests.tiny_study import CONDA, FIRST_FIGURE, ROOT, environments, snakemake
 
 pytestmark = pytest.mark.skipif(shutil.which("conda") is None, reason="there is no conda here")
 # A workflow of one rule, which looks for what only other environments have.
@@ -33,11 +33,23 @@ open(snakemake.output[0], "w").write(" ".join(found))
 """
 
 
+def kinds_of(folder: Path) -> set[str]:
+    """The environments of a run, after a look at each job's record: was it in the one it names?"""
+    ran = {(record["script"], record["conda"]) for record in load_records(folder / "logs")}
+    assert ran == {(script, sha256(ROOT / NAMED[script])) for script, _ in ran}
+    return {NAMED[script] for script, _ in ran}
+
+
+def test_the_embedded_study_s_first_figure_is_made_by_conda(again: Path) -> None:
+    said = (again / "embedded.printed").read_text()
+    assert said.endswith("\n0\n"), said[-3000:]
+    assert (again / "embedded" / FIRST_FIGURE).read_bytes().startswith(b"%PDF")
+    assert kinds_of(again / "embedded") == {"envs/model.yaml", "envs/figures.yaml"}
+
+
 def test_each_rule_ran_in_the_environment_that_it_names(again: Path) -> None:
     """By the interpreter: each job recorded what its own environment was made from."""
-    ran = {(record["script"], record["conda"]) for record in load_records(again / "logs")}
-    assert ran == {(script, sha256(ROOT / NAMED[script])) for script, _ in ran}
-    kinds = {NAMED[script] for script, _ in ran}
+    kinds = kinds_of(again)
     assert kinds == {f"envs/{kind}.yaml" for kind in ("model", "clustering", "figures", "paper")}
 
 

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -21,6 +22,7 @@ from transformers import OlmoConfig, PreTrainedConfig, Qwen2Config
 
 from stable_regions import config
 from stable_regions.files import read_parquet
+from tests.beside import Beside, beside
 from tests.hub_stand_in import Hub, Repository, serve
 from tests.test_workflow import jobs
 from tests.tiny_study import ROOT, save_model, text, tokenizer
@@ -85,29 +87,40 @@ def fill(hub: Hub, folder: Path) -> None:
     hub.repositories["sedthh/gutenberg_english"] = Repository({"main": books.parent})
 
 
-def run(folder: Path, hub: Hub, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
-    command += ["--directory", str(folder), "--cores", "2", *arguments]
-    environment = hub.environment(folder / "hf-home")
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+def command(folder: Path, *arguments: str) -> list[str]:
+    started = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
+    return [*started, "--directory", str(folder), "--cores", "2", *arguments]
 
 
-@pytest.fixture(scope="module")
-def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Hub]]:
-    """A folder in which the paper study has been run on stand-ins, and their hub.
+def snakemake(folder: Path, hub: Hub, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(folder, *arguments), capture_output=True, text=True, check=False,
+        env=hub.environment(folder / "hf-home"),
+    )  # fmt: skip
+
+
+@contextmanager
+def run(folder: Path) -> Iterator[tuple[Beside, Hub]]:
+    """The paper study on stand-ins, beside the tests, and their hub.
 
     Of the figures, those that set checkpoints and sizes side by side are drawn.
     """
-    folder = tmp_path_factory.mktemp("paper")
     with serve() as hub:
         fill(hub, folder / "repositories")
-        done = run(folder, hub, "--configfile", str(OVERLAY), "--", *TARGETS)
-        assert done.returncode == 0, done.stderr[-3000:]
-        yield folder, hub
+        wanted = command(folder, "--configfile", str(OVERLAY), "--", *TARGETS)
+        with beside(wanted, folder, hub.environment(folder / "hf-home")) as process:
+            yield process, hub
+
+
+@pytest.fixture(scope="module")
+def stand_ins(run_beside: tuple[Beside, Hub]) -> tuple[Path, Hub]:
+    """The folder of the run, which has ended well, and the hub."""
+    process, hub = run_beside
+    return process.ended(), hub
 
 
 def rules(tmp_path: Path, study: str) -> set[str]:
-    done = run(
+    done = snakemake(
         tmp_path, Hub("http://127.0.0.1:9"), "-n", "-q", "rules", "--config", f"study={study}"
     )
     tables = ("_table", "_tables")
@@ -192,7 +205,9 @@ def test_checkpoints_are_gone_and_models_are_links(stand_ins: tuple[Path, Hub]) 
     weights = folder / "resources" / "models" / "qwen2-7b" / "model.safetensors"
     assert weights.resolve().is_relative_to(folder / "hf-home")
     assert "pytorch_model.bin" not in hub.files()
-    again = run(folder, hub, "--configfile", str(OVERLAY), "-n", "-q", "rules", "--", *TARGETS)
+    again = snakemake(
+        folder, hub, "--configfile", str(OVERLAY), "-n", "-q", "rules", "--", *TARGETS
+    )
     assert jobs(again) == []
 
 
@@ -221,7 +236,7 @@ def test_gemma_has_the_same_prompts_with_and_without_bos(
     names = ("gemma-2-2b", "gemma-2-2b-bos")
     files = [f"results/families/prompts/books/{name}.prompts.parquet" for name in names]
     study = ["--configfile", str(OVERLAY), "--config", "study=families"]
-    done = run(tmp_path, hub, *study, "--", *files)
+    done = snakemake(tmp_path, hub, *study, "--", *files)
     assert done.returncode == 0, done.stderr[-3000:]
     without, with_bos = (read_parquet(tmp_path / file)[0] for file in files)
     assert list(without["text"]) == list(with_bos["text"])
