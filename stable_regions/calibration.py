@@ -221,7 +221,8 @@ def clustering_seconds(
         cluster_tables.confounded(some, given, seed=0)
         cluster_tables.sweeps(some, given, min_cluster_sizes=[4] * sizes, min_samples=4)
 
-    return _timed(work) * matrices / len(some) * pairs / prompts**2
+    seconds = min(_timed(work), _timed(work))  # the first call imports what the second has
+    return seconds * matrices / len(some) * pairs / prompts**2
 
 
 # How points are run and what is done with the outputs; `short` paths are those between all prompts
