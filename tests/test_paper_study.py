@@ -232,7 +232,8 @@ def test_gemma_has_the_same_prompts_with_and_without_bos(
     tokenizer().save(str(tmp_path / "gemma" / "tokenizer.json"))
     bos = {"bos_token": {"content": "!"}}
     (tmp_path / "gemma" / "tokenizer_config.json").write_text(json.dumps(bos))
-    hub.repositories["google/gemma-2-2b"] = Repository({"main": tmp_path / "gemma"})
+    source = yaml.safe_load((ROOT / "config.yaml").read_text())["models"]["gemma-2-2b"]["source"]
+    hub.repositories[source["repository"]] = Repository({source["commit"]: tmp_path / "gemma"})
     names = ("gemma-2-2b", "gemma-2-2b-bos")
     files = [f"results/families/prompts/books/{name}.prompts.parquet" for name in names]
     study = ["--configfile", str(OVERLAY), "--config", "study=families"]
