@@ -62,12 +62,6 @@ rule model:
         facts="resources/facts/{model}.json",
     log:
         "logs/fetch/model-{model}.log",
-    benchmark:
-        timed(
-            "model folders",
-            "logs/fetch/model-{model}.benchmark.tsv",
-            model=study_models(),
-        )
     wildcard_constraints:
         model=named("models", "local", "random"),
     priority: FIRST
