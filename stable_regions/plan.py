@@ -96,15 +96,14 @@ class Work:
         """From plain values."""
         return cls(**{**fields, "sweeps": [Sweep(**each) for each in fields.get("sweeps", ())]})
 
-    @property
-    def on_gpu(self) -> bool:
-        """Whether it runs on a GPU where there is one; training stays on the processor."""
-        return self.stage != "training"
+    def gpu_of(self, machine: "Machine") -> Gpu | None:
+        """The GPU that it runs on there, if any; training stays on the processor."""
+        return None if self.stage == "training" else machine.gpu
 
     @property
     def ways(self) -> set[str]:
         """The ways whose cost a machine must know; tokens of a clean pass cost as points do."""
-        clean = {f"paths.{self.dtype}"} if self.tokens and self.on_gpu else set()
+        clean = {f"paths.{self.dtype}"} if self.tokens and self.stage != "training" else set()
         return clean | {sweep.name for sweep in self.sweeps}
 
     @property
@@ -195,8 +194,8 @@ def room(
 def seconds_of(work: Work, shape: Shape, machine: Machine) -> float:
     """Wall time of all jobs of a piece of work, one after the other."""
     starts = work.jobs * machine.start
-    if machine.gpu is not None and work.on_gpu:
-        return starts + machine.gpu.seconds(work.operations(shape))
+    if (gpu := work.gpu_of(machine)) is not None:
+        return starts + gpu.seconds(work.operations(shape))
     costs = machine.costs[work.model]
     if work.stage == "training":
         return starts + work.updates * costs["update"].fixed
@@ -238,7 +237,7 @@ def table(
         row["jobs"] += work.jobs
         row["points"] += work.points
         row["operations"] += work.operations(shape)
-        there = machine.gpu is not None and work.on_gpu
+        there = work.gpu_of(machine) is not None
         row["core_seconds"] += seconds * (machine.cores if there else work.threads)
         held = work.held(shape, budget)
         passing = shape.held({work.dtype}, 0) if there else held

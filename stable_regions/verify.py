@@ -277,6 +277,18 @@ def check_summaries(
             f"packages or of other run times; numbers agree to {TOLERANCE:.0e}, pictures and pages "
             f"were not compared: {shown(close)}"
         )
+    by_model = [
+        path
+        for path, held in manifest["files"].items()
+        if Path(path).suffix in (".csv", ".json")
+        and held["job"] is not None
+        and "torch" in manifest["environments"][manifest["jobs"][held["job"]]["environment"]]
+    ]
+    if by_model:
+        report.unchecked.append(
+            f"{len(by_model)} load checks and tables that come from models alone were held against "
+            f"their hashes, not computed again: {shown(by_model)}"
+        )
     if left_out:
         names = [job["output"]["files"][0]["path"] for job in left_out]
         report.unchecked.append(
@@ -385,18 +397,6 @@ def check_samples(
         f"{values} numbers drawn from the raw outputs of {used} models, recomputed through them: "
         f"the largest difference is {worst:.2g} of the tolerance" + (f" ({place})" if place else "")
     )
-    made = [
-        path
-        for path, held in manifest["files"].items()
-        if Path(path).suffix in (".csv", ".json")
-        and held["job"] is not None
-        and "torch" in manifest["environments"][manifest["jobs"][held["job"]]["environment"]]
-    ]
-    if made:
-        report.unchecked.append(
-            f"{len(made)} load checks and tables that come from models alone were held against "
-            f"their hashes, not computed again: {shown(made)}"
-        )
     if not_sampled:
         report.unchecked.append(
             f"raw outputs that no sample tells {'; '.join(sorted(not_sampled))}"

@@ -336,6 +336,7 @@ def test_the_command_verifies(again: Path) -> None:
     for part in ("files of results/tiny against manifest.json", "made again from raw outputs",
                  "recomputed through them"):  # fmt: skip
         assert any("checked: " in line and part in line for line in said.splitlines()), part
+    assert "load checks and tables that come from models alone" in said
     if shutil.which("conda"):
         assert set(environments(again, said)) == {sha256(ROOT / "envs" / "audit.yaml")}
 

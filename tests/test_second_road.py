@@ -95,10 +95,11 @@ def given(model_of: Callable[..., Model]) -> tuple[Path, pd.DataFrame, pd.DataFr
     return model.folder, raw, slopes
 
 
+@pytest.mark.parametrize("device_map", [None, "auto"])
 def test_the_first_pairs_that_end_apart_are_compared(
-    given: tuple[Path, pd.DataFrame, pd.DataFrame],
+    given: tuple[Path, pd.DataFrame, pd.DataFrame], device_map: str | None
 ) -> None:
-    table = compare(*given, device="cpu", threads=1).assign(model="m")
+    table = compare(*given, device="cpu", device_map=device_map, threads=1).assign(model="m")
     assert table["pair"].tolist() == ["1", "2", "3", "5", "6", "7", "8", "9"]
     [row] = agreement(table).to_dict("records")
     assert (row["model"], row["pairs"], row["steps"]) == ("m", 8, STEPS)
