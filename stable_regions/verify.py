@@ -278,11 +278,11 @@ def check_summaries(
             f"were not compared: {shown(close)}"
         )
     by_model = [
-        path
-        for path, held in manifest["files"].items()
-        if Path(path).suffix in (".csv", ".json")
-        and held["job"] is not None
-        and "torch" in manifest["environments"][manifest["jobs"][held["job"]]["environment"]]
+        file["path"]
+        for job in manifest["jobs"]
+        if "torch" in manifest["environments"][job["environment"]]
+        for file in job["output"]["files"]
+        if file["path"] in manifest["files"] and Path(file["path"]).suffix in (".csv", ".json")
     ]
     if by_model:
         report.unchecked.append(
