@@ -9,7 +9,7 @@ reproduce: setup
 	$(BIN)/snakemake
 
 test: setup
-	$(BIN)/python -m pytest --durations 15
+	$(BIN)/python -m pytest --durations 15 --numprocesses 2 --dist loadgroup
 
 # Format, lint and types: what CI runs before the tests.
 check: setup

@@ -290,22 +290,26 @@ def score_intervals(
     kinds = np.asarray(kinds)
     groups = [np.flatnonzero(kinds == kind) for kind in np.unique(kinds)]
 
-    def mean(prompts: Ints, drawn: ArrayLike) -> pd.Series:
-        scores = [score(prompts, int(context)) for context in np.atleast_1d(drawn)]
-        return pd.DataFrame(scores).mean()
+    def mean(prompts: Ints, drawn: Ints) -> Floats:
+        scores = [list(score(prompts, int(context)).values()) for context in drawn]
+        return np.mean(scores, axis=0)
 
-    value = mean(np.arange(len(kinds)), np.arange(contexts))
+    everything = np.arange(len(kinds))
+    names = list(score(everything, 0))
+    value = pd.Series(mean(everything, np.arange(contexts)), names)
     drawn = []
     for _ in range(draws):
         half = [rng.permutation(g)[: (len(g) + rng.integers(2)) // 2] for g in groups]
         drawn.append(
             mean(np.sort(np.concatenate(half)), rng.integers(contexts, size=max(contexts - 1, 1)))
         )
-    spread = pd.DataFrame(drawn) - pd.DataFrame(drawn).mean()
+    table = pd.DataFrame(dict(zip(names, np.transpose(drawn), strict=True)))
+    spread = table - table.mean()
     tail = (1 - level) / 2
     low, high = value + spread.quantile(tail), value + spread.quantile(1 - tail)
-    table = pd.DataFrame({"value": value, "low": low, "high": high})
-    return table.rename_axis("score").reset_index()
+    return (
+        pd.DataFrame({"value": value, "low": low, "high": high}).rename_axis("score").reset_index()
+    )
 
 
 def shuffled_band(

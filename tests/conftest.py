@@ -17,6 +17,8 @@ from tests.beside import Beside, beside
 from tests.models import make_model
 from tests.tiny_study import CONDA, FIRST_FIGURE, ROOT, command, make_sources, snakemake
 
+STUDIES = ("tiny", "again", "run_beside")  # fixtures that give finished studies
+
 
 @pytest.fixture(scope="session")
 def model_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Model]:
@@ -38,8 +40,10 @@ def model_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Model]:
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the tiny study has been run to its paper.
+def tiny(
+    second_run: Beside | None, runs_beside: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A folder in which the tiny study has been run to its paper, while others go on beside it.
 
     The Python of the path fails: without conda every job is to use the one that Snakemake runs in.
     """
@@ -56,25 +60,32 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put what waits for a run beside the tests last."""
+    """Put what waits for a run beside the tests last.
+
+    Of several processes (`pytest -n 2 --dist loadgroup`) one has all tests of finished studies, so
+    that each study is run once, and a module's other tests are in one process, for its fixtures.
+    """
     items.sort(key=lambda item: (needs("again", item), needs("run_beside", item)))
+    for item in items:
+        of_studies = any(needs(study, item) for study in STUDIES)
+        module = item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group("studies" if of_studies else module))
 
 
 def needs(fixture: str, item: pytest.Item) -> bool:
     return fixture in getattr(item, "fixturenames", ())
 
 
-@pytest.fixture(scope="session", autouse=True)
-def slurm_runs(request: pytest.FixtureRequest) -> Iterator[None]:
+@pytest.fixture(scope="session")
+def slurm_runs() -> Iterator[None]:
     """Where Slurm is installed and none runs, each start of Snakemake waits nine seconds for it."""
-    studies = ("tiny", "again", "run_beside")
-    wanted = any(needs(study, item) for study in studies for item in request.session.items)
-    with slurm.running() if wanted and slurm.lacking() is None else nullcontext():
+    with slurm.running() if slurm.lacking() is None else nullcontext():
         yield
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="session")
 def second_run(
     slurm_runs: None, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Beside | None]:
@@ -112,7 +123,7 @@ def again(second_run: Beside) -> Path:
     return second_run.ended()
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="session")
 def runs_beside(
     slurm_runs: None, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Any]]:

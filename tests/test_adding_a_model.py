@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +36,13 @@ def how_to() -> tuple[str, list[str]]:
     return entry, shlex.split(command)
 
 
+def on_small(command: list[str]) -> list[str]:
+    """The command, made small, on this checkout's Snakefile."""
+    at = command.index("mine.yaml") + 1
+    started = [sys.executable, "-m", *command[:at], "small.yaml", *command[at:]]
+    return [*started, "--snakefile", str(ROOT / "Snakefile"), "--cores", "2"]
+
+
 def test_the_how_to_is_short() -> None:
     text = SECTION[: SECTION.index("and run `")] + "and run"
     lines = [line for line in text.splitlines() if line.strip() and "```" not in line]
@@ -51,12 +59,10 @@ def run(folder: Path) -> Iterator[Beside]:
     (folder / "models").mkdir()
     own = (folder / "sources" / "tiny-llama").rename(folder / "models" / "my-model")
     write_gguf(own, folder / "models" / "my-model.gguf")
-    command.insert(command.index("mine.yaml") + 1, "small.yaml")
-    command += ["--snakefile", str(ROOT / "Snakefile"), "--cores", "2"]
     with serve() as hub:
         hub.repositories["my-name/my-model"] = Repository({"main": folder / "sources/tiny-gpt2"})
         environment = hub.environment(folder / "hf-home")
-        with beside([sys.executable, "-m", *command], folder, environment) as process:
+        with beside(on_small(command), folder, environment) as process:
             yield process
 
 
@@ -73,3 +79,18 @@ def test_the_how_to_does_what_it_says(run_beside: Beside) -> None:
         for name in ("my-folder", "my-gguf")
     ]
     assert [list(t) for t in tables[0]["tokens_a"]] == [list(t) for t in tables[1]["tokens_a"]]
+
+
+def test_verify_names_what_was_changed_by_hand(run_beside: Beside) -> None:
+    """The smallest study stands for all: `verify` makes a whole one again."""
+    folder = run_beside.ended()
+    table = folder / "results" / "mine" / "tables" / "sharpness.csv"
+    whole = table.read_text()
+    table.write_text(whole.replace("my-twin", "my-twins", 1))
+    verify = [*on_small(how_to()[1]), "verify"]
+    done = subprocess.run(verify, cwd=folder, capture_output=True, text=True)
+    table.write_text(whole)
+    said = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "different: results/mine/tables/sharpness.csv: is changed" in said
+    assert "Traceback" not in said
