@@ -1,0 +1,118 @@
+"""The other Pythons that README promises: all comes as wheels there, and figures are the same.
+
+The whole suite runs on another by `make test PYTHON=python3.13` in a checkout without `.venv`.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from stable_regions.files import read_json, sha256
+from tests.test_environments import LOCK
+from tests.tiny_study import ROOT
+
+OTHERS = [
+    v for v in ("3.11", "3.12", "3.13") if v != f"{sys.version_info[0]}.{sys.version_info[1]}"
+]
+FIGURES = ["fig2", "fig3", "figA_clusters"]
+# What `scripts/draw_figure.py` does, without Snakemake.
+DRAW = """
+import sys
+from importlib import import_module
+import pandas as pd
+sys.path.insert(0, sys.argv[1])
+from stable_regions.figures import style
+name, *paths = sys.argv[2:]
+data, figure = import_module(f"stable_regions.figures.{name}").draw(
+    *(pd.read_csv(path) for path in paths)
+)
+style.save(figure, data, *(f"{name}.{kind}" for kind in ("csv", "pdf", "png")))
+"""
+
+
+def wheels(version: str, pins: list[str], where: Path) -> subprocess.CompletedProcess[str]:
+    """Look on the index for wheels for a version of Python; nothing is installed."""
+    return subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--no-deps",
+         "--only-binary=:all:", "--python-version", version, "--target", str(where), "--retries",
+         "0", "--quiet", "--disable-pip-version-check", *pins],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def bound(name: str) -> bool:
+    """Whether the wheel of a package is for one version of Python, and not for later ones too."""
+    tags = re.findall(r"^Tag: (\S+)$", metadata.distribution(name).read_text("WHEEL") or "", re.M)
+    return not any(tag.startswith("py") or "-abi3-" in tag for tag in tags)
+
+
+@pytest.mark.parametrize("version", OTHERS)
+def test_everything_comes_as_a_wheel(version: str, tmp_path: Path) -> None:
+    pins = [f"{name}=={LOCK[name]}" for name in LOCK if bound(name)]
+    assert len(pins) > 20
+    here = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    if wheels(here, pins[:1], tmp_path).returncode:
+        pytest.skip("no package index answers here")
+    found = wheels(version, pins, tmp_path)
+    assert found.returncode == 0, found.stderr
+
+
+@pytest.mark.parametrize("version", OTHERS)
+def test_the_lock_is_complete(version: str) -> None:
+    """No package needs one there that it does not need here."""
+    python = {"extra": "", "python_version": version, "python_full_version": f"{version}.0"}
+    needed = {
+        canonicalize_name(need.name)
+        for name in LOCK
+        for need in map(Requirement, metadata.requires(name) or [])
+        if need.marker is None or need.marker.evaluate(python)
+    }
+    needed = {name for name in needed if not re.match(r"(nvidia|cuda)-|triton$", name)}
+    assert needed <= set(LOCK)
+
+
+def interpreter(version: str) -> str | None:
+    """A Python of this version: on the path, or one of pyenv's."""
+    asked = [shutil.which(f"python{version}")]
+    asked += sorted(map(str, Path.home().glob(f".pyenv/versions/{version}.*/bin/python")))
+    for python in filter(None, asked):
+        if subprocess.run([python, "-c", ""], capture_output=True).returncode == 0:
+            return python
+    return None
+
+
+@pytest.mark.parametrize("version", OTHERS)
+def test_figures_are_the_same_bytes(version: str, tiny: Path, tmp_path: Path) -> None:
+    python = interpreter(version)
+    if python is None:
+        pytest.skip(f"there is no Python {version} here")
+    [pins] = [
+        each["pip"]
+        for each in yaml.safe_load((ROOT / "envs" / "figures.yaml").read_text())["dependencies"]
+        if isinstance(each, dict)
+    ]
+    (tmp_path / "pins").write_text("\n".join(pins))
+    own = tmp_path / "venv" / "bin" / "python"
+    for command in (
+        [python, "-m", "venv", str(tmp_path / "venv")],
+        [own, "-m", "pip", "install", "--quiet", "--no-deps", "-r", str(tmp_path / "pins")],
+    ):
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    for name in FIGURES:
+        record = read_json(tiny / "logs" / "tiny" / "figures" / f"{name}.record.json")
+        tables = [tiny / file["path"] for file in record["input"]["files"]]
+        done = subprocess.run(
+            [own, "-c", DRAW, ROOT, name, *tables], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        for file in record["output"]["files"]:
+            assert sha256(tmp_path / Path(file["path"]).name) == file["sha256"], file["path"]
