@@ -44,11 +44,9 @@ def running() -> Iterator[None]:
     if answers():
         yield
         return
-    # `nproc`, by which it counts cores, obeys OMP_NUM_THREADS; jobs give way as `beside` does
+    # `nproc`, by which it counts cores, obeys OMP_NUM_THREADS
     environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
-    started = subprocess.run(
-        ["nice", TOOLS / "start.sh"], env=environment, capture_output=True, text=True
-    )
+    started = subprocess.run([TOOLS / "start.sh"], env=environment, capture_output=True, text=True)
     assert started.returncode == 0, started.stderr
     try:
         yield

@@ -4,6 +4,7 @@ The whole suite runs on another by `make test PYTHON=python3.13` in a checkout w
 """
 
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -12,16 +13,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
 
 from stable_regions.files import read_json, sha256
 from tests.test_environments import LOCK
 from tests.tiny_study import ROOT
 
-OTHERS = [
-    v for v in ("3.11", "3.12", "3.13") if v != f"{sys.version_info[0]}.{sys.version_info[1]}"
-]
+HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
+OTHERS = sorted({"3.11", "3.12", "3.13"} - {HERE})
 FIGURES = ["fig2", "fig3", "figA_clusters"]
 # What `scripts/draw_figure.py` does, without Snakemake.
 DRAW = """
@@ -59,7 +57,7 @@ def test_everything_comes_as_a_wheel(version: str, tmp_path: Path) -> None:
     pins = [f"{name}=={LOCK[name]}" for name in LOCK if bound(name)]
     assert len(pins) > 20
     found = wheels(version, pins, tmp_path)
-    if "(from versions: none)" in found.stderr:
+    if found.returncode and wheels(HERE, pins[:1], tmp_path).returncode:
         pytest.skip("no package index answers here")
     assert found.returncode == 0, found.stderr
 
@@ -67,15 +65,8 @@ def test_everything_comes_as_a_wheel(version: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("version", OTHERS)
 def test_the_lock_is_complete(version: str) -> None:
     """No package needs one there that it does not need here."""
-    python = {"extra": "", "python_version": version, "python_full_version": f"{version}.0"}
-    needed = {
-        canonicalize_name(need.name)
-        for name in LOCK
-        for need in map(Requirement, metadata.requires(name) or [])
-        if need.marker is None or need.marker.evaluate(python)
-    }
-    needed = {name for name in needed if not re.match(r"(nvidia|cuda)-|triton$", name)}
-    assert needed <= set(LOCK)
+    closure = runpy.run_path(str(ROOT / "tools" / "lock.py"))["closure"]
+    assert set(closure(LOCK, python=version)) == set(LOCK)
 
 
 def interpreter(version: str) -> str | None:
@@ -115,3 +106,4 @@ def test_figures_are_the_same_bytes(version: str, tiny: Path, tmp_path: Path) ->
         assert done.returncode == 0, done.stderr
         for file in record["output"]["files"]:
             assert sha256(tmp_path / Path(file["path"]).name) == file["sha256"], file["path"]
+    shutil.rmtree(tmp_path / "venv")

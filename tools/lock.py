@@ -8,6 +8,7 @@ Each environment pins what its rules import and everything that these need, to t
 
 import re
 import sys
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def options() -> list[str]:
     return re.findall(r"^--.+$", (ROOT / "requirements.in").read_text(), re.MULTILINE)
 
 
-def closure(names: list[str]) -> list[str]:
+def closure(names: Iterable[str], python: str = PYTHON) -> list[str]:
     """The named packages and all that they need on this platform, without extras."""
     seen: set[str] = set()
     todo = list(names)
@@ -73,7 +74,7 @@ def closure(names: list[str]) -> list[str]:
         for text in metadata.requires(name) or []:
             need = Requirement(text)
             if need.marker is None or need.marker.evaluate(
-                {"extra": "", "python_version": PYTHON, "python_full_version": f"{PYTHON}.0"}
+                {"extra": "", "python_version": python, "python_full_version": f"{python}.0"}
             ):
                 todo.append(need.name)
     return sorted(seen)
