@@ -3,6 +3,7 @@
 The whole suite runs on another by `make test PYTHON=python3.13` in a checkout without `.venv`.
 """
 
+import json
 import re
 import runpy
 import shutil
@@ -23,16 +24,17 @@ OTHERS = sorted({"3.11", "3.12", "3.13"} - {HERE})
 FIGURES = ["fig2", "fig3", "figA_clusters"]
 # What `scripts/draw_figure.py` does, without Snakemake.
 DRAW = """
+import json
 import sys
 from importlib import import_module
 import pandas as pd
 sys.path.insert(0, sys.argv[1])
 from stable_regions.figures import style
-name, *paths = sys.argv[2:]
-data, figure = import_module(f"stable_regions.figures.{name}").draw(
-    *(pd.read_csv(path) for path in paths)
-)
-style.save(figure, data, *(f"{name}.{kind}" for kind in ("csv", "pdf", "png")))
+for name, paths in json.loads(sys.argv[2]).items():
+    data, figure = import_module(f"stable_regions.figures.{name}").draw(
+        *(pd.read_csv(path) for path in paths)
+    )
+    style.save(figure, data, *(f"{name}.{kind}" for kind in ("csv", "pdf", "png")))
 """
 
 
@@ -91,19 +93,22 @@ def test_figures_are_the_same_bytes(version: str, tiny: Path, tmp_path: Path) ->
     ]
     (tmp_path / "pins").write_text("\n".join(pins))
     own = tmp_path / "venv" / "bin" / "python"
+    records = {
+        name: read_json(tiny / "logs" / "tiny" / "figures" / f"{name}.record.json")
+        for name in FIGURES
+    }
+    tables = {
+        name: [str(tiny / file["path"]) for file in record["input"]["files"]]
+        for name, record in records.items()
+    }
     for command in (
         [python, "-m", "venv", str(tmp_path / "venv")],
         [own, "-m", "pip", "install", "--quiet", "--no-deps", "-r", str(tmp_path / "pins")],
+        [own, "-c", DRAW, ROOT, json.dumps(tables)],
     ):
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-    for name in FIGURES:
-        record = read_json(tiny / "logs" / "tiny" / "figures" / f"{name}.record.json")
-        tables = [tiny / file["path"] for file in record["input"]["files"]]
-        done = subprocess.run(
-            [own, "-c", DRAW, ROOT, name, *tables], cwd=tmp_path, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
+    for record in records.values():
         for file in record["output"]["files"]:
             assert sha256(tmp_path / Path(file["path"]).name) == file["sha256"], file["path"]
     shutil.rmtree(tmp_path / "venv")
