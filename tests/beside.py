@@ -27,13 +27,10 @@ class Beside(NamedTuple):
 def beside(
     command: Sequence[str], folder: Path, env: Mapping[str, str] | None = None
 ) -> Iterator[Beside]:
-    """Start a command in a folder; interrupt it and all that it started if it is not waited for.
-
-    It gives way to the tests: they need one core, and must not be what goes on at last.
-    """
+    """Start a command in a folder; interrupt it and all that it started if it is not waited for."""
     with open(folder / "printed", "wb") as printed:
         process = subprocess.Popen(
-            ["nice", *command], cwd=folder, env=env, stdout=printed, stderr=subprocess.STDOUT
+            command, cwd=folder, env=env, stdout=printed, stderr=subprocess.STDOUT
         )
     try:
         yield Beside(folder, process)

@@ -3,6 +3,7 @@
 import os
 import shlex
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
@@ -17,7 +18,7 @@ from tests.beside import Beside, beside
 from tests.models import make_model
 from tests.tiny_study import CONDA, FIRST_FIGURE, ROOT, command, make_sources, snakemake
 
-STUDIES = ("tiny", "again", "run_beside")  # fixtures that give finished studies
+STUDIES = ("tiny", "queued", "again", "run_beside")  # fixtures that give finished studies
 
 
 @pytest.fixture(scope="session")
@@ -62,12 +63,12 @@ def tiny(
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put what waits for a run beside the tests last.
+    """Put what waits for a run beside the tests last, in the order in which they end.
 
     Of several processes (`pytest -n 2 --dist loadgroup`) one has all tests of finished studies, so
     that each study is run once, and a module's other tests are in one process, for its fixtures.
     """
-    items.sort(key=lambda item: (needs("again", item), needs("run_beside", item)))
+    items.sort(key=lambda item: [needs(run, item) for run in ("again", "run_beside", "queued")])
     for item in items:
         of_studies = any(needs(study, item) for study in STUDIES)
         module = item.nodeid.partition("::")[0]
@@ -94,17 +95,17 @@ def second_run(
     Then it is verified, and by conda the embedded study's first figure is made, in `embedded`. What
     these two print is in `verified` and `embedded.printed`, and how they ended is its last line.
     """
-    if not any(needs("again", item) for item in request.session.items):
+    if not any(needs(run, item) for run in ("again", "queued") for item in request.session.items):
         yield None
         return
     folder = tmp_path_factory.mktemp("again")
     make_sources(folder)
-    queued = slurm.lacking() is None
+    by_slurm = slurm.lacking() is None
     conda = CONDA if shutil.which("conda") else []
-    options = [*conda, *(slurm.OPTIONS if queued else ["--cores", "3"])]
+    options = [*conda, *(slurm.OPTIONS if by_slurm else ["--cores", "3"])]
     line = shlex.join(command(folder, *options))
-    if queued:  # Slurm forgets a job some minutes after its end
-        line += " && scontrol show jobs > slurm"
+    if by_slurm:  # it forgets a job some minutes after its end
+        line += " && scontrol show jobs > shown && mv shown slurm"
     verify = command(folder, "--cores", "2", *conda, "verify")
     line += f" && {{ {shlex.join(verify)} > verified 2>&1; echo $? >> verified; }}"
     if conda:
@@ -115,6 +116,14 @@ def second_run(
         )
     with beside(["sh", "-c", line], folder) as run:
         yield run
+
+
+@pytest.fixture(scope="session")
+def queued(second_run: Beside) -> Path:
+    """The folder of the second run, of which nothing is in Slurm's queue any more."""
+    while not (second_run.folder / "slurm").exists() and second_run.process.poll() is None:
+        time.sleep(0.5)
+    return second_run.folder if second_run.process.poll() is None else second_run.ended()
 
 
 @pytest.fixture(scope="session")

@@ -114,9 +114,9 @@ def known(printed: str, what: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def run(again: Path) -> tuple[Path, str]:
+def run(queued: Path) -> tuple[Path, str]:
     """A folder in which the tiny study was run on Slurm, and what that printed."""
-    return again, (again / "printed").read_text()
+    return queued, (queued / "printed").read_text()
 
 
 @pytest.fixture
@@ -217,14 +217,14 @@ def test_a_cancelled_job_is_told_and_taken_up_again(beside: Path) -> None:
 
 
 @needs_slurm
-def test_a_gpu_is_asked_for_by_what_runs_a_model_alone(run: tuple[Path, str]) -> None:
+def test_a_gpu_is_asked_for_by_what_runs_a_model_alone(again: Path) -> None:
     """This Slurm has none, so it refuses; the reason is told."""
     kinds = subprocess.run(["sinfo", "-h", "-o", "%G"], capture_output=True, text=True, check=True)
     if "gpu" in kinds.stdout:
         pytest.skip("this Slurm has GPUs")
     options = CONDA if shutil.which("conda") else []  # as it was run: nothing else is to be done
     printed = submit(
-        run[0], *options, "--retries", "0", "--config", "compute={device: cuda}", "--",
+        again, *options, "--retries", "0", "--config", "compute={device: cuda}", "--",
         "results/tiny/activations/tiny/tiny-llama.safetensors",
     )  # fmt: skip
     assert printed.endswith("exit status 1")
