@@ -475,7 +475,7 @@ def test_a_job_that_sweeps_a_fused_family_imports_no_model_library(tmp_path):
         "    load_model(Path(folder), device='cpu', engine='fused', threads=1)\n"
         "    libraries = {'transformer_lens', 'transformers', 'datasets', 'sklearn'}\n"
         "    found = libraries & set(sys.modules)\n"
-        "    assert not found, folder\n"
+        "    assert not found, (folder, found)\n"
     )
     done = subprocess.run([sys.executable, "-c", program, *folders], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
