@@ -3,21 +3,25 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: reproduce test check setup lock
+.PHONY: reproduce test check style types setup lock
 
 reproduce: setup
 	$(BIN)/snakemake
 
 test: setup
-	$(BIN)/python -m pytest --durations 15 --numprocesses 2 --dist loadgroup
+	$(BIN)/python -m pytest --durations 15
 
-# Format, lint and types: what CI runs before the tests.
-check: setup
+# What CI runs before the tests.
+check: style types
+
+style: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/snakefmt --check Snakefile rules
-	$(BIN)/mypy
 	$(BIN)/snakemake --lint
+
+types: setup
+	$(BIN)/mypy
 
 setup: $(VENV)/.complete
 

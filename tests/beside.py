@@ -1,42 +1,75 @@
-"""Runs that go on beside the tests, most of which leave a core idle."""
+"""Runs that go on beside the tests: one after another, so that two cores have two things to do.
+
+With more at once each takes longer, and so do all together.
+"""
 
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from threading import Event, Thread
+from typing import Any
 
 import psutil
 
+LIMIT = 3600  # seconds that a test waits for one
 
-class Beside(NamedTuple):
-    """A command at work in a folder; what it prints is in the folder's `printed`."""
+
+@dataclass
+class Beside:
+    """A command that has its turn in a folder; what it prints goes to the folder's `printed`."""
 
     folder: Path
-    process: subprocess.Popen[bytes]
+    command: Sequence[str]
+    env: dict[str, str] | None = None
+    given: Any = None  # what its tests need besides
+    status: int | None = None
+    over: Event = field(default_factory=Event)
 
     def ended(self) -> Path:
         """Wait for its end; the folder, if it has ended well."""
-        ended = self.process.wait(1800)
-        assert ended == 0, (self.folder / "printed").read_text()[-3000:]
+        assert self.over.wait(LIMIT), self.said()[-3000:]
+        assert self.status == 0, self.said()[-3000:]
         return self.folder
 
+    def said(self) -> str:
+        """What it has printed."""
+        return (self.folder / "printed").read_text()
 
-@contextmanager
-def beside(
-    command: Sequence[str], folder: Path, env: Mapping[str, str] | None = None
-) -> Iterator[Beside]:
-    """Start a command in a folder; interrupt it and all that it started if it is not waited for."""
-    with open(folder / "printed", "wb") as printed:
-        process = subprocess.Popen(
-            command, cwd=folder, env=env, stdout=printed, stderr=subprocess.STDOUT
-        )
-    try:
-        yield Beside(folder, process)
-    finally:
-        if process.poll() is None:
-            started = psutil.Process(process.pid)
-            for each in [*started.children(recursive=True), started]:
-                each.send_signal(signal.SIGINT)
-            process.wait(60)
+
+class Turns(Thread):
+    """Gives runs their turns."""
+
+    def __init__(self, runs: Sequence[Beside]) -> None:
+        super().__init__(daemon=True)
+        self.runs = runs
+        self.process: subprocess.Popen[bytes] | None = None
+        self.stopped = Event()
+
+    def run(self) -> None:
+        for each in self.runs:
+            try:
+                if not self.stopped.is_set():
+                    each.status = self.work(each)
+            finally:
+                each.over.set()
+
+    def work(self, run: Beside) -> int:
+        run.folder.mkdir(exist_ok=True)
+        with open(run.folder / "printed", "wb") as printed:
+            self.process = subprocess.Popen(
+                run.command, cwd=run.folder, env=run.env, stdout=printed, stderr=printed
+            )
+        return self.process.wait()
+
+    def stop(self) -> None:
+        """Interrupt the one that is at work and all that it has started; no other begins."""
+        self.stopped.set()
+        if self.process is not None and self.process.poll() is None:
+            started = psutil.Process(self.process.pid)
+            for process in [*started.children(recursive=True), started]:
+                with suppress(psutil.NoSuchProcess):
+                    process.send_signal(signal.SIGINT)
+        self.join(60)

@@ -3,22 +3,21 @@
 import os
 import shlex
 import shutil
-import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 from selenium import webdriver
 
 from stable_regions.model import Model, load_model
 from tests import browser, slurm
-from tests.beside import Beside, beside
+from tests.beside import Beside, Turns
 from tests.models import make_model
-from tests.tiny_study import CONDA, FIRST_FIGURE, ROOT, command, make_sources, snakemake
+from tests.tiny_study import CONDA, FIRST_FIGURE, ROOT, command, hashes, make_sources
 
-STUDIES = ("tiny", "queued", "again", "run_beside")  # fixtures that give finished studies
+# Fixtures that wait for runs beside the tests, in the order in which these have their turns.
+RUNS = ("tiny_hashes", "again", "verified", "embedded", "run_beside")
 
 
 @pytest.fixture(scope="session")
@@ -40,11 +39,45 @@ def model_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Model]:
     return give
 
 
-@pytest.fixture(scope="session")
-def tiny(
-    second_run: Beside | None, runs_beside: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """A folder in which the tiny study has been run to its paper, while others go on beside it.
+def needs(fixture: str, item: pytest.Item) -> bool:
+    return fixture in getattr(item, "fixturenames", ())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put what waits for a run beside the tests behind what does not, in the order of the runs."""
+    items.sort(key=lambda item: [needs(run, item) for run in reversed(RUNS)])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def runs(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Beside]]:
+    """The runs beside the tests that some test waits for: begun before the first test.
+
+    They go by their fixture, and those that modules give as their `run` by the module's name.
+    """
+    items = [item for item in request.session.items if isinstance(item, pytest.Function)]
+    wanted = {run for run in RUNS if any(needs(run, item) for item in items)}
+    runs: dict[str, Beside] = {}
+    with ExitStack() as stack:
+        if "tiny_hashes" in wanted:
+            runs["tiny"] = tiny_run(tmp_path_factory)
+        if {"again", "verified", "embedded"} & wanted:
+            # where it is installed and none runs, each start of Snakemake waits nine seconds for it
+            if slurm.lacking() is None:
+                stack.enter_context(slurm.running())
+            runs |= second_runs(tmp_path_factory.mktemp("again"))
+        for module in dict.fromkeys(item.module for item in items if needs("run_beside", item)):
+            given = module.run(tmp_path_factory.mktemp("beside"))
+            runs[module.__name__] = stack.enter_context(given)
+        turns = Turns(list(runs.values()))
+        stack.callback(turns.stop)
+        turns.start()
+        yield runs
+
+
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Beside:
+    """The tiny study to its paper.
 
     The Python of the path fails: without conda every job is to use the one that Snakemake runs in.
     """
@@ -54,105 +87,66 @@ def tiny(
     for name in ("python", "python3", "pip"):
         (other / name).write_text("#!/bin/sh\nexit 97\n")
         (other / name).chmod(0o755)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PATH", str(other), prepend=os.pathsep)
-        done = snakemake(folder)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return folder
+    path = f"{other}{os.pathsep}{os.environ['PATH']}"
+    return Beside(folder, command(folder, "--cores", "2"), os.environ | {"PATH": path})
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put what waits for a run beside the tests last, in the order in which they end.
-
-    Of several processes (`pytest -n 2 --dist loadgroup`) one has all tests of finished studies, so
-    that each study is run once, and a module's other tests are in one process, for its fixtures.
-    """
-    items.sort(key=lambda item: [needs(run, item) for run in ("again", "run_beside", "queued")])
-    for item in items:
-        of_studies = any(needs(study, item) for study in STUDIES)
-        module = item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group("studies" if of_studies else module))
-
-
-def needs(fixture: str, item: pytest.Item) -> bool:
-    return fixture in getattr(item, "fixturenames", ())
-
-
-@pytest.fixture(scope="session")
-def slurm_runs() -> Iterator[None]:
-    """Where Slurm is installed and none runs, each start of Snakemake waits nine seconds for it."""
-    with slurm.running() if slurm.lacking() is None else nullcontext():
-        yield
-
-
-@pytest.fixture(scope="session")
-def second_run(
-    slurm_runs: None, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Beside | None]:
+def second_runs(folder: Path) -> dict[str, Beside]:
     """The tiny study once more, otherwise: through Slurm and by conda where they can be had.
 
-    Then it is verified, and by conda the embedded study's first figure is made, in `embedded`. What
-    these two print is in `verified` and `embedded.printed`, and how they ended is its last line.
+    Then it is verified, and by conda the embedded study's first figure is made.
     """
-    if not any(needs(run, item) for run in ("again", "queued") for item in request.session.items):
-        yield None
-        return
-    folder = tmp_path_factory.mktemp("again")
     make_sources(folder)
-    by_slurm = slurm.lacking() is None
     conda = CONDA if shutil.which("conda") else []
-    options = [*conda, *(slurm.OPTIONS if by_slurm else ["--cores", "3"])]
-    line = shlex.join(command(folder, *options))
-    if by_slurm:  # it forgets a job some minutes after its end
-        line += " && scontrol show jobs > shown && mv shown slurm"
+    study = command(folder, "--cores", "3", *conda)
+    if slurm.lacking() is None:
+        # Slurm forgets a job some minutes after its end
+        line = f"{shlex.join(slurm.command(folder, *conda))} && scontrol show jobs > entries"
+        study = ["sh", "-c", line]
     verify = command(folder, "--cores", "2", *conda, "verify")
-    line += f" && {{ {shlex.join(verify)} > verified 2>&1; echo $? >> verified; }}"
+    runs = {"again": Beside(folder, study), "verified": Beside(folder / "verified", verify)}
     if conda:
-        own = ["--configfile", str(ROOT / "config.yaml"), "--cores", "2", *conda]
-        first = command(folder / "embedded", *own, "--", FIRST_FIGURE)
-        line += (
-            f" && {{ {shlex.join(first)} > embedded.printed 2>&1; echo $? >> embedded.printed; }}"
-        )
-    with beside(["sh", "-c", line], folder) as run:
-        yield run
+        own = folder / "embedded"
+        embedded = ["--configfile", str(ROOT / "config.yaml"), "--cores", "2", *conda]
+        runs["embedded"] = Beside(own, command(own, *embedded, "--", FIRST_FIGURE))
+    return runs
 
 
 @pytest.fixture(scope="session")
-def queued(second_run: Beside) -> Path:
-    """The folder of the second run, of which nothing is in Slurm's queue any more."""
-    while not (second_run.folder / "slurm").exists() and second_run.process.poll() is None:
-        time.sleep(0.5)
-    return second_run.folder if second_run.process.poll() is None else second_run.ended()
+def tiny_hashes(runs: dict[str, Beside]) -> dict[str, str]:
+    """SHA-256 of all that the run in `tiny` made, before any test could add to it."""
+    return hashes(runs["tiny"].ended())
 
 
 @pytest.fixture(scope="session")
-def again(second_run: Beside) -> Path:
-    """The folder of the second run, which has ended well."""
-    return second_run.ended()
+def tiny(runs: dict[str, Beside], tiny_hashes: dict[str, str]) -> Path:
+    """A folder in which the tiny study has been run to its paper."""
+    return runs["tiny"].folder
 
 
 @pytest.fixture(scope="session")
-def runs_beside(
-    slurm_runs: None, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, Any]]:
-    """What each module that has tests of one gives as its `run`, by the module's name."""
-    modules = dict.fromkeys(
-        item.module
-        for item in request.session.items
-        if isinstance(item, pytest.Function) and needs("run_beside", item)
-    )
-    with ExitStack() as stack:
-        yield {
-            module.__name__: stack.enter_context(module.run(tmp_path_factory.mktemp("beside")))
-            for module in modules
-        }
+def again(runs: dict[str, Beside]) -> Path:
+    """A folder in which it was run once more; while it is verified, Snakemake's lock is on it."""
+    return runs["again"].ended()
+
+
+@pytest.fixture(scope="session")
+def verified(again: Path, runs: dict[str, Beside]) -> str:
+    """What `verify` printed there, which has ended well."""
+    runs["verified"].ended()
+    return runs["verified"].said()
+
+
+@pytest.fixture(scope="session")
+def embedded(runs: dict[str, Beside]) -> Path:
+    """A folder in which the embedded study's first figure was made by conda."""
+    return runs["embedded"].ended()
 
 
 @pytest.fixture(scope="module")
-def run_beside(request: pytest.FixtureRequest, runs_beside: dict[str, Any]) -> Any:
-    """What this module's `run` gave, before the first test."""
-    return runs_beside[request.module.__name__]
+def run_beside(request: pytest.FixtureRequest, runs: dict[str, Beside]) -> Beside:
+    """The run that this module gives."""
+    return runs[request.module.__name__]
 
 
 @pytest.fixture(scope="session")

@@ -8,16 +8,23 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+from tests import tiny_study
 from tests.tiny_study import ROOT
 
 TOOLS = ROOT.parent / "shared" / "tools" / "slurm"
 # What is about a small Slurm without accounting, and a test's patience; not for users.
 OPTIONS = [
-    "--workflow-profile", str(ROOT / "profiles" / "slurm"),
-    "--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "1",
-    "--seconds-between-status-checks", "1", "--latency-wait", "10",
+    "--workflow-profile", str(ROOT / "profiles" / "slurm"), "--slurm-status-command", "squeue",
+    "--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "10",
 ]  # fmt: skip
+
+
+def command(folder: Path, *arguments: str) -> list[str]:
+    """Snakemake in a folder, through Slurm, whose queue it looks at every second."""
+    python, _, _, *rest = tiny_study.command(folder, *OPTIONS, *arguments)
+    return [python, "-P", str(ROOT / "tests" / "eager_slurm.py"), *rest]
 
 
 def answers() -> bool:

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from stable_regions.files import read_parquet
-from tests.beside import Beside, beside
+from tests.beside import Beside
 from tests.gguf_model import write_gguf
 from tests.hub_stand_in import Repository, serve
 from tests.tiny_study import ROOT, make_sources
@@ -62,8 +62,7 @@ def run(folder: Path) -> Iterator[Beside]:
     with serve() as hub:
         hub.repositories["my-name/my-model"] = Repository({"main": folder / "sources/tiny-gpt2"})
         environment = hub.environment(folder / "hf-home")
-        with beside(on_small(command), folder, environment) as process:
-            yield process
+        yield Beside(folder, on_small(command), environment)
 
 
 def test_the_how_to_does_what_it_says(run_beside: Beside) -> None:

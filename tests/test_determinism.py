@@ -5,26 +5,22 @@ from pathlib import Path
 
 import pytest
 
-from stable_regions.files import sha256
 from stable_regions.records import load_records
+from tests.tiny_study import hashes
 
 TIMED = ("paper.pdf", "manifest.json", "ro-crate-metadata.json")
 
 
-def raw_files(folder: Path) -> dict[str, str]:
-    """SHA-256 of every result; not of what says when it was made, or what its steps took."""
-    results = folder / "results" / "tiny"
-    return {
-        str(path.relative_to(results)): sha256(path)
-        for path in sorted(results.rglob("*"))
-        if path.is_file() and path.name not in TIMED
-    }
+def test_a_second_clean_run_gives_the_same_bytes(tiny_hashes: dict[str, str], again: Path) -> None:
+    """Whatever the number of cores, and in whatever environments of the same packages.
 
-
-def test_a_second_clean_run_gives_the_same_bytes(tiny: Path, again: Path) -> None:
-    """Whatever the number of cores, and in whatever environments of the same packages."""
+    All but what says when it was made, or what its steps took.
+    """
     pythons = {record["versions"]["python"] for record in load_records(again / "logs")}
     if pythons != {platform.python_version()}:  # raw files say what they were made with
         pytest.skip(f"conda's Python is {pythons}, this one {platform.python_version()}")
-    made, whole = raw_files(again), raw_files(tiny)  # where other tests may have added something
-    assert made == {name: whole.get(name) for name in made}
+    made, first = (
+        {name: digest for name, digest in whole.items() if Path(name).name not in TIMED}
+        for whole in (hashes(again), tiny_hashes)
+    )
+    assert made == first

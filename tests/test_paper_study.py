@@ -22,7 +22,7 @@ from transformers import OlmoConfig, PreTrainedConfig, Qwen2Config
 
 from stable_regions import config
 from stable_regions.files import read_parquet
-from tests.beside import Beside, beside
+from tests.beside import Beside
 from tests.hub_stand_in import Hub, Repository, serve
 from tests.test_workflow import jobs
 from tests.tiny_study import ROOT, save_model, text, tokenizer
@@ -100,7 +100,7 @@ def snakemake(folder: Path, hub: Hub, *arguments: str) -> subprocess.CompletedPr
 
 
 @contextmanager
-def run(folder: Path) -> Iterator[tuple[Beside, Hub]]:
+def run(folder: Path) -> Iterator[Beside]:
     """The paper study on stand-ins, beside the tests, and their hub.
 
     Of the figures, those that set checkpoints and sizes side by side are drawn.
@@ -108,15 +108,13 @@ def run(folder: Path) -> Iterator[tuple[Beside, Hub]]:
     with serve() as hub:
         fill(hub, folder / "repositories")
         wanted = command(folder, "--configfile", str(OVERLAY), "--", *TARGETS)
-        with beside(wanted, folder, hub.environment(folder / "hf-home")) as process:
-            yield process, hub
+        yield Beside(folder, wanted, hub.environment(folder / "hf-home"), given=hub)
 
 
 @pytest.fixture(scope="module")
-def stand_ins(run_beside: tuple[Beside, Hub]) -> tuple[Path, Hub]:
+def stand_ins(run_beside: Beside) -> tuple[Path, Hub]:
     """The folder of the run, which has ended well, and the hub."""
-    process, hub = run_beside
-    return process.ended(), hub
+    return run_beside.ended(), run_beside.given
 
 
 def rules(tmp_path: Path, study: str) -> set[str]:

@@ -15,7 +15,7 @@ import yaml
 from stable_regions.errors import told_in
 from stable_regions.records import load_records
 from tests import slurm
-from tests.tiny_study import CONDA, CONFIG, ROOT, command
+from tests.tiny_study import CONDA, CONFIG, ROOT
 
 GUIDE = ROOT / "docs" / "clusters.md"
 LACKING = slurm.lacking()
@@ -92,10 +92,8 @@ def test_the_profile_puts_rules_in_groups_that_are_there() -> None:
 
 def submit(folder: Path, *arguments: str, config: Path = CONFIG, seconds: int = 600) -> str:
     """Run to the end on Slurm, and give what was printed, and the exit status in a last line."""
-    options = ["--configfile", str(config), *slurm.OPTIONS, *arguments]
-    done = subprocess.run(
-        command(folder, *options), capture_output=True, text=True, timeout=seconds
-    )
+    command = slurm.command(folder, "--configfile", str(config), *arguments)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
     return f"{done.stdout}{done.stderr}\nexit status {done.returncode}"
 
 
@@ -114,9 +112,9 @@ def known(printed: str, what: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def run(queued: Path) -> tuple[Path, str]:
+def run(again: Path) -> tuple[Path, str]:
     """A folder in which the tiny study was run on Slurm, and what that printed."""
-    return queued, (queued / "printed").read_text()
+    return again, (again / "printed").read_text()
 
 
 @pytest.fixture
@@ -162,7 +160,7 @@ def test_a_group_asks_for_its_jobs_one_after_another(run: tuple[Path, str]) -> N
     folder, _ = run
     [paper] = [r["slurm_job"] for r in load_records(folder / "logs") if r["rule"] == "paper"]
     jobs = sum(r["rule"] in PAPER for r in load_records(folder / "logs"))
-    shown = (run[0] / "slurm").read_text().partition(f"JobId={paper} ")[2].partition("JobId=")[0]
+    shown = (run[0] / "entries").read_text().partition(f"JobId={paper} ")[2].partition("JobId=")[0]
     assert f" TimeLimit={jobs // 6:02}:{jobs % 6}0:00 " in shown
     assert " NumCPUs=1 " in shown
     assert " MinMemoryNode=4000M " in shown
@@ -195,7 +193,7 @@ def test_a_cancelled_job_is_told_and_taken_up_again(beside: Path) -> None:
     ]
     with (beside / "printed").open("w") as printed:
         running = subprocess.Popen(
-            command(beside, *slurm.OPTIONS, "--retries", "0", "--", *targets),
+            slurm.command(beside, "--retries", "0", "--", *targets),
             stdout=printed, stderr=subprocess.STDOUT,
         )  # fmt: skip
         record = beside / "logs/fetch/corpus-tiny.record.json"
@@ -217,7 +215,7 @@ def test_a_cancelled_job_is_told_and_taken_up_again(beside: Path) -> None:
 
 
 @needs_slurm
-def test_a_gpu_is_asked_for_by_what_runs_a_model_alone(again: Path) -> None:
+def test_a_gpu_is_asked_for_by_what_runs_a_model_alone(again: Path, verified: str) -> None:
     """This Slurm has none, so it refuses; the reason is told."""
     kinds = subprocess.run(["sinfo", "-h", "-o", "%G"], capture_output=True, text=True, check=True)
     if "gpu" in kinds.stdout:

@@ -98,3 +98,13 @@ def environments(folder: Path, said: str) -> list[str]:
     """SHA-256 of the file of each conda environment that a run in a folder says it activated."""
     places = re.findall(r"^Activating conda environment: (\S+)$", said, re.MULTILINE)
     return [sha256(folder / f"{place}.yaml") for place in places]
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of all that a run has made in a folder but its logs, hidden files too."""
+    return {
+        path.relative_to(folder).as_posix(): sha256(path)
+        for part in ("results", "resources")
+        for path in (folder / part).rglob("*")
+        if path.is_file() and path.name != ".snakemake_timestamp"
+    }
