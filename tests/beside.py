@@ -36,7 +36,8 @@ class Beside:
 
     def said(self) -> str:
         """What it has printed."""
-        return (self.folder / "printed").read_text()
+        printed = self.folder / "printed"
+        return printed.read_text() if printed.exists() else "it has not begun"
 
 
 class Turns(Thread):
@@ -49,11 +50,13 @@ class Turns(Thread):
         self.stopped = Event()
 
     def run(self) -> None:
-        for each in self.runs:
-            try:
+        try:
+            for each in self.runs:
                 if not self.stopped.is_set():
                     each.status = self.work(each)
-            finally:
+                each.over.set()
+        finally:  # nobody waits for what does not come
+            for each in self.runs:
                 each.over.set()
 
     def work(self, run: Beside) -> int:

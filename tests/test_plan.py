@@ -1,6 +1,7 @@
 """What a study will take: shapes, sums over jobs, and the plan as a person sees it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,12 @@ from safetensors import safe_open
 from stable_regions import calibration, plan
 from stable_regions.config import load
 from stable_regions.errors import UserError
+from stable_regions.files import sha256
 from stable_regions.gpus import GPUS, Gpu
 from stable_regions.plan import Cost, Machine, Source, Sweep, Work
 from stable_regions.shapes import Shape, check_shape, shape_of
 from tests.models import FAMILIES, make_model
-from tests.tiny_study import ROOT, snakemake
+from tests.tiny_study import CONDA, ROOT, environments, snakemake
 
 README = ROOT / "README.md"
 SHAPE = Shape(model_type="llama", layers=4, width=8, heads=2, mlp=16, vocabulary=100, tied=True)
@@ -192,17 +194,16 @@ def test_the_report_says_the_total_and_what_it_is_of() -> None:
     assert shown[-1].startswith(f"{plan.duration(seconds)} on 2 cores of this machine")
 
 
-@pytest.fixture(scope="module")
-def planned(tiny: Path) -> str:
-    done = snakemake(tiny, "plan")
+def test_the_plan_counts_all_jobs_of_the_study(again: Path, verified: str) -> None:
+    """In the environment that it names, where the study was run by conda; it leaves no record."""
+    conda = CONDA if shutil.which("conda") else []
+    done = snakemake(again, *conda, "plan")
     assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
-
-
-def test_the_plan_counts_all_jobs_of_the_study(tiny: Path, planned: str) -> None:
-    dry = snakemake(tiny, "--dry-run", "--forceall", "--quiet", "rules").stdout
+    if conda:
+        assert set(environments(again, done.stderr)) == {sha256(ROOT / "envs" / "audit.yaml")}
+    dry = snakemake(again, *conda, "--dry-run", "--forceall", "--quiet", "rules").stdout
     jobs = next(line.split()[1] for line in dry.splitlines() if line.startswith("total "))
-    assert cells(planned.splitlines())["total", ""]["jobs"] == jobs
+    assert cells(done.stdout.splitlines())["total", ""]["jobs"] == jobs
 
 
 def test_the_plan_of_the_paper_needs_no_network_and_is_the_readmes(tmp_path: Path) -> None:

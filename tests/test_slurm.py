@@ -160,7 +160,7 @@ def test_a_group_asks_for_its_jobs_one_after_another(run: tuple[Path, str]) -> N
     folder, _ = run
     [paper] = [r["slurm_job"] for r in load_records(folder / "logs") if r["rule"] == "paper"]
     jobs = sum(r["rule"] in PAPER for r in load_records(folder / "logs"))
-    shown = (run[0] / "entries").read_text().partition(f"JobId={paper} ")[2].partition("JobId=")[0]
+    shown = (folder / "entries").read_text().partition(f"JobId={paper} ")[2].partition("JobId=")[0]
     assert f" TimeLimit={jobs // 6:02}:{jobs % 6}0:00 " in shown
     assert " NumCPUs=1 " in shown
     assert " MinMemoryNode=4000M " in shown
