@@ -3,6 +3,7 @@
 With more at once each takes longer, and so do all together.
 """
 
+import os
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ class Beside:
 
     folder: Path
     command: Sequence[str]
-    env: dict[str, str] | None = None
+    env: dict[str, str] = field(default_factory=lambda: dict(os.environ))  # not the tests' changes
     given: Any = None  # what its tests need besides
     status: int | None = None
     over: Event = field(default_factory=Event)
