@@ -10,6 +10,8 @@ rule manifest:
         "results/{study}/manifest.json",
     log:
         "logs/{study}/manifest.log",
+    benchmark:
+        "logs/{study}/manifest.benchmark.tsv"
     conda:
         "../envs/paper.yaml"
     params:
@@ -34,6 +36,8 @@ rule crate:
         metadata="results/{study}/ro-crate-metadata.json",
     log:
         "logs/{study}/crate.log",
+    benchmark:
+        "logs/{study}/crate.benchmark.tsv"
     conda:
         "../envs/paper.yaml"
     params:

@@ -75,6 +75,8 @@ rule deviations:
         "results/{study}/tables/deviations.csv",
     log:
         "logs/{study}/tables/deviations.log",
+    benchmark:
+        timed("tables", "logs/{study}/tables/deviations.benchmark.tsv")
     conda:
         "../envs/figures.yaml"
     params:

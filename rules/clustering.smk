@@ -75,6 +75,8 @@ rule pairwise:
         "results/{study}/pairwise/{experiment}/{ref}.safetensors",
     log:
         "logs/{study}/pairwise/{experiment}/{ref}.gather.log",
+    benchmark:
+        timed_gathering("pairwise")
     conda:
         "../envs/clustering.yaml"
     params:

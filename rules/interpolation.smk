@@ -46,6 +46,8 @@ rule interpolation:
         "results/{study}/interpolation/{experiment}/{ref}.parquet",
     log:
         "logs/{study}/interpolation/{experiment}/{ref}.gather.log",
+    benchmark:
+        timed_gathering("interpolation")
     wildcard_constraints:
         experiment="|".join(map(re.escape, sharded("interpolation"))) or "(?!)",
     conda:

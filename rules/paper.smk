@@ -13,6 +13,8 @@ rule numbers:
         "results/{study}/numbers.json",
     log:
         "logs/{study}/numbers.log",
+    benchmark:
+        timed("tables", "logs/{study}/numbers.benchmark.tsv")
     conda:
         "../envs/figures.yaml"
     params:
@@ -56,6 +58,8 @@ rule paper:
         ),
     log:
         "logs/{study}/paper.log",
+    benchmark:
+        "logs/{study}/paper.benchmark.tsv"
     conda:
         "../envs/paper.yaml"
     params:

@@ -63,6 +63,8 @@ rule planes:
         "results/{study}/planes/{experiment}/{ref}.safetensors",
     log:
         "logs/{study}/planes/{experiment}/{ref}.gather.log",
+    benchmark:
+        timed_gathering("plane")
     wildcard_constraints:
         experiment="|".join(map(re.escape, sharded("plane"))) or "(?!)",
     conda:

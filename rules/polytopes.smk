@@ -63,6 +63,8 @@ rule polytopes:
         "results/{study}/polytopes/{experiment}/{ref}.parquet",
     log:
         "logs/{study}/polytopes/{experiment}/{ref}.gather.log",
+    benchmark:
+        timed_gathering("polytopes")
     wildcard_constraints:
         experiment="|".join(map(re.escape, sharded("polytopes"))) or "(?!)",
     conda:

@@ -1,4 +1,4 @@
-# Summaries: raw outputs of interpolations become tidy tables.
+# Summaries: raw outputs of interpolations, and what is known of the models, become tidy tables.
 
 QUOTED |= {name: ["model", "layer", "read_site"] for name in of_kind("interpolation")}
 QUOTED |= {
@@ -51,6 +51,12 @@ rule path_table:
         "results/{study}/tables/{experiment}_paths.csv",
     log:
         "logs/{study}/tables/{experiment}_paths.log",
+    benchmark:
+        timed(
+            "tables",
+            "logs/{study}/tables/{experiment}_paths.benchmark.tsv",
+            experiment=of_kind("interpolation"),
+        )
     priority: FIRST
     conda:
         "../envs/figures.yaml"
@@ -69,6 +75,8 @@ rule model_table:
         "results/{study}/tables/models.csv",
     log:
         "logs/{study}/tables/models.log",
+    benchmark:
+        timed("tables", "logs/{study}/tables/models.benchmark.tsv")
     conda:
         "../envs/figures.yaml"
     params:
@@ -77,3 +85,23 @@ rule model_table:
         "Tabulate the models"
     script:
         "../scripts/tabulate_models.py"
+
+
+rule loss_table:
+    input:
+        lambda w: [f"resources/training/{model}" for model in trained_models()],
+    output:
+        "results/{study}/tables/training_losses.csv",
+    log:
+        "logs/{study}/tables/training_losses.log",
+    benchmark:
+        timed("tables", "logs/{study}/tables/training_losses.benchmark.tsv")
+    conda:
+        "../envs/figures.yaml"
+    params:
+        models=trained_models(),
+        code=code("tabulate_losses.py"),
+    message:
+        "Tabulate the loss curves"
+    script:
+        "../scripts/tabulate_losses.py"

@@ -74,6 +74,8 @@ for model, refs in checkpoints().items():
             facts=[f"resources/facts/{ref}.json" for ref in refs],
         log:
             f"logs/train/{model}.checkpoints.log",
+        benchmark:
+            timed("model folders", f"logs/train/{model}.checkpoints.benchmark.tsv")
         group:
             "train"
         conda:
@@ -86,21 +88,3 @@ for model, refs in checkpoints().items():
             f"Make the model folders of the checkpoints of {model}"
         script:
             "../scripts/make_checkpoints.py"
-
-
-rule loss_table:
-    input:
-        lambda w: [f"resources/training/{model}" for model in trained_models()],
-    output:
-        "results/{study}/tables/training_losses.csv",
-    log:
-        "logs/{study}/tables/training_losses.log",
-    conda:
-        "../envs/figures.yaml"
-    params:
-        models=trained_models(),
-        code=code("tabulate_losses.py"),
-    message:
-        "Tabulate the loss curves"
-    script:
-        "../scripts/tabulate_losses.py"
