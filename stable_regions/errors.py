@@ -45,15 +45,24 @@ def short(value: Any) -> str:
     return text if len(text) <= WIDEST else text[: WIDEST - 3] + "..."
 
 
-# As a script writes it into its log, or Slurm into that of a job that it ends.
-TOLD = re.compile(r"^(?:\d\d:\d\d:\d\d |slurmstepd[^:]*: )(error: .*)$", re.MULTILINE)
+# As a script writes it into its log, or Slurm into that of a job that it ends. Where there is none
+# of these, what Python writes of a script that could not begin, and Snakemake of one that crashed.
+TOLD = [
+    re.compile(pattern, re.MULTILINE)
+    for pattern in (
+        r"^(?:\d\d:\d\d:\d\d |slurmstepd[^:]*: )error: (.*)$",
+        r"^Traceback \(most recent call last\):\n(?:[ \t].*\n)+(\S.*)$",
+        r"^Command '.*' (died with <Signals\.\w+: \d+>)",
+    )
+]
 
 
 def told_in(folders: Iterable[Path], since: float) -> list[str]:
     """The last error that each log below these folders tells of, if it was written since a time."""
     logs = [log for folder in folders for log in sorted(folder.rglob("*.log"))]
     new = [(log, log.read_text(errors="replace")) for log in logs if log.stat().st_mtime >= since]
-    return [f"{log}: {errors[-1]}" for log, text in new if (errors := TOLD.findall(text))]
+    told = ((log, next(filter(None, (way.findall(text) for way in TOLD)), [])) for log, text in new)
+    return [f"{log}: error: {errors[-1]}" for log, errors in told if errors]
 
 
 def no_space(error: BaseException) -> bool:

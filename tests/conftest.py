@@ -11,10 +11,10 @@ import pytest
 from selenium import webdriver
 
 from stable_regions.model import Model, load_model
-from tests import browser, slurm
+from tests import browser, readme, slurm
 from tests.beside import Beside, Turns
 from tests.models import make_model
-from tests.tiny_study import CONDA, FIRST_FIGURE, ROOT, command, hashes, make_sources
+from tests.tiny_study import FIRST_FIGURE, ROOT, command, hashes, make_sources
 
 # Fixtures that wait for runs beside the tests, in the order in which these have their turns.
 RUNS = ("tiny_hashes", "again", "verified", "embedded", "run_beside")
@@ -97,13 +97,13 @@ def second_runs(folder: Path) -> dict[str, Beside]:
     Then it is verified, and by conda the embedded study's first figure is made.
     """
     make_sources(folder)
-    conda = CONDA if shutil.which("conda") else []
+    conda = readme.CONDA if shutil.which("conda") else []
     study = command(folder, "--cores", "3", *conda)
     if slurm.lacking() is None:
         # Slurm forgets a job some minutes after its end
         line = f"{shlex.join(slurm.command(folder, *conda))} && scontrol show jobs > entries"
         study = ["sh", "-c", line]
-    verify = command(folder, "--cores", "2", *conda, "verify")
+    verify = command(folder, "--cores", "2", *conda, *readme.arguments("verify"))
     runs = {"again": Beside(folder, study), "verified": Beside(folder / "verified", verify)}
     if conda:
         own = folder / "embedded"

@@ -7,8 +7,9 @@ import pytest
 
 from stable_regions.files import sha256
 from stable_regions.records import load_records
+from tests.readme import CONDA
 from tests.test_environments import NAMED
-from tests.tiny_study import CONDA, FIRST_FIGURE, ROOT, environments, snakemake
+from tests.tiny_study import FIRST_FIGURE, ROOT, environments, snakemake
 
 pytestmark = pytest.mark.skipif(shutil.which("conda") is None, reason="there is no conda here")
 # A workflow of one rule, which looks for what only other environments have.

@@ -17,7 +17,8 @@ from stable_regions.gpus import GPUS, Gpu
 from stable_regions.plan import Cost, Machine, Source, Sweep, Work
 from stable_regions.shapes import Shape, check_shape, shape_of
 from tests.models import FAMILIES, make_model
-from tests.tiny_study import CONDA, ROOT, environments, snakemake
+from tests.readme import CONDA
+from tests.tiny_study import ROOT, environments, snakemake
 
 README = ROOT / "README.md"
 SHAPE = Shape(model_type="llama", layers=4, width=8, heads=2, mlp=16, vocabulary=100, tied=True)

@@ -2,15 +2,16 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.tiny_study import ROOT, snakemake
+from tests.readme import README, arguments, blocks, lines
+from tests.tiny_study import CONFIG, ROOT, snakemake
 
-README = (ROOT / "README.md").read_text()
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CITATION.cff"]
 # A word with a slash or the ending of a file.
 PATH = re.compile(
@@ -53,12 +54,6 @@ def test_links_and_named_files_are_there(document: Path, tiny: Path) -> None:
     assert named or document.name != "README.md"
 
 
-def blocks(language: str = "") -> list[str]:
-    """The README's blocks of code in a language."""
-    found = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.M | re.S)
-    return [text for written_in, text in found if written_in == language]
-
-
 def test_the_layout_is_as_it_is_drawn() -> None:
     [drawn] = [block for block in blocks() if block.startswith("Snakefile ")]
     names = [line.split()[0] for line in drawn.splitlines()]
@@ -69,21 +64,15 @@ def test_the_layout_is_as_it_is_drawn() -> None:
     assert [name for name in tracked if f"{name}/" not in drawn and name[0] != "."] == []
 
 
-def lines() -> list[str]:
-    """Every line of the README's blocks, without its comment, and every command in its text."""
-    found = [line.partition(" #")[0].strip() for block in blocks() for line in block.splitlines()]
-    return list(dict.fromkeys(found + re.findall(r"`([^`\n]+)`", README)))
-
-
 def commands() -> list[str]:
     """Every Snakemake command, as it stands.
 
-    But patterns (NAME), what needs conda (tests/test_conda.py), the how-to, which
-    tests/test_adding_a_model.py does, and the report, which is of a run that was made
-    (tests/test_report.py).
+    But patterns (NAME) and what other tests do as it stands here: the how-to
+    (tests/test_adding_a_model.py), the report (tests/test_report.py), the study by conda and
+    `verify` (tests/conftest.py).
     """
     found = [line for line in lines() if re.match(r"(\.venv/bin/)?snakemake\b", line)]
-    other = re.compile(r"NAME|--sdm|mine\.yaml|--report")
+    other = re.compile(r"NAME|--sdm|mine\.yaml|--report|verify")
     return [line for line in found if not other.search(line)]
 
 
@@ -109,11 +98,36 @@ def test_commands_on_results_run_on_those_of_a_study(command: str, tiny: Path) -
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-def test_every_make_target_is_there() -> None:
-    targets = {line.split()[1] for line in lines() if re.fullmatch(r"make \w+", line)}
-    assert targets >= {"reproduce", "test", "check", "lock"}
-    done = subprocess.run(["make", "--dry-run", *targets], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+def test_the_reference_that_the_command_keeps_is_what_a_later_run_is_held_against(
+    tiny: Path, tmp_path: Path
+) -> None:
+    """In copies, as the command writes beside the code; of which only files' dates matter here."""
+    code, study = tmp_path / "code", tmp_path / "study"
+    left_out = shutil.ignore_patterns(".*", "results", "resources", "logs", "reference", "tests")
+    shutil.copytree(ROOT, code, ignore=left_out)
+    shutil.copytree(tiny, study, symlinks=True)
+
+    def run(*told: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "snakemake", "--snakefile", str(code / "Snakefile"),
+             "--configfile", str(CONFIG), "--directory", str(study), "--cores", "2", *told],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done.stderr
+
+    run(*arguments("reference"))
+    assert (code / "reference" / "tiny.json").exists()
+    said = run("logs/tiny/compared.json", "--rerun-triggers", "mtime")
+    assert "identical bytes: " in said
+
+
+def test_every_make_command_is_there() -> None:
+    commands = [shlex.split(line) for line in lines() if re.match(r"make [a-z]", line)]
+    assert {command[1] for command in commands} >= {"reproduce", "test", "check", "lock"}
+    for command in commands:
+        done = subprocess.run([*command, "--dry-run"], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
 
 
 def run_here(folder: Path, *arguments: str) -> None:

@@ -9,22 +9,23 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.browser import in_browser, requests
+from tests.readme import arguments
 from tests.tiny_study import snakemake
 
 NOWHERE = "http://127.0.0.1:9"
 
 
 @pytest.fixture(scope="module")
-def report(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("report") / "report.html"
+def report(tiny: Path) -> Path:
+    command = arguments("--report")
     with pytest.MonkeyPatch.context() as patch:
         for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
             patch.setenv(name, NOWHERE)  # a download would fail
         patch.delenv("no_proxy", raising=False)
-        done = snakemake(tiny, "--report", str(path))
+        done = snakemake(tiny, *command)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "Missing metadata" not in done.stderr
-    return path
+    return tiny / command[-1]
 
 
 def test_every_figure_is_in_the_report_with_its_caption(report: Path, tiny: Path) -> None:

@@ -15,7 +15,8 @@ import yaml
 from stable_regions.errors import told_in
 from stable_regions.records import load_records
 from tests import slurm
-from tests.tiny_study import CONDA, CONFIG, ROOT
+from tests.readme import CONDA
+from tests.tiny_study import CONFIG, ROOT
 
 GUIDE = ROOT / "docs" / "clusters.md"
 LACKING = slurm.lacking()
@@ -31,14 +32,21 @@ def test_the_errors_that_new_logs_tell_of(tmp_path: Path) -> None:
         "old": "12:00:00 error: before",
         "well": "12:00:00 2 errors of 3",
         "failed": "12:00:00 error: first\nTraceback\n12:00:01 error: bad (traceback in x)\n",
+        "unimported": (
+            '[job] begins\nTraceback (most recent call last):\n  File "a.py"\n    import b\n'
+            "ModuleNotFoundError: No module named 'b'\nRuleException:\nCommand 'a' returned 1\n"
+        ),
+        "crashed": "RuleException:\nCommand 'python a.py' died with <Signals.SIGSEGV: 11>.\nend",
         "killed": "[train] error: no\nslurmstepd-n1: error: *** JOB 5 ON n1 CANCELLED ***\nrest",
     }
     for name, text in logs.items():
         (tmp_path / f"{name}.log").write_text(text)
     os.utime(tmp_path / "old.log", (0, 0))
     assert told_in([tmp_path, tmp_path / "none"], since=1000) == [
+        f"{tmp_path}/crashed.log: error: died with <Signals.SIGSEGV: 11>",
         f"{tmp_path}/failed.log: error: bad (traceback in x)",
         f"{tmp_path}/killed.log: error: *** JOB 5 ON n1 CANCELLED ***",
+        f"{tmp_path}/unimported.log: error: ModuleNotFoundError: No module named 'b'",
     ]
 
 
@@ -154,16 +162,33 @@ def test_jobs_share_entries(run: tuple[Path, str]) -> None:
     assert len(entry("figure")) == 1
 
 
+def asked(folder: Path, rule: str) -> tuple[int, str]:
+    """How many jobs share the entry of a rule's first job, and what that asked Slurm for."""
+    records = load_records(folder / "logs")
+    entry = next(record["slurm_job"] for record in records if record["rule"] == rule)
+    shown = (folder / "entries").read_text().partition(f"JobId={entry} ")[2].partition("JobId=")[0]
+    return sum(record["slurm_job"] == entry for record in records), shown
+
+
 @needs_slurm
-def test_a_group_asks_for_its_jobs_one_after_another(run: tuple[Path, str]) -> None:
-    """For the memory and the cores of the largest, and for the time of all."""
-    folder, _ = run
-    [paper] = [r["slurm_job"] for r in load_records(folder / "logs") if r["rule"] == "paper"]
-    jobs = sum(r["rule"] in PAPER for r in load_records(folder / "logs"))
-    shown = (folder / "entries").read_text().partition(f"JobId={paper} ")[2].partition("JobId=")[0]
-    assert f" TimeLimit={jobs // 6:02}:{jobs % 6}0:00 " in shown
+@pytest.mark.parametrize(
+    ("rule", "minutes", "memory"),
+    [("paper", 10, 4000), ("interpolation_sharpness_tiny-llama", 11, 1534)],
+)
+def test_a_group_asks_for_its_jobs_one_after_another(
+    run: tuple[Path, str], rule: str, minutes: int, memory: int
+) -> None:
+    """For the memory and the cores of the largest, and for the time of all.
+
+    A job that runs a model says what it needs: 1.5 GB beside the weights and twice the budget of
+    16 MiB. For others the profile does.
+    """
+    jobs, shown = asked(run[0], rule)
+    hours, rest = divmod(jobs * minutes, 60)
+    assert jobs > 5
+    assert f" TimeLimit={hours:02}:{rest:02}:00 " in shown
     assert " NumCPUs=1 " in shown
-    assert " MinMemoryNode=4000M " in shown
+    assert f" MinMemoryNode={memory}M " in shown
 
 
 @needs_slurm
@@ -181,6 +206,25 @@ def test_a_failed_job_is_tried_with_more_and_then_told_in_one_line(beside: Path)
     assert told == [f"logs/tiny/prompts/tiny/tiny-llama.log: {said}"]
     assert "Traceback" not in printed
     assert known(printed, "%T|%m|%l") == ["FAILED|4000M|10:00", "FAILED|8000M|20:00"]
+
+
+@needs_slurm
+def test_each_job_goes_to_the_partition_that_fits_it(
+    beside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list of them, as the guide says: one that runs a model asks for more than ten minutes."""
+    names = subprocess.run(["sinfo", "-h", "-o", "%P"], capture_output=True, text=True, check=True)
+    [default] = [name[:-1] for name in names.stdout.split() if name.endswith("*")]
+    listed = {default: {"max_runtime": 10}, "of-a-day": {"max_runtime": 1440}}
+    (beside / "partitions.yaml").write_text(yaml.safe_dump({"partitions": listed}))
+    monkeypatch.setenv("SNAKEMAKE_SLURM_PARTITIONS", str(beside / "partitions.yaml"))
+    printed = submit(
+        beside, "--retries", "0", "--", "results/tiny/activations/tiny/tiny-llama.safetensors"
+    )
+    assert known(printed, "%T|%P") == [f"COMPLETED|{default}"]  # draws the prompts
+    [line] = [line for line in printed.splitlines() if "sbatch failed" in line]
+    assert line.startswith("activations-tiny-llama: ")
+    assert "invalid partition specified: of-a-day" in line
 
 
 @needs_slurm

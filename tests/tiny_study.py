@@ -16,9 +16,6 @@ from stable_regions.files import sha256
 ROOT = Path(__file__).parent.parent
 CONFIG = ROOT / "tests" / "tiny" / "config.yaml"
 FIRST_FIGURE = "results/embedded/figures/fig2.pdf"
-# Runs each rule in its own environment. They lie where this checkout's own are, so that they are
-# made once.
-CONDA = ["--sdm", "conda", "--conda-prefix", str(ROOT / ".snakemake" / "conda")]
 
 
 def written_prompts() -> list[str]:
