@@ -5,10 +5,12 @@ import platform
 import re
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from stable_regions.records import PACKAGE_OF_MODULE, load_records
 
@@ -61,8 +63,12 @@ def test_an_environment_has_what_its_scripts_import_first(script: str) -> None:
 
 
 def test_the_lock_pins_what_is_installed_and_asked_for() -> None:
-    asked = re.findall(r"^(\w[\w-]*)", (ROOT / "requirements.in").read_text(), re.MULTILINE)
-    assert {name.lower() for name in asked} <= set(LOCK)
+    lines = (ROOT / "requirements.in").read_text().splitlines()
+    asked = [Requirement(line) for line in lines if line[0] not in "#-"]
+    other = [each for each in asked if not each.specifier.contains(LOCK[each.name.lower()])]
+    assert not other, "`make lock` resolves requirements.in anew"
+    found = {name: metadata.version(name).partition("+")[0] for name in LOCK}
+    assert found == LOCK, "`make setup` in a checkout without .venv installs the lock"
     assert LOCK["torch"] == "2.13.0"
 
 
@@ -79,7 +85,7 @@ def test_the_environments_are_what_the_lock_gives() -> None:
         "Path('envs', f'{k}.yaml').read_text() != lock.environment(k, lock.read_lock())] or None)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, f"{done.stderr}: `python tools/lock.py envs` writes them anew"
 
 
 def test_nothing_is_compiled() -> None:

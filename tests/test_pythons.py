@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from packaging.specifiers import SpecifierSet
 
 from stable_regions.files import read_json, sha256
 from tests.test_environments import LOCK
@@ -64,9 +65,16 @@ def test_everything_comes_as_a_wheel(version: str, tmp_path: Path) -> None:
     assert found.returncode == 0, found.stderr
 
 
-@pytest.mark.parametrize("version", OTHERS)
+@pytest.mark.parametrize("version", [HERE, *OTHERS])
+def test_every_package_allows_it(version: str) -> None:
+    needed = {name: metadata.distribution(name).metadata["Requires-Python"] for name in LOCK}
+    refusing = [n for n, said in needed.items() if not SpecifierSet(said or "").contains(version)]
+    assert refusing == []
+
+
+@pytest.mark.parametrize("version", [HERE, *OTHERS])
 def test_the_lock_is_complete(version: str) -> None:
-    """No package needs one there that it does not need here."""
+    """No package needs one there that the lock has not."""
     closure = runpy.run_path(str(ROOT / "tools" / "lock.py"))["closure"]
     assert set(closure(LOCK, python=version)) == set(LOCK)
 
@@ -79,6 +87,19 @@ def interpreter(version: str) -> str | None:
         if subprocess.run([python, "-c", ""], capture_output=True).returncode == 0:
             return python
     return None
+
+
+@pytest.mark.parametrize("version", ["2.7", "3.6", "3.10"])
+def test_one_that_is_too_old_says_so(version: str) -> None:
+    python = interpreter(version)
+    if python is None:
+        pytest.skip(f"there is no Python {version} here")
+    done = subprocess.run(
+        [python, ROOT / "tools" / "check_machine.py"], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert re.match(rf"error: Python 3.11 to 3.13 is needed; \S+ is {version}\.", line)
 
 
 @pytest.mark.parametrize("version", OTHERS)
