@@ -112,7 +112,8 @@ class Paths:
         self.ends = torch.randn(2, case.pairs, shape.width, generator=random)
 
     def points(self, pairs: slice) -> Tensor:
-        return path_points(*self.ends[:, pairs], torch.linspace(0, 1, self.case.steps))
+        start, end = self.ends[:, pairs]
+        return path_points(start, end, torch.linspace(0, 1, self.case.steps))
 
 
 # Runs paths; gives the number of points that were run, and the outputs of the first of them.
@@ -180,7 +181,7 @@ def timings(
     """One row a case and way: the median over the rounds, in each of which every way has a turn."""
     shape = shape_of(read_json(folder / "config.json"))
     hf, model = hugging_face(folder), load_model(folder, device="cpu", threads=threads)
-    ways = {"a pass a step": partial(full_passes, hf), **of_model(model)}
+    ways: dict[str, Way] = {"a pass a step": partial(full_passes, hf), **of_model(model)}
     rows: list[dict[str, Any]] = []
     for case in (case for case in CASES if case.tokens <= model.max_tokens):
         paths = Paths(case, shape)
