@@ -1,9 +1,11 @@
 """The workflow as a module of another one, with a configuration of its own."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import yaml
@@ -32,22 +34,32 @@ rule mine:
         "results/tiny/activations/tiny/tiny-llama.check.json",
 """
 MINE = {"prompts": {"tiny": {"count": 31}}, "compute": {"engine": "bridge"}}
+PAIRS = "results/tiny/prompts/tiny/tiny-llama.pairs.parquet"
+
+
+def run(folder: Path, config: dict[str, Any], *arguments: str) -> str:
+    """Run the other workflow with this configuration of its own, and give what that printed."""
+    (folder / "mine.yaml").write_text(yaml.safe_dump(config))
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--directory", str(folder), "--cores", "2",
+         "--snakefile", str(folder / "Snakefile"), *arguments],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stderr
 
 
 def test_another_workflow_runs_our_rules_with_its_own_configuration(tmp_path: Path) -> None:
     make_sources(tmp_path)
     (tmp_path / "Snakefile").write_text(OTHER.format(root=ROOT, tiny=CONFIG))
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(MINE))
-    command = [sys.executable, "-m", "snakemake", "--directory", str(tmp_path), "--cores", "2"]
-    done = subprocess.run(
-        [*command, "--snakefile", str(tmp_path / "Snakefile")],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    pairs = pd.read_parquet(tmp_path / "results/tiny/prompts/tiny/tiny-llama.pairs.parquet")
-    assert len(pairs) == 30
+    run(tmp_path, MINE)
+    assert len(pd.read_parquet(tmp_path / PAIRS)) == 30
     check = json.loads(
         (tmp_path / "results/tiny/activations/tiny/tiny-llama.check.json").read_text()
     )
     assert check["engine"] == "bridge"  # by itself it would be the fused one
     assert check["verdict"] == "passed"
+    # with another one, only what depends on the change runs again
+    said = run(tmp_path, MINE | {"prompts": {"tiny": {"count": 41}}}, "--", PAIRS)
+    assert set(re.findall(r"\(Rule: (\w+)\)", said)) == {"regions_prompts"}
+    assert len(pd.read_parquet(tmp_path / PAIRS)) == 40
