@@ -51,8 +51,8 @@ TOLD = [
     re.compile(pattern, re.MULTILINE)
     for pattern in (
         r"^(?:\d\d:\d\d:\d\d |slurmstepd[^:]*: )error: (.*)$",
-        r"^Traceback \(most recent call last\):\n(?:[ \t].*\n)+(\S.*)$",
-        r"^Command '.*' (died with <Signals\.\w+: \d+>)",
+        r"^(?:Traceback \(most recent call last\):|  File \".*\", line \d+)\n(?:[ \t].*\n)+(\S.*)$",
+        r"^Command '.*' (died with <Signals\.\w+: \d+>|returned non-zero exit status 1[3-9]\d)",
     )
 ]
 

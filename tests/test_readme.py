@@ -103,7 +103,9 @@ def test_the_reference_that_the_command_keeps_is_what_a_later_run_is_held_agains
 ) -> None:
     """In copies, as the command writes beside the code; of which only files' dates matter here."""
     code, study = tmp_path / "code", tmp_path / "study"
-    left_out = shutil.ignore_patterns(".*", "results", "resources", "logs", "reference")
+    left_out = shutil.ignore_patterns(
+        ".*", "__pycache__", "results", "resources", "logs", "reference"
+    )
     shutil.copytree(ROOT, code, ignore=left_out)
     shutil.copytree(tiny, study, symlinks=True)
 
