@@ -15,7 +15,7 @@ rule prompts:
             "prompts",
             "logs/{study}/prompts/{prompts}/{model}.benchmark.tsv",
             prompts=study_prompt_sets(),
-            model=dict.fromkeys(settings.split(ref)[0] for ref in study_models()),
+            model=model_names(),
         )
     priority: FIRST
     conda:

@@ -103,6 +103,11 @@ def study_models():
     return sorted(used, key=lambda ref: (order.index(settings.split(ref)[0]), ref))
 
 
+def model_names():
+    """The same without their revisions."""
+    return list(dict.fromkeys(settings.split(ref)[0] for ref in study_models()))
+
+
 @cache
 def digest(script):
     """What a script does."""

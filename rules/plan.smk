@@ -14,10 +14,7 @@ rule plan:
         gpu=CONFIG.gpu,
         budget_mb=COMPUTE.memory_budget_mb,
         works=planned_work(),
-        shapes={
-            settings.split(ref)[0]: shape_source(settings.split(ref)[0])
-            for ref in study_models()
-        },
+        shapes={name: shape_source(name) for name in model_names()},
         sources=planned_sources(),
         training={
             model: vars(CONFIG.models[model].source.settings())

@@ -118,8 +118,7 @@ def check_room():
     What comes from the hub is held against the disk of its cache, when it is fetched. On a GPU or
     under a scheduler it is not this machine's memory that counts.
     """
-    names = {settings.split(ref)[0] for ref in study_models()}
-    shapes = {name: shape for name in names if (shape := shape_told(name))}
+    shapes = {name: shape for name in model_names() if (shape := shape_told(name))}
     sources = {
         name: plan.Source.of(shapes[name], **facts)
         for name, facts in planned_sources().items()
