@@ -3,17 +3,30 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import PositiveInt, ValidationError
+from pydantic import NonNegativeInt, PositiveInt, ValidationError
 
 from stable_regions.errors import UserError, short
 from stable_regions.strict import Strict, one_line
 
 BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
-# One fact has other names in the configs of GPT-2's time.
-LAYERS = ("num_hidden_layers", "n_layer")
-WIDTH = ("hidden_size", "n_embd")
-HEADS = ("num_attention_heads", "n_head")
-UNGATED = ("gpt2", "gptj", "gpt_neox", "phi", "opt", "falcon", "starcoder2")
+# One fact has other names in older configs.
+LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+WIDTH = ("hidden_size", "n_embd", "d_model")
+HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads", "attention_heads")
+MLP = ("intermediate_size", "n_inner", "ffn_hidden_size", "ffn_dim", "d_inner")
+UNGATED = (
+    "apertus", "arcee", "bloom", "codegen", "falcon", "gpt2", "gpt_bigcode", "gpt_neo", "gpt_neox",
+    "gptj", "mpt", "nemotron", "openai-gpt", "opt", "persimmon", "phi", "starcoder2", "xglm",
+)  # fmt: skip
+# Of a mixture: experts of a layer, those that a token runs through, the width of one, and the width
+# of what every token runs through beside them: as a number, or as a number of experts.
+EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
+USED = ("num_experts_per_tok", "moe_k", "top_k_experts")
+EXPERT = ("moe_intermediate_size", "expert_ffn_hidden_size")
+SHARED = ("shared_expert_intermediate_size", "shared_intermediate_size")
+SHARED_EXPERTS = ("n_shared_experts", "moe_num_shared_experts", "num_shared_experts")
+# Layers before the first mixture.
+DENSE = ("first_k_dense_replace", "moe_layer_start_index")
 
 
 class Shape(Strict):
@@ -27,6 +40,11 @@ class Shape(Strict):
         As the config says it, such as "llama".
     mlp
         Hidden numbers of an MLP.
+    experts, experts_used, expert_mlp, shared_mlp
+        Of a mixture of experts: experts in a layer, those that a token runs through, hidden numbers
+        of one, and of what all tokens run through beside them.
+    dense_layers
+        Layers of a mixture with one MLP of `mlp` hidden numbers all the same.
     tied
         Whether embedding and head are one matrix.
     stored
@@ -40,6 +58,11 @@ class Shape(Strict):
     kv_heads: PositiveInt | None = None
     head: PositiveInt | None = None
     mlp: PositiveInt
+    experts: PositiveInt | None = None
+    experts_used: PositiveInt = 1
+    expert_mlp: PositiveInt | None = None
+    shared_mlp: NonNegativeInt = 0
+    dense_layers: NonNegativeInt = 0
     vocabulary: PositiveInt
     tied: bool = False
     stored: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -50,11 +73,18 @@ class Shape(Strict):
         return self.model_type not in UNGATED
 
     @property
+    def mlp_run(self) -> int:
+        """Hidden numbers of MLPs that a token runs through in a block, on average over blocks."""
+        if self.experts is None:
+            return self.mlp
+        mixture = self.experts_used * (self.expert_mlp or self.mlp) + self.shared_mlp
+        dense = self.dense_layers * self.mlp
+        return (dense + (self.layers - self.dense_layers) * mixture) // self.layers
+
+    @property
     def block_weights(self) -> int:
-        """Numbers in the matrices of one block, norms and biases not counted."""
-        head = self.head or self.width // self.heads
-        attention = 2 * self.width * head * (self.heads + (self.kv_heads or self.heads))
-        return attention + (3 if self.gated else 2) * self.width * self.mlp
+        """Numbers in the matrices that a token runs through in one block, norms not counted."""
+        return self._attention + self._matrices(self.mlp_run)
 
     @property
     def head_weights(self) -> int:
@@ -63,8 +93,21 @@ class Shape(Strict):
 
     @property
     def weights(self) -> int:
-        """Numbers in all matrices; a tied one once."""
-        return self.layers * self.block_weights + (1 if self.tied else 2) * self.head_weights
+        """Numbers in all matrices; a tied one once, every expert of a mixture."""
+        blocks = self.layers * self.block_weights
+        if self.experts is not None:
+            idle = (self.experts - self.experts_used) * (self.expert_mlp or self.mlp)
+            router = self.width * self.experts
+            blocks += (self.layers - self.dense_layers) * (self._matrices(idle) + router)
+        return blocks + (1 if self.tied else 2) * self.head_weights
+
+    @property
+    def _attention(self) -> int:
+        head = self.head or self.width // self.heads
+        return 2 * self.width * head * (self.heads + (self.kv_heads or self.heads))
+
+    def _matrices(self, hidden: int) -> int:
+        return (3 if self.gated else 2) * self.width * hidden
 
     def held(self, dtypes: Collection[str], budget: int) -> int:
         """Bytes that a job holds beside its libraries: the weights in each dtype, and batches.
@@ -86,7 +129,8 @@ class Shape(Strict):
 def check_shape(told: Shape, config: Mapping[str, Any], key: str) -> None:
     """UserError unless a shape that was written down is that of a model's config."""
     found = shape_of(config)
-    for name in ("model_type", "layers", "width", "mlp", "vocabulary", "tied", "block_weights"):
+    compared = ("model_type", "layers", "width", "mlp", "vocabulary", "tied", "weights")
+    for name in (*compared, "block_weights"):
         ours, theirs = getattr(told, name), getattr(found, name)
         if ours != theirs:
             raise UserError(f"{key}.{name}: holds {ours!r}; the model's config says {theirs!r}")
@@ -150,9 +194,32 @@ def shape_of(config: Mapping[str, Any], where: Any = "config.json") -> Shape:
             heads=first_of(config, HEADS, where),
             kv_heads=size_of(config, ["num_key_value_heads"], where),
             head=size_of(config, ["head_dim"], where),
-            mlp=size_of(config, ["intermediate_size", "n_inner"], where) or 4 * width,
+            mlp=size_of(config, MLP, where) or 4 * width,
+            **_mixture(config, where),
             vocabulary=first_of(config, ["vocab_size"], where),
             tied=config.get("tie_word_embeddings", kind == "gpt2"),
         )
     except ValidationError as error:
         raise UserError(f"{where}: {one_line(error, config)}") from None
+
+
+def _mixture(config: Mapping[str, Any], where: Any) -> dict[str, Any]:
+    """What a config tells of experts, as fields of a shape; nothing of a model without them."""
+    said = {key: value for key, value in config.items() if value != 0}  # as some write "none"
+    experts = size_of(said, EXPERTS, where)
+    if experts is None:
+        return {}
+    layers = first_of(config, LAYERS, where)
+    width = size_of(said, EXPERT, where) or first_of(config, MLP, where)
+    shared = size_of(said, SHARED, where) or width * (size_of(said, SHARED_EXPERTS, where) or 0)
+    first = size_of(said, DENSE, where) or 0
+    step = said.get("decoder_sparse_step") or said.get("moe_layer_interval") or 1
+    dense = {n for n in range(layers) if n < first or (n - first + 1) % step}
+    dense |= {*(said.get("mlp_only_layers") or ())}
+    return {
+        "experts": experts,
+        "experts_used": size_of(said, USED, where) or 1,
+        "expert_mlp": width,
+        "shared_mlp": shared,
+        "dense_layers": len(dense),
+    }
