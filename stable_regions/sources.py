@@ -14,7 +14,6 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
-from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -29,6 +28,8 @@ PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 # What a quantised weight is not: to read its numbers as they stand would be wrong.
 FLOATS = ("F64", "F32", "F16", "BF16")
 INDEX = "model.safetensors.index.json"
+# What an adapter's training leaves beside, or in place of, the weights that it adapts.
+ADAPTERS = ("adapter_config.json", "adapter*.safetensors", "adapter*.bin", "*lora*.safetensors")
 DESCRIPTION = (
     "config.json",
     "generation_config.json",
@@ -150,56 +151,14 @@ def identity(folder: Path) -> dict[str, Any]:
     return read_object(folder / "source.json")
 
 
-def convert_gguf(gguf: Path, target: Path) -> None:
-    """Make a model folder (float32 safetensors, config, tokenizer) out of a GGUF file.
-
-    Raises
-    ------
-    UserError
-        If the file is truncated, is not a GGUF file of a model that transformers can read, or holds
-        fewer or more weights than the model has.
-    """
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    folder, name = str(gguf.parent), gguf.name
-    try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            folder, gguf_file=name, dtype=torch.float32, output_loading_info=True
-        )
-        tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name)
-    except Exception as error:  # the readers below raise whatever they stumble on
-        raise UserError(f"{name}: not a whole, readable GGUF file ({first_line(error)})") from None
-    model, info = loaded
-    # transformers fills what the file lacks with random numbers, and leaves out blocks that its
-    # metadata does not count
-    if absent := sorted(info["missing_keys"]):
-        raise UserError(f"{name}: the weights lack {absent[0]} ({len(absent)} tensors missing)")
-    layers = model.config.num_hidden_layers
-    with open(gguf, "rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
-        if content.find(f"blk.{layers}.".encode()) >= 0:
-            raise UserError(f"{name}: its metadata says {layers} blocks; it holds weights of more")
-    # A model read from GGUF refuses to be saved: its config says that it is quantised, which it
-    # no longer is. So its state moves into a model made from a clean config.
-    settings = model.config.to_dict()
-    for key in ("quantization_config", "_name_or_path", "_model_name_or_path"):
-        settings.pop(key, None)
-    with torch.device("meta"):
-        plain = type(model)(type(model.config).from_dict(settings))
-    plain.load_state_dict(model.state_dict(), assign=True)
-    plain.tie_weights()
-    plain.save_pretrained(target)
-    tokenizer.save_pretrained(target)
-
-
 def randomise(folder: Path, target: Path, seed: int) -> None:
     """Make the twin of a model: the same config and tokenizer, freshly initialised weights."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from stable_regions import huggingface
 
     torch.manual_seed(seed)
-    config = AutoConfig.from_pretrained(folder)
-    AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(target)
+    huggingface.initialise(huggingface.read_config(folder)).save_pretrained(target)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         if (folder / name).exists():
             shutil.copy(folder / name, target / name)
@@ -213,27 +172,51 @@ def model_files(path: Path) -> list[Path]:
 
 
 def weight_files(folder: Path) -> list[str]:
-    """The names of the files that hold a model's weights, as its index says if it has one.
+    """The names of the files that hold a model's weights: one file, or the shards of an index.
+
+    As transformers has it, `model.safetensors` goes before an index. An index whose shards are not
+    there is then left over from elsewhere.
 
     Raises
     ------
     UserError
-        If the index names what is no weight file of the folder itself.
+        If the folder holds other weights too, or the index names what is no weight file of it.
     """
-    index = folder / INDEX
+    for pattern in ADAPTERS:
+        for path in sorted(folder.glob(pattern)):
+            raise UserError(
+                f"{path}: is of an adapter, which is not applied here; merge the adapter into the "
+                "weights (merge_and_unload of peft), or remove its files"
+            )
+    index, single = folder / INDEX, WEIGHTS[0]
+    shards = sorted(path.name for path in folder.glob(WEIGHTS[1]))
+    if (folder / single).is_file():
+        if shards:
+            raise UserError(
+                f"{folder}: holds two sets of weights, {single} and {shards[0]}; give a folder "
+                "that holds one of them"
+            )
+        return [single]
     if not index.exists():
-        return [WEIGHTS[0]]
-    shards = read_object(index).get("weight_map")
-    if not isinstance(shards, dict) or not shards:
-        raise UserError(f"{index}: weight_map: holds {short(shards)}; a file a tensor is right")
-    for tensor, name in shards.items():
-        named = isinstance(name, str) and "/" not in name
-        if not named or not any(fnmatch.fnmatchcase(name, pattern) for pattern in WEIGHTS):
+        if shards:
+            raise UserError(f"{folder}: holds {shards[0]}, but no {INDEX} to say what is in it")
+        return [single]
+    named = read_object(index).get("weight_map")
+    if not isinstance(named, dict) or not named:
+        raise UserError(f"{index}: weight_map: holds {short(named)}; a file a tensor is right")
+    for tensor, name in named.items():
+        inside = isinstance(name, str) and "/" not in name
+        if not inside or not any(fnmatch.fnmatchcase(name, pattern) for pattern in WEIGHTS):
             raise UserError(
                 f"{index}: weight_map.{tensor}: holds {short(name)}; a file of this folder with a "
                 "name like model-00001-of-00002.safetensors is right"
             )
-    return sorted(set(shards.values()))
+    files = set(named.values())
+    if left := [name for name in shards if name not in files]:
+        raise UserError(
+            f"{folder}: holds {left[0]}, which {INDEX} does not name; remove one of the two"
+        )
+    return sorted(files)
 
 
 def first_lacking(folder: Path, weights: bool = True) -> str | None:
@@ -254,9 +237,10 @@ def weight_shapes(folder: Path) -> dict[str, list[int]]:
     Raises
     ------
     UserError
-        If a file is not there, is no whole safetensors file, or holds quantised weights.
+        If a file is not there, is no whole safetensors file, or holds quantised weights, or if a
+        weight is there twice; and as `weight_files` does.
     """
-    shapes = {}
+    shapes: dict[str, list[int]] = {}
     for name in weight_files(folder):
         path = folder / name
         if path.is_symlink() and not path.exists():
@@ -270,6 +254,10 @@ def weight_shapes(folder: Path) -> dict[str, list[int]]:
             if tensor.endswith("weight") and dtype not in FLOATS:
                 raise UserError(
                     f"{path}: {tensor} is stored as {dtype}; one of {', '.join(FLOATS)} is right"
+                )
+            if tensor in shapes:
+                raise UserError(
+                    f"{path}: holds {tensor}, which another file of its folder holds too"
                 )
             shapes[tensor] = shape
     return shapes

@@ -1,7 +1,9 @@
 """A GGUF file out of a small Llama folder, laid out as llama.cpp's own converter does."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
@@ -15,8 +17,17 @@ NAMES = {
 }  # fmt: skip
 
 
-def write_gguf(folder: Path, path: Path) -> None:
-    """Write the model and the tokenizer of a folder as float32 GGUF."""
+def write_gguf(
+    folder: Path,
+    path: Path,
+    *,
+    said: Mapping[str, Any] | None = None,
+    tensors: Mapping[str, np.ndarray] | None = None,
+) -> None:
+    """Write the model and the tokenizer of a folder as float32 GGUF.
+
+    `said` are more keys of the metadata, or other values of them, `tensors` more tensors.
+    """
     config = json.loads((folder / "config.json").read_text())
     bpe = json.loads((folder / "tokenizer.json").read_text())["model"]
     heads, groups = config["num_attention_heads"], config["num_key_value_heads"]
@@ -33,6 +44,10 @@ def write_gguf(folder: Path, path: Path) -> None:
     writer.add_vocab_size(config["vocab_size"])
     tokens = sorted(bpe["vocab"], key=bpe["vocab"].__getitem__)
     writer.add_tokenizer_model("gpt2")
+    for key, value in (said or {}).items():
+        add = {bool: writer.add_bool, int: writer.add_uint32, float: writer.add_float32}
+        writer.kv_data[0].pop(key, None)
+        add.get(type(value), writer.add_string)(key, value)
     writer.add_token_list(tokens)
     writer.add_token_types([gguf.TokenType.NORMAL] * len(tokens))
     writer.add_token_merges([" ".join(pair) for pair in bpe["merges"]])
@@ -48,6 +63,8 @@ def write_gguf(folder: Path, path: Path) -> None:
             if ours in ("attn_q", "attn_k"):
                 weight = interleaved(weight, heads if ours == "attn_q" else groups)
             writer.add_tensor(f"blk.{layer}.{ours}.weight", weight)
+    for name, tensor in (tensors or {}).items():
+        writer.add_tensor(name, tensor)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

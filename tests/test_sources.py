@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from stable_regions import corpora, sources
+from stable_regions import corpora, gguf_file, sources
 from stable_regions.errors import UserError
 from stable_regions.files import sha256
 from tests.models import make_model
@@ -100,7 +100,7 @@ def test_a_truncated_gguf_is_one_line(tmp_path: Path) -> None:
     gguf = tmp_path / "m.gguf"
     gguf.write_bytes(b"GGUF\x03\x00\x00\x00" + b"\x01" * 40)
     with pytest.raises(UserError, match="m.gguf: not a whole, readable GGUF file") as error:
-        sources.convert_gguf(gguf, tmp_path / "out")
+        gguf_file.convert_gguf(gguf, tmp_path / "out")
     assert "\n" not in str(error.value)
 
 
