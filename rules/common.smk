@@ -556,6 +556,9 @@ def experiment_inputs(experiment, refs):
         "activations": [
             f"results/{STUDY}/activations/{prompts}/{ref}.safetensors" for ref in refs
         ],
+        "checks": [
+            f"results/{STUDY}/activations/{prompts}/{ref}.check.json" for ref in refs
+        ],
     }
 
 

@@ -40,18 +40,25 @@ def models(
     ------
     The model's name in the study, the model, its activations on the job's prompts, and the path
     that its raw output goes to.
+
+    Raises
+    ------
+    UserError
+        What is loaded is not the model that was checked when its activations were cached.
     """
-    from stable_regions.files import read_safetensors
+    from stable_regions.engine import check_again
+    from stable_regions.files import read_object, read_safetensors
     from stable_regions.model import check_layer, load_model
 
     params, given = snakemake.params, snakemake.input
-    for ref, folder, path, output in zip(
-        params.refs, given.models, given.activations, snakemake.output, strict=True
+    for ref, folder, path, checked, output in zip(
+        params.refs, given.models, given.activations, given.checks, snakemake.output, strict=True
     ):
         logging.getLogger("stable_regions").info("%s", ref)
         activations, facts = read_safetensors(path)
         placed = {"engine": engine or facts["engine"]} | placing(params.compute)
         model = load_model(Path(folder), dtype=params.dtype, **placed)
+        check_again(model, read_object(checked))
         for layer in params.entry["layers"]:
             check_layer(model, layer)
         yield ref, model, activations, output

@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import pandas as pd
+import torch
 from _job import job
 
+from stable_regions import huggingface
 from stable_regions.files import read_parquet, write_csv
+from stable_regions.model import placed
 from stable_regions.progress import Progress
 from stable_regions.second_road import agreement, compare
 
@@ -14,18 +17,16 @@ with job(snakemake) as log:
     slopes = pd.read_csv(snakemake.input.pairs, dtype={"pair": str})
     parts = []
     progress = Progress("second road", len(params.refs), "models")
-    for ref, placed, folder, path in zip(
+    torch.set_num_threads(snakemake.threads)
+    for ref, where, folder, path in zip(
         params.refs, params.placed, snakemake.input.models, snakemake.input.raw, strict=True
     ):
         log.info("%s", ref)
         raw, _ = read_parquet(path)
-        part = compare(
-            Path(folder),
-            raw,
-            slopes[slopes["model"] == ref],
-            **placed,
-            threads=snakemake.threads,
+        model = huggingface.load(
+            Path(folder), device=placed(where["device"]), device_map=where["device_map"]
         )
+        part = compare(model, raw, slopes[slopes["model"] == ref])
         parts.append(part.assign(model=ref))
         progress.advance(1)
     write_csv(snakemake.output[0], agreement(pd.concat(parts, ignore_index=True)))

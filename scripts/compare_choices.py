@@ -7,7 +7,8 @@ import pandas as pd
 from _job import job, models, placing
 
 from stable_regions import choices
-from stable_regions.files import read_parquet, write_parquet
+from stable_regions.engine import check_again
+from stable_regions.files import read_object, read_parquet, write_parquet
 from stable_regions.model import load_model
 from stable_regions.provenance import experiment_record
 
@@ -18,8 +19,11 @@ with job(snakemake) as log:
     [layer], steps = entry["layers"], entry["steps"]
     budget = compute["memory_budget_mb"] * 2**20
     measure = partial(choices.default_table, layer=layer, steps=steps, budget=budget)
-    for (ref, model, activations, output), folder in zip(
-        models(snakemake, engine="auto"), snakemake.input.models, strict=True
+    for (ref, model, activations, output), folder, checked in zip(
+        models(snakemake, engine="auto"),
+        snakemake.input.models,
+        snakemake.input.checks,
+        strict=True,
     ):
         facts = experiment_record(model, ref, params, drawn) | {
             "units": "L2: residual stream or logits; cosine: 1 - cos; angle: radians; "
@@ -56,5 +60,6 @@ with job(snakemake) as log:
         for dtype in entry["dtypes"]:
             log.info("dtype: %s", dtype)
             model = load_model(Path(folder), dtype=dtype, **placing(compute))
+            check_again(model, read_object(checked))
             tables.append(measure(model, prompts, pairs, ("dtype", dtype)))
         write_parquet(output, pd.concat(tables, ignore_index=True), facts)

@@ -25,7 +25,7 @@ with job(snakemake):
         facts = experiment_record(model, ref, params, drawn) | {
             "layers": model.n_layers,
             "gated": model.gated,
-            "gates": model.d_mlp,
+            "gates": model.gates[-1].width,
             "alpha": alphas(entry["steps"]).tolist(),
             "units": "gates; L2 distance in units of the residual stream at the read site",
         }

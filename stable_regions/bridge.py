@@ -3,7 +3,6 @@
 What the fused engine does not do; importing it takes seconds, so `engine` does when it has to.
 """
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,50 +15,17 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.model_bridge.sources import build_bridge_from_module
 from transformer_lens.model_bridge.sources.transformers import determine_architecture_from_hf_config
-from transformers import AutoModelForCausalLM, DynamicCache, PretrainedConfig
+from transformers import DynamicCache, PretrainedConfig
 
+from stable_regions import huggingface
 from stable_regions.errors import UserError, first_line
 from stable_regions.fused import regroup
-from stable_regions.model import Model, window
-from stable_regions.sources import weight_shapes
+from stable_regions.model import Gate, Model, window
 
-
-def read_weights(
-    folder: Path, config: PretrainedConfig, dtype: torch.dtype, device_map: str | None
-) -> Any:
-    """A Hugging Face model from its folder; `UserError` if its weights cannot be used."""
-    shapes = weight_shapes(folder)
-    try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            folder,
-            config=config,
-            dtype=dtype,
-            device_map=device_map,
-            attn_implementation="eager",
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-            output_loading_info=True,
-        )
-    except Exception as error:  # whatever the code of its architecture stumbles on
-        reason = _misfit(config, shapes) or first_line(error)
-        raise UserError(f"{folder}: cannot be loaded: {reason}") from error
-    hf, info = loaded
-    # transformers fills what the file lacks with random numbers, and only warns
-    if absent := sorted(info["missing_keys"]):
-        raise UserError(f"{folder}: the weights lack {absent[0]} ({len(absent)} tensors missing)")
-    # ... and leaves out the blocks that the config does not count
-    known = set(hf.state_dict())
-    for name in sorted(info["unexpected_keys"]):
-        if re.sub(r"\.\d+\.", ".0.", name, count=1) in known:
-            raise UserError(
-                f"{folder}: the weights hold {name}; config.json says that there are "
-                f"{config.num_hidden_layers} layers"
-            )
-    for name, weight in hf.named_parameters():
-        if not torch.isfinite(weight).all():
-            raise UserError(f"{folder}: weight {name} holds a number that is not finite")
-    return hf.eval().requires_grad_(False)
+# The pre-activation of an MLP, and the projection that reads what becomes of it; the gate first.
+PRE_ACTIVATIONS = (
+    ("gate", "out"), ("dense_gate", "dense_out"), ("in", "out"), ("dense_in", "dense_out"),
+)  # fmt: skip
 
 
 def wrap(hf: Any, *, folder: Path, engine: str = "auto") -> Model:
@@ -67,11 +33,13 @@ def wrap(hf: Any, *, folder: Path, engine: str = "auto") -> Model:
     config = hf.config
     weight = next(hf.parameters())
     spread = len(set(getattr(hf, "hf_device_map", {}).values())) > 1
-    parameters = dict(hf.named_parameters())  # by the names that they have without hooks
+    # before there are hooks: by their own names, and without what the hooks add
+    parameters = dict(hf.named_parameters())
+    norm = huggingface.norm_kind(hf)
     try:
         architecture = determine_architecture_from_hf_config(config)
         bridge = build_bridge_from_module(hf, architecture, hf_config=config)
-        tuple_blocks = _probe(bridge, weight.device)
+        tuple_blocks, gates = _probe(bridge, weight.device)
     except Exception as error:
         raise UserError(f"{folder}: {_unfit(config)}: {first_line(error)}") from error
     cfg: Any = bridge.cfg
@@ -91,7 +59,8 @@ def wrap(hf: Any, *, folder: Path, engine: str = "auto") -> Model:
         vocab_size=hf.get_output_embeddings().weight.shape[0],
         n_parameters=sum(each.numel() for each in parameters.values()),
         gated=bool(cfg.gated_mlp),
-        norm="rms" if bridge.ln_final.uses_rms_norm else "layer",
+        gates=gates,
+        norm=norm or "none",
         window=window(config),
         max_tokens=getattr(config, "max_position_embeddings", None) or cfg.n_ctx,
         tuple_blocks=tuple_blocks,
@@ -183,11 +152,6 @@ def plain(
     return out
 
 
-def has(model: Model, site: str) -> bool:
-    """Whether a read site is one of the model's hooks."""
-    return _hook(model, site) in bridge_of(model).hook_dict
-
-
 def bridge_of(model: Model) -> TransformerBridge:
     """The hooks of a model; an error of the caller's if it was loaded for sweeps alone."""
     if model.bridge is None:
@@ -199,31 +163,40 @@ def _unfit(config: PretrainedConfig) -> str:
     return f"model type {config.model_type!r} cannot be hooked by TransformerLens"
 
 
-def _misfit(config: PretrainedConfig, shapes: dict[str, list[int]]) -> str | None:
-    """The first weight whose shape is not what the config asks for, in words."""
-    try:
-        with torch.device("meta"):
-            wanted = AutoModelForCausalLM.from_config(config).state_dict()
-    except Exception:  # the config alone is wrong: the error that led here says more
-        return None
-    for name, weight in wanted.items():
-        if shapes.get(name, list(weight.shape)) != list(weight.shape):
-            return f"{name} has the shape {shapes[name]}; config.json asks for {[*weight.shape]}"
-    return None
-
-
 @torch.no_grad()
-def _probe(bridge: TransformerBridge, device: torch.device) -> bool:
-    """Run one token; return whether a block hands on a tuple."""
+def _probe(bridge: TransformerBridge, device: torch.device) -> tuple[bool, tuple[Gate | None, ...]]:
+    """Run a few tokens; return whether a block hands on a tuple, and the gates of each layer.
+
+    A gate's site is known by what it holds: one number for each that the down-projection reads, at
+    each position. A mixture's router, which goes by the name of a gate too, holds others.
+    """
     if not all("attn" in block.submodules for block in bridge.blocks):
         raise TypeError("it has layers without attention")
     if not hasattr(bridge, "ln_final"):
         raise TypeError("it has no final norm")
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def note(value: Any, hook: Any) -> None:
+        shapes[hook.name] = tuple(getattr(value, "shape", ()))
+
+    pairs = [
+        (layer, f"blocks.{layer}.mlp.{before}.hook_out", f"blocks.{layer}.mlp.{after}.hook_in")
+        for layer in range(len(bridge.blocks))
+        for before, after in PRE_ACTIVATIONS
+    ]
+    read = {name for _, *names in pairs for name in names} & set(bridge.hook_dict)
     handed: list[type] = []
     handle = bridge.blocks[0].register_forward_hook(lambda _, __, out: handed.append(type(out)))
-    bridge(torch.zeros(1, 1, dtype=torch.long, device=device), return_type=None)
+    tokens = torch.zeros(2, 3, dtype=torch.long, device=device)
+    with bridge.hooks(fwd_hooks=[(name, note) for name in sorted(read)]):
+        bridge(tokens, return_type=None)
     handle.remove()
-    return issubclass(handed[0], tuple)
+    gates: list[Gate | None] = [None] * len(bridge.blocks)
+    for layer, before, after in reversed(pairs):  # so the first pair that fits is the last put
+        shape = shapes.get(before)
+        if shape and shape == shapes.get(after) and shape[:-1] == tokens.shape:
+            gates[layer] = Gate(before, shape[-1])
+    return issubclass(handed[0], tuple), tuple(gates)
 
 
 def _fused_agrees(model: Model) -> bool:
@@ -296,4 +269,6 @@ def _hook(model: Model, site: str) -> str:
     kind, layer = site.split(".")
     if kind == "resid":
         return f"blocks.{layer}.hook_out"
-    return f"blocks.{layer}.mlp.{'gate' if model.gated else 'in'}.hook_out"
+    gate = model.gates[int(layer)]
+    assert gate is not None  # `engine` has looked
+    return gate.hook

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig
 
-from stable_regions import choices, cluster_tables
+from stable_regions import choices, cluster_tables, huggingface
 from stable_regions.bridge import wrap
 from stable_regions.engine import sweep
 from stable_regions.fused import FAMILIES
@@ -99,7 +99,7 @@ def stand_in(shape: Shape, blocks: int, dtype: torch.dtype) -> Model:
     """A model of a few blocks of this shape, all weights of which are the same small number."""
     names: dict[str, Any] = {
         "hidden_size": shape.width,
-        "intermediate_size": shape.mlp,
+        "intermediate_size": shape.mlp_run,
         "num_hidden_layers": blocks,
         "num_attention_heads": shape.heads,
         "vocab_size": min(shape.vocabulary, VOCABULARY),
@@ -117,9 +117,7 @@ def stand_in(shape: Shape, blocks: int, dtype: torch.dtype) -> Model:
     else:
         kind = "gpt_neox"
     config = AutoConfig.for_model(kind, **names)
-    config._attn_implementation = "eager"
-    with torch.device("meta"):
-        hf = AutoModelForCausalLM.from_config(config)
+    hf: Any = huggingface.initialise(config, device="meta")
     hf = hf.to_empty(device="cpu").to(dtype)
     for tensor in (*hf.parameters(), *hf.buffers()):
         tensor.fill_(0.01)

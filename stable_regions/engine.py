@@ -15,9 +15,10 @@ Read sites, each at the last position:
   activation where the MLP has no gate (hook `blocks.N.mlp.in.hook_out`).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -35,6 +36,12 @@ Points = Callable[[slice], Float[Tensor, "b k d"]]
 # too, it is 6e-15. In bfloat16 plain patching itself is up to 4e-1 away from float64 on those
 # models. A mask or a position that is wrong by one gives 1e-1 or more.
 TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-4, torch.bfloat16: 1e-1}
+CHECKED = ("pre_norm", "post_norm", "logits")
+ALPHAS = (0.0, 0.25, 0.5, 1.0)
+# Of an output as wide as a vocabulary a check keeps what it is along so many random directions:
+# relative errors along them are those of the whole to a factor of two.
+DIRECTIONS = 32
+UNBOUNDED = 2**40  # bytes: the points of a check are few
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,9 @@ class Check:
         The largest error allowed, set by the dtype.
     verdict
         "passed", or one line saying what failed.
+    trial
+        What `check_again` needs: `tokens` of the prompts, and by site what plain patching gave at
+        the points between them, along `DIRECTIONS` directions.
     """
 
     engine: str
@@ -62,6 +72,7 @@ class Check:
     agreement: dict[str, float]
     tolerance: float
     verdict: str
+    trial: dict[str, Any]
 
 
 def clean(
@@ -207,41 +218,29 @@ def check(model: Model, tokens: Int[Tensor, "n seq"], layer: int, *, budget: int
     """
     if len(tokens) < 2:
         raise UserError(f"a check needs 2 prompts or more, not {len(tokens)}")
-    sites = ("pre_norm", "post_norm", "logits")
-    runs = clean(model, tokens, [layer], sites=sites, budget=budget)
-    start = runs[f"resid.{layer}"]
-    alphas = torch.tensor([0.0, 0.25, 0.5, 1.0], device=model.device, dtype=model.dtype)
-    points = start[:, None] + alphas[:, None] * (start.roll(-1, 0) - start)[:, None]
-    rows = torch.arange(len(tokens))
-    own, agreement = dict.fromkeys(sites, 0.0), dict.fromkeys(sites, 0.0)
-    finite = True
+    runs = clean(model, tokens, [layer], sites=CHECKED, budget=budget)
+    points = _between(runs[f"resid.{layer}"])
     try:
-        swept_parts = list(
-            sweep(model, layer, tokens, rows, points.__getitem__, sites, budget=budget)
-        )
+        swept = _swept(model, tokens, layer, points, budget)
     except UserError:
         raise
     except Exception as error:  # whatever the code of the Hub stumbles on
         raise UserError(
             f"model type {model.family!r} cannot run points behind a prefix: {first_line(error)}"
         ) from error
-    for part, out in swept_parts:
-        for index in range(part.start, part.stop):
-            reference = plain(model, layer, tokens[index], points[index], sites)
-            for site in sites:
-                swept, plainly, clean_run = (
-                    out[site][index - part.start],
-                    reference[site],
-                    runs[site],
-                )
-                finite &= bool(swept.isfinite().all() and plainly.isfinite().all())
-                errors = (
-                    _error(swept[:1], clean_run[[index]]),
-                    _error(plainly[:1], clean_run[[index]]),
-                )
-                own[site] = max(own[site], *errors)
-                agreement[site] = max(agreement[site], _error(swept, plainly))
+    rows = [
+        plain(model, layer, prompt, its, CHECKED)
+        for prompt, its in zip(tokens, points, strict=True)
+    ]
+    plainly = {site: torch.stack([row[site] for row in rows]) for site in CHECKED}
+    finite = all(bool(out[site].isfinite().all()) for out in (swept, plainly) for site in CHECKED)
+    own = {
+        site: max(_error(out[site][:, 0], runs[site]) for out in (swept, plainly))
+        for site in CHECKED
+    }
+    agreement = {site: _error(swept[site], plainly[site]) for site in CHECKED}
     tolerance = TOLERANCE[model.dtype]
+    held = {site: _along(plainly[site]).tolist() for site in CHECKED}
     return Check(
         engine=model.engine,
         dtype=str(model.dtype).removeprefix("torch."),
@@ -252,7 +251,77 @@ def check(model: Model, tokens: Int[Tensor, "n seq"], layer: int, *, budget: int
         agreement=agreement,
         tolerance=tolerance,
         verdict=_verdict(finite, own, agreement, tolerance),
+        trial={"tokens": tokens.tolist(), "plain": _rounded(held)},
     )
+
+
+def check_again(model: Model, record: Mapping[str, Any]) -> None:
+    """See that a model which was loaded anew is the one that was checked.
+
+    Parameters
+    ----------
+    record
+        The fields of its `Check`.
+
+    Raises
+    ------
+    UserError
+        Its outputs are not those of the check's plain patching.
+    """
+    layer, trial = record["layer"], record["trial"]
+    tokens = torch.tensor(trial["tokens"], device=model.device)
+    site = f"resid.{layer}"
+    if model.bridge is None and model.fused is not None:
+        start = fused.clean(model.fused, tokens, [site])[site]
+    else:
+        start = clean(model, tokens, [layer], budget=UNBOUNDED)[site]
+    swept = _swept(model, tokens, layer, _between(start), UNBOUNDED)
+    # of a model that is loaded in another dtype too, the coarser of the two decides
+    tolerance = 2 * max(TOLERANCE[model.dtype], TOLERANCE[getattr(torch, record["dtype"])])
+    for name, held in trial["plain"].items():
+        error = _error(_along(swept[name]), torch.tensor(held, dtype=torch.float64))
+        if not error <= tolerance:
+            raise UserError(
+                f"{model.folder}: is not the model that was checked: {name} differs by {error:.1e},"
+                f" more than {tolerance:.0e}; delete the activations of the model to check it again"
+            )
+
+
+def _rounded(tree: Any) -> Any:
+    """Numbers to seven digits, more than any tolerance asks for."""
+    if isinstance(tree, Mapping):
+        return {key: _rounded(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_rounded(value) for value in tree]
+    return float(f"{tree:.7g}")
+
+
+def _along(values: Float[Tensor, "*n width"]) -> Float[Tensor, "*n directions"]:
+    """What values are along random directions, the same for all that are as wide."""
+    generator = torch.Generator().manual_seed(0)
+    width = values.shape[-1]
+    directions = torch.randn(width, DIRECTIONS, generator=generator, dtype=torch.float64)
+    return values.double().cpu() @ directions
+
+
+def _between(start: Float[Tensor, "n d"]) -> Float[Tensor, "n k d"]:
+    """Points between each prompt's activation and the next prompt's."""
+    alphas = torch.tensor(ALPHAS, device=start.device, dtype=start.dtype)
+    return start[:, None] + alphas[:, None] * (start.roll(-1, 0) - start)[:, None]
+
+
+def _swept(
+    model: Model,
+    tokens: Int[Tensor, "n seq"],
+    layer: int,
+    points: Float[Tensor, "n k d"],
+    budget: int,
+) -> dict[str, Float[Tensor, "n k width"]]:
+    """What a sweep gives at each prompt's points."""
+    rows = torch.arange(len(tokens))
+    parts = sweep(model, layer, tokens, rows, points.__getitem__, CHECKED, budget=budget)
+    outs = [out for _, out in parts]
+    return {site: torch.cat([out[site] for out in outs]) for site in CHECKED}
 
 
 def batch_rows(model: Model, *, k: int, seq: int, sites: Sequence[str], budget: int) -> int:
@@ -297,11 +366,11 @@ def _layer_read(model: Model, site: str) -> int:
         )
     if int(number) > last:
         raise UserError(f"site {site!r}: layer {number} is not in 0..{last}")
-    if kind == "gate" and model.bridge is not None:  # every fused model has them
-        from stable_regions import bridge
-
-        if not bridge.has(model, site):
-            raise UserError(f"site {site!r}: model type {model.family!r} has no such activation")
+    if kind == "gate" and model.gates[int(number)] is None:
+        raise UserError(
+            f"site {site!r}: the MLP of layer {number} of model type {model.family!r} has no gates "
+            "of its own, as a mixture of experts; give a layer with a dense MLP, or another model"
+        )
     return int(number)
 
 
@@ -319,7 +388,7 @@ def _checked(model: Model, tokens: Int[Tensor, "n seq"]) -> Int[Tensor, "n seq"]
     return tokens.to(model.device)
 
 
-def _error(ours: Float[Tensor, "k width"], reference: Float[Tensor, "k width"]) -> float:
+def _error(ours: Float[Tensor, "*k width"], reference: Float[Tensor, "*k width"]) -> float:
     """Largest L2 error of a row, relative to the reference's norm."""
     ours, reference = ours.double(), reference.double()
     return float(((ours - reference).norm(dim=-1) / reference.norm(dim=-1)).max())

@@ -33,6 +33,17 @@ WRITTEN_OUT = {
     "tie_word_embeddings",
 }  # fmt: skip
 NONE_IS_SAID = {"sliding_window", "clip_qkv"}  # for others null means the default
+# Where a config that says so has biases; queries, keys and values of Qwen2 have them unasked.
+BIASES = {
+    "attention_bias": ("q_proj", "k_proj", "v_proj", "o_proj"),
+    "mlp_bias": ("gate_proj", "up_proj", "down_proj"),
+}
+# What else the library writes into such a config: nothing that a sweep reads, but the head's width.
+OF_NO_MATTER = {
+    "architectures", "attention_dropout", "bos_token_id", "dtype", "eos_token_id", "head_dim",
+    "initializer_range", "max_window_layers", "model_type", "pad_token_id", "pretraining_tp",
+    "torch_dtype", "transformers_version", "use_cache", "use_sliding_window", "vocab_size",
+}  # fmt: skip
 # the others change a rotation's length or its frequencies with the prompt's
 ROTATIONS = {"default", "linear", "llama3"}
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -137,20 +148,26 @@ def regroup(weights: dict[str, Tensor], config: "PretrainedConfig") -> Fused | N
         or config.hidden_act not in ACTIVATIONS
     ):
         return None
-    used: set[str] = set()
+    biased = {
+        part for key, parts in BIASES.items() if getattr(config, key, False) for part in parts
+    }
+    if config.model_type == "qwen2":
+        biased |= {*QKV}
+    used: dict[str, Tensor] = {}
+
+    def take(name: str) -> Tensor:
+        used[name] = weights[name]
+        return weights[name]
 
     def product(*names: str) -> Product:
-        used.update(f"{name}.{part}" for name in names for part in ("weight", "bias"))
-        bias = [weights[f"{name}.bias"] for name in names if f"{name}.bias" in weights]
-        return Product(
-            _joined([weights[f"{name}.weight"] for name in names]), _joined(bias) if bias else None
-        )
+        bias = [take(f"{name}.bias") for name in names if name.rpartition(".")[2] in biased]
+        weight = _joined([take(f"{name}.weight") for name in names])
+        return Product(weight, _joined(bias) if bias else None)
 
     def norm(name: str) -> Norm:
         if config.model_type == "olmo":
             return partial(F.layer_norm, normalized_shape=(config.hidden_size,), eps=1e-5)
-        used.add(f"{name}.weight")
-        weight = weights[f"{name}.weight"]
+        weight = take(f"{name}.weight")
         return partial(
             F.rms_norm, normalized_shape=weight.shape, weight=weight, eps=config.rms_norm_eps
         )
@@ -186,7 +203,7 @@ def regroup(weights: dict[str, Tensor], config: "PretrainedConfig") -> Fused | N
         frequencies=frequencies.to(embed.device),
         scaling=scaling,
         clip=getattr(config, "clip_qkv", None),
-        n_parameters=sum(weights[name].numel() for name in used & weights.keys()),
+        n_parameters=sum(weight.numel() for weight in used.values()),
     )
 
 
@@ -227,6 +244,17 @@ def run(
     if "logits" in sites:
         read["logits"] = fused.head(read["post_norm"])
     return {site: read[site].unflatten(0, (rows, k)) for site in sites}
+
+
+@torch.no_grad()
+def clean(
+    fused: Fused, tokens: Int[Tensor, "n seq"], sites: Sequence[str]
+) -> dict[str, Float[Tensor, "n width"]]:
+    """Run prompts unpatched; read the sites at their last positions."""
+    last = F.embedding(tokens[:, -1:], fused.embed)
+    rows = torch.arange(len(tokens), device=tokens.device)
+    out = run(fused, prefixes(fused, tokens[:, :-1]), -1, rows, last, sites)
+    return {site: value[:, 0] for site, value in out.items()}
 
 
 @torch.no_grad()

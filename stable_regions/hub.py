@@ -24,6 +24,7 @@ from huggingface_hub.utils import tqdm
 from stable_regions.errors import UserError, first_line
 from stable_regions.progress import Progress, log
 from stable_regions.sources import (
+    ADAPTERS,
     DESCRIPTION,
     MODEL_FILES,
     first_lacking,
@@ -60,7 +61,7 @@ def fetch_model(
     UserError
         If the repository can't be had, or lacks something that is needed.
     """
-    patterns = MODEL_FILES if weights else DESCRIPTION
+    patterns = (*MODEL_FILES, *ADAPTERS) if weights else DESCRIPTION  # an adapter is refused
     missing = apart is not None and download_bytes(repository, revision, patterns)
     cache = apart if missing else None
     folder = download(repository, revision, patterns, cache=cache)

@@ -1,4 +1,4 @@
-"""The one place that loads a model: a local Hugging Face folder becomes one that can be swept."""
+"""Loading a model: a local Hugging Face folder becomes one that can be swept."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +9,18 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from stable_regions.errors import UserError, first_line, short
+from stable_regions.errors import UserError, first_line
 from stable_regions.files import read_object
-from stable_regions.fused import FAMILIES, NONE_IS_SAID, WRITTEN_OUT, Fused, joins, regroup
+from stable_regions.fused import (
+    BIASES,
+    FAMILIES,
+    NONE_IS_SAID,
+    OF_NO_MATTER,
+    WRITTEN_OUT,
+    Fused,
+    joins,
+    regroup,
+)
 from stable_regions.sources import weight_files, weight_shapes
 
 if TYPE_CHECKING:  # importing them takes seconds
@@ -19,6 +28,14 @@ if TYPE_CHECKING:  # importing them takes seconds
     from transformers import PretrainedConfig
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Where the pre-activations of a layer's MLP are read: a TransformerLens hook, and how many."""
+
+    hook: str
+    width: int
 
 
 @dataclass(frozen=True)
@@ -36,8 +53,11 @@ class Model:
         Numbers in its weights, a tied weight counted once.
     gated
         Whether its MLPs have a gate beside the up-projection.
+    gates
+        By layer: its MLP's gate, or its only pre-activation where it has no gate; None where an MLP
+        is a mixture of experts.
     norm
-        Kind of the final norm: "rms" or "layer".
+        Kind of the final norm: "rms", "layer" or "none".
     window
         Tokens that a sliding-window layer sees, or None if every layer sees all.
     max_tokens
@@ -62,6 +82,7 @@ class Model:
     vocab_size: int
     n_parameters: int
     gated: bool
+    gates: tuple[Gate | None, ...]
     norm: str
     window: int | None
     max_tokens: int
@@ -114,24 +135,20 @@ def load_model(
     if engine not in {"auto", "bridge", "fused"}:
         raise UserError(f"engine {engine!r} is unknown; one of auto, bridge, fused")
     torch.set_num_threads(threads)
-    place = _place(device)
-    if engine == "fused":
-        config = _written_out(folder) or _read_config(folder)
-        if model := _load_fused(folder, config, DTYPES[dtype], place):
-            return model
-    from stable_regions import bridge  # importing it takes seconds
+    place = placed(device)
+    if engine == "fused" and (model := _load_fused(folder, DTYPES[dtype], place)):
+        return model
+    from stable_regions import bridge, huggingface  # importing them takes seconds
 
-    config = _read_config(folder)
-    hf = bridge.read_weights(folder, config, DTYPES[dtype], device_map)
-    if device_map is None:
-        hf.to(place)
+    hf = huggingface.load(folder, dtype=DTYPES[dtype], device=place, device_map=device_map)
     return bridge.wrap(hf, folder=folder, engine="bridge" if engine == "bridge" else "auto")
 
 
-def _load_fused(
-    folder: Path, config: "PretrainedConfig", dtype: torch.dtype, place: torch.device
-) -> Model | None:
-    """A model for fused sweeps alone; None if its files are laid out in another way."""
+def _load_fused(folder: Path, dtype: torch.dtype, place: torch.device) -> Model | None:
+    """A model for fused sweeps alone; None if its files say anything that is not read here."""
+    config = _written_out(folder)
+    if config is None:
+        return None
     weight_shapes(folder)  # each file is whole
     weights: dict[str, Tensor] = {}
     for path in (folder / name for name in weight_files(folder)):
@@ -141,7 +158,7 @@ def _load_fused(
                 names = [name for name in file.keys() if joins(name) == joined]  # noqa: SIM118
                 weights.update({name: file.get_tensor(name).to(dtype) for name in names})
     fused = regroup(weights, config)
-    if fused is None:
+    if fused is None or fused.n_parameters != sum(each.numel() for each in weights.values()):
         return None
     return Model(
         bridge=None,
@@ -158,6 +175,10 @@ def _load_fused(
         vocab_size=len(fused.head.weight),
         n_parameters=fused.n_parameters,
         gated=True,
+        gates=tuple(
+            Gate(f"blocks.{layer}.mlp.gate.hook_out", config.intermediate_size)
+            for layer in range(config.num_hidden_layers)
+        ),
         norm="layer" if config.model_type == "olmo" else "rms",
         window=window(config),
         max_tokens=config.max_position_embeddings,
@@ -175,7 +196,7 @@ def check_layer(model: Model, layer: int) -> None:
         raise UserError(f"write layer {layer} is not in 0..{last - 1} ({model.n_layers} layers)")
 
 
-def _place(device: str) -> torch.device:
+def placed(device: str) -> torch.device:
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -187,51 +208,25 @@ def _place(device: str) -> torch.device:
 
 
 def _written_out(folder: Path) -> "PretrainedConfig | None":
-    """The config of a model whose file says all that a sweep needs; None of any other.
+    """The config of a model whose file says all that a sweep needs, and nothing unknown.
 
-    It spares the import of transformers, which takes longer than many a job's sweeps.
+    None of any other. It spares the import of transformers, which takes longer than many a job's
+    sweeps.
     """
     where = folder / "config.json"
     values = read_object(where) if where.is_file() else {}
     said = {key for key, value in values.items() if value is not None or key in NONE_IS_SAID}
     rotation = values.get("rope_parameters")
+    family = str(values.get("model_type"))
     plain = (
-        (family := str(values.get("model_type"))) in FAMILIES
-        and said >= WRITTEN_OUT | FAMILIES[family]
-        and "quantization_config" not in values
+        family in FAMILIES
+        and said >= (needed := WRITTEN_OUT | FAMILIES[family])
+        and values.keys() <= needed | OF_NO_MATTER | BIASES.keys()
         and isinstance(rotation, dict)
         and rotation.keys() == {"rope_type", "rope_theta"}
         and rotation["rope_type"] == "default"
     )
     return cast("PretrainedConfig", SimpleNamespace(**values)) if plain else None
-
-
-def _read_config(folder: Path) -> "PretrainedConfig":
-    from transformers import AutoConfig
-
-    where = f"{folder}/config.json"
-    if not (folder / "config.json").is_file():
-        raise UserError(f"{folder}: no config.json; a Hugging Face model folder is needed")
-    try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except Exception as error:  # of a wrong value, whatever the code behind it stumbles on
-        own = "trust_remote_code" in str(error)
-        reason = "the model needs code of its own, which is never run" if own else first_line(error)
-        raise UserError(f"{where}: {reason}") from error
-    config = config.get_text_config()
-    if getattr(config, "is_encoder_decoder", False):
-        raise UserError(
-            f"{folder}: {config.model_type!r} is an encoder-decoder; a decoder is needed"
-        )
-    if (quantised := getattr(config, "quantization_config", None)) is not None:
-        raise UserError(
-            f"{where}: quantization_config: holds {short(quantised)}; weights that are not "
-            "quantised are right"
-        )
-    longest = getattr(config, "max_position_embeddings", None)
-    if longest is not None and longest < 2:
-        raise UserError(f"{where}: max_position_embeddings: holds {longest}; at least 2 is right")
-    return config
 
 
 def window(config: "PretrainedConfig") -> int | None:

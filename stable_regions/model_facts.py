@@ -1,6 +1,5 @@
-"""What a model is, read from its folder without loading it: the paper's Table 1."""
+"""What a model is, of its architecture without its weights: the paper's Table 1."""
 
-import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,28 +8,31 @@ from typing import Any
 import pandas as pd
 
 from stable_regions.files import read_object
-from stable_regions.shapes import LAYERS, WIDTH, decoder, first_of, kind_of
-from stable_regions.sources import weight_shapes
 
-LAYER_NORMS = ("gpt2", "gpt_neox", "phi", "olmo")
+NORMS = {"layer": "LayerNorm", "rms": "RMSNorm", None: "none"}
 # Checkpoints on the hub say in their revision's name how far training was: step1000-tokens4B.
 CHECKPOINT = re.compile(r"step(\d+)-tokens(\d+)([KMBT]?)")
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 
 
 def model_facts(folder: Path) -> dict[str, Any]:
-    """Parameters (tied weights once), layers, hidden size, vocabulary, norm, source, licence."""
-    where = folder / "config.json"
-    config = decoder(read_object(where), where)
-    shapes = weight_shapes(folder)
+    """Parameters (tied weights once), layers, hidden size, vocabulary, norm, source, licence.
+
+    They are the model's that transformers makes of the config, not the files': those may hold
+    buffers, and copies of a tied weight.
+    """
+    from stable_regions import huggingface  # importing it takes seconds
+
+    model = huggingface.initialise(huggingface.read_config(folder), device="meta")
+    config = model.config.get_text_config()
     source = read_object(folder / "source.json")
     return {
         "family": source["family"],
-        "parameters": sum(math.prod(shape) for shape in shapes.values()),
-        "layers": first_of(config, LAYERS, where),
-        "hidden_size": first_of(config, WIDTH, where),
-        "vocabulary": first_of(config, ["vocab_size"], where),
-        "norm": "LayerNorm" if kind_of(config, where) in LAYER_NORMS else "RMSNorm",
+        "parameters": huggingface.parameter_count(model),
+        "layers": config.num_hidden_layers,
+        "hidden_size": config.hidden_size,
+        "vocabulary": model.get_output_embeddings().weight.shape[0],
+        "norm": NORMS[huggingface.norm_kind(model)],
         "source": source["source"]["kind"],
         "licence": source["licence"],
     }

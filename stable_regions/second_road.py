@@ -1,18 +1,17 @@
 """The max slope by a second road: deliberately plain, and apart from the rest of the package.
 
-The model comes straight from Hugging Face; one forward hook writes a point of the path, and each
+The model is Hugging Face's own; one forward hook writes a point of the path, and each
 point costs one full forward pass over the whole prompt. There is no TransformerLens, no batch, no
 shared prefix, and no code in common with the engine or the measures.
 """
 
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
 from stable_regions.errors import UserError
 
@@ -78,52 +77,30 @@ def sharpest_rise(distances: list[float]) -> float:
     return max(rises) * len(rises) / distances[-1]
 
 
-def compare(
-    folder: Path,
-    raw: pd.DataFrame,
-    slopes: pd.DataFrame,
-    *,
-    device: str,
-    device_map: str | None = None,
-    threads: int,
-) -> pd.DataFrame:
+def compare(model: PreTrainedModel, raw: pd.DataFrame, slopes: pd.DataFrame) -> pd.DataFrame:
     """Walk the second road on the first pairs that end in different tokens, at the first layer.
 
     Where the last tokens are the same, d(1) is all but nothing, and rounding a large part of it.
 
     Parameters
     ----------
-    folder
-        The model's folder.
+    model
+        As Hugging Face's library loads it, in float32.
     raw
         Raw output of an interpolation on the model: tokens and `distance_post_norm`.
     slopes
         Its table of pairs: `pair`, `layer`, `max_slope_post_norm`.
-    device, device_map
-        As it is loaded everywhere: see `model.load_model`.
 
     Returns
     -------
     One row a pair: `layer`, `pair`, `steps`, `max_slope` and `second_max_slope`, `slope_difference`
     (as a part of the first) and `distance_difference` (largest over the path, as a part of d(1)).
     """
-    torch.set_num_threads(threads)
-    place = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    model: Any = AutoModelForCausalLM.from_pretrained(
-        folder,
-        dtype=torch.float32,
-        device_map=device_map,
-        trust_remote_code=False,
-        local_files_only=True,
-    )
-    if device_map is None:
-        model.to(place)
-    model.eval()
     layer = int(raw["layer"].min())
     raw = raw[raw["layer"] == layer]
     apart = [a[-1] != b[-1] for a, b in zip(raw["tokens_a"], raw["tokens_b"], strict=True)]
     if not any(apart):
-        raise UserError(f"{folder}: no pair ends in different tokens; at least one is needed")
+        raise UserError("no pair ends in different tokens; at least one is needed")
     slope = slopes[slopes["layer"] == layer].set_index("pair")["max_slope_post_norm"]
     rows = []
     for pair in raw[apart].head(PAIRS).to_dict("records"):

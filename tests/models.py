@@ -59,6 +59,25 @@ OTHERS: dict[str, dict] = {
     "jamba": GROUPED,
     "openai-gpt": GPT,
 }
+# Mixtures of experts.
+MIXTURE = {**GROUPED, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
+MIXTURES: dict[str, dict] = {
+    "mixtral": {**GROUPED, "num_local_experts": 4},
+    "olmoe": {**GROUPED, "num_experts": 4, "num_experts_per_tok": 2},
+    "qwen2_moe": {**MIXTURE, "shared_expert_intermediate_size": 40},
+    "qwen3_moe": {**MIXTURE, "head_dim": 8},
+    "granitemoe": {**GROUPED, "num_local_experts": 4},
+    "minimax_m2": {**GROUPED, "num_local_experts": 4, "num_experts_per_tok": 2, "head_dim": 8},
+    "gpt_oss": {**GROUPED, "num_local_experts": 4, "num_experts_per_tok": 2, "head_dim": 8},
+    "glm4_moe": {
+        **GROUPED, "n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24,
+        "first_k_dense_replace": 2, "head_dim": 8,
+    },
+    "ernie4_5_moe": {
+        **GROUPED, "moe_num_experts": 4, "moe_k": 2, "moe_intermediate_size": 24,
+        "moe_layer_start_index": 2, "moe_num_shared_experts": 1,
+    },
+}  # fmt: skip
 
 
 def make_model(
@@ -68,7 +87,7 @@ def make_model(
 
     `changes` go into the config.
     """
-    settings = (SETTINGS | OTHERS)[family]
+    settings = (SETTINGS | OTHERS | MIXTURES)[family]
     layers = "n_layer" if settings.get("n_embd") else "num_hidden_layers"
     config = AutoConfig.for_model(family, **{**settings, layers: n_layers, **changes})
     model = AutoModelForCausalLM.from_config(config)

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from stable_regions import measures, second_road
+from stable_regions import huggingface, measures, second_road
 from stable_regions.engine import clean
 from stable_regions.errors import UserError
 from stable_regions.interpolation import interpolate
@@ -95,11 +95,15 @@ def given(model_of: Callable[..., Model]) -> tuple[Path, pd.DataFrame, pd.DataFr
     return model.folder, raw, slopes
 
 
+def loaded(folder: Path, device_map: str | None = None) -> PreTrainedModel:
+    return huggingface.load(folder, device_map=device_map)
+
+
 @pytest.mark.parametrize("device_map", [None, "auto"])
 def test_the_first_pairs_that_end_apart_are_compared(
     given: tuple[Path, pd.DataFrame, pd.DataFrame], device_map: str | None
 ) -> None:
-    table = compare(*given, device="cpu", device_map=device_map, threads=1).assign(model="m")
+    table = compare(loaded(given[0], device_map), *given[1:]).assign(model="m")
     assert table["pair"].tolist() == ["1", "2", "3", "5", "6", "7", "8", "9"]
     [row] = agreement(table).to_dict("records")
     assert (row["model"], row["pairs"], row["steps"]) == ("m", 8, STEPS)
@@ -112,7 +116,7 @@ def test_a_slope_that_is_off_by_a_little_more_than_rounding_is_refused(
 ) -> None:
     folder, raw, slopes = given
     slopes.loc[slopes["pair"] == "5", "max_slope_post_norm"] *= 1.002
-    table = compare(folder, raw, slopes, device="cpu", threads=1).assign(model="m")
+    table = compare(loaded(folder), raw, slopes).assign(model="m")
     with pytest.raises(UserError, match=r"m: pair 5 has a max slope of .* differ by 2.0e-03"):
         agreement(table)
 
@@ -124,7 +128,7 @@ def test_a_distance_that_is_off_is_refused_though_the_slope_is_right(
     raw["distance_post_norm"] = [
         d + 0.01 * d[-1] * (np.arange(STEPS) == 1) for d in raw["distance_post_norm"]
     ]
-    table = compare(folder, raw, slopes, device="cpu", threads=1).assign(model="m")
+    table = compare(loaded(folder), raw, slopes).assign(model="m")
     with pytest.raises(UserError, match="differ by 1.0e-02"):
         agreement(table)
 
@@ -144,4 +148,4 @@ def test_pairs_of_one_last_token_are_no_test(
     folder, raw, slopes = given
     raw["tokens_b"] = raw["tokens_a"]
     with pytest.raises(UserError, match="no pair ends in different tokens"):
-        compare(folder, raw, slopes, device="cpu", threads=1)
+        compare(loaded(folder), raw, slopes)

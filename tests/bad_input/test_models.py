@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from stable_regions import config, engine, files, sources
+from stable_regions import config, engine, files, gguf_file, sources
 from stable_regions.model import load_model
 from stable_regions.model_facts import model_row
 from tests import gguf_model
@@ -84,9 +84,44 @@ def instead(name: str, put: Callable[[Path], Any]) -> Spoil:
     return spoil
 
 
+def sharded(index: Any) -> Spoil:
+    """The weights are in one shard, of which there is this index."""
+
+    def spoil(folder: Path) -> None:
+        (folder / "model.safetensors").rename(folder / "model-00001-of-00001.safetensors")
+        (folder / sources.INDEX).write_text(json.dumps(index))
+
+    return spoil
+
+
 def indexed(*names: Any) -> Spoil:
     """An index names these files for the weights."""
-    return holding(sources.INDEX, {"weight_map": dict(enumerate(names))})
+    return sharded({"weight_map": dict(enumerate(names))})
+
+
+def beside(name: str) -> Spoil:
+    """A copy of the weights has another name."""
+    return lambda folder: shutil.copy(folder / "model.safetensors", folder / name)
+
+
+def twice(folder: Path) -> None:
+    """Two shards hold the same weights."""
+    names = [f"model-0000{n}-of-00002.safetensors" for n in (1, 2)]
+    for name in names:
+        shutil.copy(folder / "model.safetensors", folder / name)
+    (folder / "model.safetensors").unlink()
+    (folder / sources.INDEX).write_text(json.dumps({"weight_map": dict(enumerate(names))}))
+
+
+def twice_and_named_once(folder: Path) -> None:
+    twice(folder)
+    index = {"weight_map": {"a": "model-00001-of-00002.safetensors"}}
+    (folder / sources.INDEX).write_text(json.dumps(index))
+
+
+def adapter_alone(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "adapter_model.safetensors")
+    (folder / "config.json").rename(folder / "adapter_config.json")
 
 
 def pickled(path: Path) -> None:
@@ -95,6 +130,8 @@ def pickled(path: Path) -> None:
 
 UP = "model.layers.1.mlp.up_proj.weight"
 LATER = "model.layers.2.mlp.up_proj.weight"
+OUT = "model.layers.1.self_attn.o_proj"
+FREQUENCIES = "model.layers.1.self_attn.rotary_emb.inv_freq"
 NAN, INF = float("nan"), float("inf")
 # A header of eight bytes, then as many bytes of JSON as these say.
 ENDLESS = (2**62).to_bytes(8, "little") + b"{}"
@@ -150,9 +187,9 @@ MADE: dict[str, tuple[Spoil, str]] = {
         weighing(lambda weights: weights.update({UP: weights[UP].to(torch.float8_e4m3fn)})),
         f"{UP} is stored as F8_E4M3",
     ),
-    "an index that is a list": (holding(sources.INDEX, []), "index.json: holds a JSON list; keys"),
+    "an index that is a list": (sharded([]), "index.json: holds a JSON list; keys"),
     "an index of nothing": (indexed(), "index.json: weight_map: holds {}; a file a tensor"),
-    "an index without its map": (holding(sources.INDEX, {}), "index.json: weight_map: holds None"),
+    "an index without its map": (sharded({}), "index.json: weight_map: holds None"),
     "an index of files outside": (
         indexed("../other.safetensors"), "weight_map.0: holds '../other.safetensors'; a file of",
     ),
@@ -165,8 +202,28 @@ MADE: dict[str, tuple[Spoil, str]] = {
     "an index of a pickle": (indexed("pytorch_model.bin"), "weight_map.0: holds 'pytorch_"),
     "an index of numbers": (indexed(1), "weight_map.0: holds 1; a file of this folder"),
     "an index of a file that is gone": (
-        indexed("model-00001-of-00001.safetensors"), "no model-00001-of-00001.safetensors in this",
+        indexed("model-00001-of-00001.safetensors", "model-00002-of-00002.safetensors"),
+        "no model-00002-of-00002.safetensors in this",
     ),
+    "shards without an index": (
+        lambda folder: (folder / "model.safetensors").rename(
+            folder / "model-00001-of-00001.safetensors"
+        ),
+        "holds model-00001-of-00001.safetensors, but no model.safetensors.index.json",
+    ),
+    "a shard that no index names": (twice_and_named_once, "which model.safetensors.index.json"),
+    "a weight in two shards": (twice, "which another file of its folder holds too"),
+    "shards beside whole weights": (
+        beside("model-00001-of-00001.safetensors"),
+        "holds two sets of weights, model.safetensors and model-00001-of-00001.safetensors; give",
+    ),
+    "an adapter beside the weights": (
+        beside("adapter_model.safetensors"), "adapter_model.safetensors: is of an adapter, which",
+    ),
+    "the settings of an adapter": (
+        holding("adapter_config.json", {"peft_type": "LORA"}), "adapter_config.json: is of an adap",
+    ),
+    "an adapter alone": (adapter_alone, "adapter_config.json: is of an adapter, which is not"),
     "a link out of the folder": (
         instead("model.safetensors", lambda path: path.symlink_to("../other.safetensors")),
         "model.safetensors: is a link out of this folder, to ",
@@ -208,6 +265,22 @@ LOADED: dict[str, tuple[Spoil, str]] = {
     "a weight of another shape": (
         weighing(lambda weights: weights.update({UP: torch.ones(3, 3)})),
         f"{UP} has the shape [3, 3]; config.json asks for [48, 32]",
+    ),
+    "a bias that the config does not declare": (
+        weighing(lambda weights: weights.update({f"{OUT}.bias": torch.ones(32)})),
+        f"the weights hold {OUT}.bias, for which the model of config.json has no place: mend",
+    ),
+    "a bias of the head": (
+        weighing(lambda weights: weights.update({"lm_head.bias": torch.ones(61)})),
+        "the weights hold lm_head.bias, for which",
+    ),
+    "an adapter among the weights": (
+        weighing(lambda weights: weights.update({f"{OUT}.lora_A.weight": torch.ones(2, 32)})),
+        f"the weights hold {OUT}.lora_A.weight, for which",
+    ),
+    "frequencies of another rotation": (
+        weighing(lambda weights: weights.update({FREQUENCIES: torch.ones(4)})),
+        f"the weights hold {FREQUENCIES}, which are other rotary frequencies than config.json",
     ),
     "a vocabulary beyond all memory": (
         saying(vocab_size=10**12), "embed_tokens.weight has the shape [61, 32]; config.json asks",
@@ -356,7 +429,7 @@ def a_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def converted(path: Path, target: Path) -> Path:
     with files.atomic(target) as made:
         made.mkdir()
-        sources.convert_gguf(path, made)
+        gguf_file.convert_gguf(path, made)
     return target
 
 
@@ -377,7 +450,7 @@ def test_a_truncated_gguf(a_gguf: Path, tmp_path: Path, share: float) -> None:
     ("change", "said"),
     [
         ({"without": "blk.1.ffn_up.weight"}, f"x.gguf: the weights lack {UP} (1 tensors missing)"),
-        ({"uncounted": 1}, "x.gguf: its metadata says 2 blocks; it holds weights of more"),
+        ({"uncounted": 1}, "x.gguf: holds blk.2."),
         ({"uncounted": -1}, "x.gguf: the weights lack model.layers.3."),
     ],
 )
