@@ -31,7 +31,7 @@ include: "rules/cluster.smk"
 include: "rules/fetch.smk"
 include: "rules/train.smk"
 include: "rules/activations.smk"
-include: "rules/interpolation.smk"
+include: "rules/measure.smk"
 include: "rules/choices.smk"
 include: "rules/tables.smk"
 include: "rules/planes.smk"
@@ -42,7 +42,6 @@ include: "rules/figures.smk"
 include: "rules/claims.smk"
 include: "rules/paper.smk"
 include: "rules/explorer.smk"
-include: "rules/work.smk"
 include: "rules/plan.smk"
 include: "rules/audit.smk"
 
@@ -54,10 +53,16 @@ planned = presence.enter(Path(".snakemake")) if workflow.is_main_process else No
 onstart:
     if planned:
         planned()
-    study = CONFIG.selected()
-    print(f"Study {STUDY}: {study.title}. {study.cost or ''}", file=sys.stderr)
+    selected = CONFIG.selected()
+    print(
+        f"Study {STUDY.name}: {selected.title}. {selected.cost or ''}",
+        file=sys.stderr,
+    )
     if set(workflow.dag_settings.targets) <= {"all"}:  # the whole study
-        check_room()
+        try:
+            work.check_room(STUDY, local=workflow.local_exec)
+        except UserError as error:
+            raise WorkflowError(str(error))
 
 
 onerror:
@@ -72,6 +77,7 @@ onerror:
 rule all:
     default_target: True
     input:
-        f"results/{STUDY}/paper.pdf",
-        f"results/{STUDY}/explorer.html",
-        audited,
+        f"results/{STUDY.name}/paper.pdf",
+        f"results/{STUDY.name}/explorer.html",
+        f"results/{STUDY.name}/ro-crate-metadata.json",
+        [f"logs/{STUDY.name}/compared.json"] if STUDY.reference.exists() else [],

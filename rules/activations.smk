@@ -3,8 +3,8 @@
 
 rule prompts:
     input:
-        model=lambda w: tokenizer_folder(w.model),
-        corpus=corpus_of,
+        model=lambda w: STUDY.tokenizer_folder(w.model),
+        corpus=lambda w: list(map(paths.corpus, CONFIG.prompts[w.prompts].corpora())),
     output:
         prompts="results/{study}/prompts/{prompts}/{model}.prompts.parquet",
         pairs="results/{study}/prompts/{prompts}/{model}.pairs.parquet",
@@ -14,15 +14,18 @@ rule prompts:
         timed(
             "prompts",
             "logs/{study}/prompts/{prompts}/{model}.benchmark.tsv",
-            prompts=study_prompt_sets(),
-            model=model_names(),
+            prompts=STUDY.prompt_sets,
+            model=STUDY.models,
         )
-    priority: FIRST
+    priority: resources.FIRST
     conda:
         "../envs/model.yaml"
     params:
         entry=lambda w: entry("prompts", w.prompts),
-        words=words_of,
+        words=lambda w: [
+            STUDY.word_list(path).model_dump()
+            for path in CONFIG.prompts[w.prompts].lists()
+        ],
         bos=lambda w: CONFIG.models[w.model].bos,
         code=code("make_prompts.py"),
     message:
@@ -31,47 +34,51 @@ rule prompts:
         "../scripts/make_prompts.py"
 
 
-for prompts, job, refs in activation_runs():
+for each in STUDY.activation_rules():
 
     rule:
         name:
-            f"activations_{prompts}_{job}"
+            each.name
         input:
-            models=[folder(ref) for ref in refs],
-            prompts=prompt_file(STUDY, prompts, job),
+            models=lambda w: list(map(paths.model, cached(w).refs)),
+            prompts=lambda w: paths.prompts(w.study, w.prompts, w.job),
         output:
-            activations=[
-                f"results/{STUDY}/activations/{prompts}/{ref}.safetensors"
-                for ref in refs
-            ],
-            checks=[
-                f"results/{STUDY}/activations/{prompts}/{ref}.check.json"
-                for ref in refs
-            ],
+            activations=each.outputs(
+                "results/{study}/activations/{prompts}", "safetensors"
+            ),
+            checks=each.outputs("results/{study}/activations/{prompts}", "check.json"),
         log:
-            f"logs/{STUDY}/activations/{prompts}/{job}.log",
+            each.log("logs/{study}/activations/{prompts}", "log"),
         benchmark:
-            timed(
+            timed_jobs(
                 "activations",
-                f"logs/{STUDY}/activations/{prompts}/{job}.benchmark.tsv",
+                each.log("logs/{study}/activations/{prompts}", "benchmark.tsv"),
+                each,
             )
-        priority: FIRST if early(prompts) else 0
+        wildcard_constraints:
+            prompts=each.of,
+            job=each.pattern,
+        priority: lambda w: resources.FIRST if CONFIG.prompts[w.prompts].first else 0
         group:
-            grouped("activations", job)
+            lambda w: grouped("activations", STUDY.alike(w.job))
         conda:
             "../envs/model.yaml"
-        threads: threads_of(job)
+        threads: lambda w: resources.threads(STUDY, w.job)
         resources:
-            **run_resources(job, refs, token_count(prompts)),
+            **asking(resources.caching, cached),
         params:
-            refs=refs,
-            layers=[layers_written(prompts, ref) for ref in refs],
-            compared=[layers_compared(prompts, ref) for ref in refs],
-            dtype=model_of(job).dtype,
-            shape=model_of(job).shape and model_of(job).shape.model_dump(),
-            compute=compute_of(job),
+            refs=lambda w: list(cached(w).refs),
+            layers=lambda w: [
+                STUDY.layers_written(w.prompts, ref) for ref in cached(w).refs
+            ],
+            compared=lambda w: [
+                STUDY.layers_compared(w.prompts, ref) for ref in cached(w).refs
+            ],
+            dtype=lambda w: STUDY.model(w.job).dtype,
+            shape=lambda w: entry("models", paths.split(w.job)[0])["shape"],
+            compute=lambda w: resources.compute(STUDY, w.job),
             code=code("cache_activations.py"),
         message:
-            f"Cache the activations of {job} on the prompts {prompts}"
+            "Cache the activations of {wildcards.job} on the prompts {wildcards.prompts}"
         script:
             "../scripts/cache_activations.py"

@@ -18,8 +18,10 @@ rule manifest:
         facts=lambda w: {
             "title": CONFIG.studies[w.study].title,
             "compute": COMPUTE.model_dump(),
-            "experiments": {name: entry("experiments", name) for name in EXPERIMENTS},
-            "models": EXPERIMENTS,
+            "experiments": {
+                name: entry("experiments", name) for name in STUDY.experiments
+            },
+            "models": STUDY.experiments,
         },
         code=code("write_manifest.py"),
     message:
@@ -63,8 +65,8 @@ rule compared:
     conda:
         "../envs/paper.yaml"
     params:
-        reference=str(REFERENCE),
-        held=sha256(REFERENCE) if REFERENCE.exists() else None,
+        reference=str(STUDY.reference),
+        held=sha256(STUDY.reference) if STUDY.reference.exists() else None,
         code=code("compare_reference.py"),
     message:
         "Compare with the reference"
@@ -77,13 +79,13 @@ rule compared:
 
 rule reference:
     log:
-        f"logs/{STUDY}/reference.log",
+        f"logs/{STUDY.name}/reference.log",
     localrule: True
     conda:
         "../envs/paper.yaml"
     params:
-        results=f"results/{STUDY}",
-        reference=str(REFERENCE),
+        results=f"results/{STUDY.name}",
+        reference=str(STUDY.reference),
     message:
         "Keep a digest of the results as the reference"
     script:
@@ -92,16 +94,16 @@ rule reference:
 
 rule verify:
     log:
-        f"logs/{STUDY}/verify.log",
+        f"logs/{STUDY.name}/verify.log",
     conda:
         "../envs/audit.yaml"
     threads: COMPUTE.threads
     resources:
-        mem_mb=growing(max(map(memory_of, study_models()))),
+        mem_mb=growing(max(resources.memory(STUDY, ref) for ref in STUDY.refs)),
         runtime=240,
-        gpu=lambda w: max(map(gpus_of, study_models())) or None,
+        gpu=lambda w: max(map(gpus_of, STUDY.refs)) or None,
     params:
-        results=f"results/{STUDY}",
+        results=f"results/{STUDY.name}",
         seed=COMPUTE.seed,
     message:
         "Verify the results"
@@ -111,14 +113,14 @@ rule verify:
 
 rule trace:
     log:
-        f"logs/{STUDY}/trace.log",
+        f"logs/{STUDY.name}/trace.log",
     localrule: True
     conda:
         "../envs/paper.yaml"
     params:
-        results=f"results/{STUDY}",
+        results=f"results/{STUDY.name}",
         target=CONFIG.target,
-        json=f"logs/{STUDY}/trace.json",
+        json=f"logs/{STUDY.name}/trace.json",
     message:
         "Trace a result back"
     script:

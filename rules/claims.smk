@@ -1,22 +1,11 @@
 # What holds: claims decided from tables and raw outputs, deviations from the original with the size
 # of their effects, and the max slope computed a second time by other means.
 
-# In bfloat16 rounding alone moves a slope by more than two roads may differ.
-CHECKED_TWICE = [
-    ref for ref in EXPERIMENTS.get("sharpness", []) if model_of(ref).dtype != "bfloat16"
-]
-OWN_TABLES |= {"deviations", "second-road"} if CHECKED_TWICE else {"deviations"}
-QUOTED |= {"deviations": [], "second-road": []}
-
 
 rule claims:
     input:
-        tables=lambda w: [
-            f"results/{w.study}/tables/{table}.csv" for table in claim_tables(w)
-        ],
-        raw=lambda w: [
-            f"{raw_folder(name)}/{ref}.parquet" for name, ref in claim_raw(w)
-        ],
+        tables=lambda w: tables(STUDY.claim_tables(decided(w))),
+        raw=lambda w: [STUDY.raw(*each) for each in STUDY.claim_raw(decided(w))],
         models="results/{study}/tables/models.csv",
     output:
         "results/{study}/claims.json",
@@ -33,10 +22,10 @@ rule claims:
     conda:
         "../envs/figures.yaml"
     params:
-        claims={name: claim.model_dump() for name, claim in CLAIMS.items()},
-        costs={name: cost_of(name) for name in CLAIMS},
-        tables=claim_tables,
-        raw=claim_raw,
+        claims={name: claim.model_dump() for name, claim in STUDY.claims.items()},
+        costs={name: STUDY.cost(name) for name in STUDY.claims},
+        tables=lambda w: STUDY.claim_tables(decided(w)),
+        raw=lambda w: STUDY.claim_raw(decided(w)),
         resamples=COMPUTE.bootstrap,
         seed=COMPUTE.seed,
         code=code("check_claims.py"),
@@ -55,10 +44,10 @@ use rule claims as claim with:
     benchmark:
         "logs/{study}/claims/{claim}.benchmark.tsv"
     params:
-        claims=lambda w: {w.claim: CLAIMS[w.claim].model_dump()},
-        costs=lambda w: {w.claim: cost_of(w.claim)},
-        tables=claim_tables,
-        raw=claim_raw,
+        claims=lambda w: {w.claim: STUDY.claims[w.claim].model_dump()},
+        costs=lambda w: {w.claim: STUDY.cost(w.claim)},
+        tables=lambda w: STUDY.claim_tables(decided(w)),
+        raw=lambda w: STUDY.claim_raw(decided(w)),
         resamples=COMPUTE.bootstrap,
         seed=COMPUTE.seed,
         code=code("check_claims.py"),
@@ -68,9 +57,7 @@ use rule claims as claim with:
 
 rule deviations:
     input:
-        lambda w: [
-            f"results/{w.study}/tables/{table}.csv" for table in deviation_tables()
-        ],
+        tables(STUDY.deviation_tables()),
     output:
         "results/{study}/tables/deviations.csv",
     log:
@@ -80,8 +67,10 @@ rule deviations:
     conda:
         "../envs/figures.yaml"
     params:
-        deviations={name: entry.model_dump() for name, entry in DEVIATIONS.items()},
-        tables=deviation_tables(),
+        deviations={
+            name: entry.model_dump() for name, entry in STUDY.deviations.items()
+        },
+        tables=STUDY.deviation_tables(),
         code=code("tabulate_deviations.py"),
     message:
         "Tabulate the deviations from the original"
@@ -91,8 +80,8 @@ rule deviations:
 
 rule second_road:
     input:
-        models=[folder(ref) for ref in CHECKED_TWICE],
-        raw=[f"{raw_folder('sharpness')}/{ref}.parquet" for ref in CHECKED_TWICE],
+        models=list(map(paths.model, STUDY.checked_twice)),
+        raw=[STUDY.raw("sharpness", ref) for ref in STUDY.checked_twice],
         pairs="results/{study}/tables/sharpness_pairs.csv",
     output:
         "results/{study}/tables/second-road.csv",
@@ -102,16 +91,26 @@ rule second_road:
         timed("the second road", "logs/{study}/tables/second-road.benchmark.tsv")
     conda:
         "../envs/model.yaml"
-    threads: max(map(threads_of, CHECKED_TWICE), default=1)
+    threads: max((resources.threads(STUDY, ref) for ref in STUDY.checked_twice), default=1)
     resources:
-        mem_mb=growing(max(map(memory_of, CHECKED_TWICE), default=0)),
-        runtime=growing(sum(minutes_of(ref, 10_000) for ref in CHECKED_TWICE)),
-        gpu=lambda w: max(map(gpus_of, CHECKED_TWICE), default=0) or None,
+        mem_mb=growing(
+            max(
+                (resources.memory(STUDY, ref) for ref in STUDY.checked_twice),
+                default=0,
+            )
+        ),
+        runtime=growing(
+            sum(resources.minutes(STUDY, ref, 10_000) for ref in STUDY.checked_twice)
+        ),
+        gpu=lambda w: max(map(gpus_of, STUDY.checked_twice), default=0) or None,
     params:
-        refs=CHECKED_TWICE,
+        refs=STUDY.checked_twice,
         placed=[
-            {key: compute_of(ref)[key] for key in ("device", "device_map")}
-            for ref in CHECKED_TWICE
+            {
+                key: resources.compute(STUDY, ref)[key]
+                for key in ("device", "device_map")
+            }
+            for ref in STUDY.checked_twice
         ],
         code=code("check_second_road.py"),
     message:

@@ -1,25 +1,9 @@
 # What a scheduler is told of jobs: memory, time and GPUs, and which of them share an entry of its queue.
-import math
 import time
 
 from snakemake.jobs import GroupJob
 
 from stable_regions.errors import told_in
-
-# Operations a second, slow for what it is: a core does 37 GFLOP/s or more in a sweep, and a T4
-# would do three TFLOP/s at 40 % of its peak.
-CORE_SPEED, GPU_SPEED = 20e9, 2e12
-FETCH_SPEED = 100e6  # bytes a second of weights, from a shared file system
-
-
-def minutes_of(ref, points, gpus=0):
-    """Minutes that a job surely needs no more of to load a model and run points, or tokens, on it."""
-    shape = shape_told(settings.split(ref)[0])
-    if shape is None:
-        return 240
-    speed = gpus * GPU_SPEED or threads_of(ref) * CORE_SPEED
-    seconds = points * shape.operations(-1, logits=True) / speed
-    return 10 + math.ceil((seconds + 4 * shape.weights / FETCH_SPEED) / 60)
 
 
 def growing(wanted):
@@ -31,20 +15,21 @@ def growing(wanted):
     return lambda wildcards, attempt: number(wildcards) * 2 ** (attempt - 1)
 
 
-def run_resources(job, refs, points, others=()):
-    """What a job that runs models asks a scheduler for, with so many points on each model."""
+def gpus_of(ref):
+    """GPUs of a job that runs a model: where jobs run is known once the workflow is read."""
+    return resources.gpus(STUDY, ref, local=workflow.local_exec)
+
+
+def asking(asked, job_of):
+    """What a job that runs models asks a scheduler for, as `resources` tells it of the job."""
+    wanted = lambda wildcards: asked(
+        STUDY, job_of(wildcards), local=workflow.local_exec
+    )
     return {
-        "mem_mb": growing(memory_of(job, others)),
-        "runtime": growing(lambda w: len(refs) * minutes_of(job, points, gpus_of(job))),
-        "gpu": lambda w: gpus_of(job) or None,  # none of it, and not 0 of it
+        "mem_mb": growing(lambda w: wanted(w).memory),
+        "runtime": growing(lambda w: wanted(w).minutes),
+        "gpu": lambda w: wanted(w).gpus or None,  # none of it, and not 0 of it
     }
-
-
-def measuring_resources(experiment, job, refs):
-    """The same for one of the jobs that an experiment is measured in."""
-    others = getattr(CONFIG.experiments[experiment], "dtypes", ())
-    points = points_of(experiment) // job_count(experiment)
-    return run_resources(job, refs, points, others)
 
 
 def grouped(*names):

@@ -2,19 +2,12 @@
 
 PATHS = [
     (name, ref)
-    for name in [*of_kind("interpolation"), *of_kind("polytopes")]
-    for ref in EXPERIMENTS[name]
+    for name in [*STUDY.of_kind("interpolation"), *STUDY.of_kind("polytopes")]
+    for ref in STUDY.experiments[name]
 ]
-PLANES = [(name, ref) for name in of_kind("plane") for ref in EXPERIMENTS[name]]
-# The models that predictions were read of, whose tokens the page names.
-PREDICTING = list(
-    dict.fromkeys(
-        ref
-        for name in of_kind("interpolation")
-        for ref in EXPERIMENTS[name]
-        if CONFIG.experiments[name].logits
-    )
-)
+PLANES = [
+    (name, ref) for name in STUDY.of_kind("plane") for ref in STUDY.experiments[name]
+]
 # The page's scripts, in the order in which they build on each other.
 SCRIPTS = ["tools", "pairs", "series", "planes", "clusters", "figures", "start"]
 
@@ -24,29 +17,20 @@ rule explorer:
         html=HERE / "explorer" / "page.html",
         css=HERE / "explorer" / "page.css",
         scripts=[HERE / "explorer" / f"{name}.js" for name in SCRIPTS],
-        paths=[f"{raw_folder(name)}/{ref}.parquet" for name, ref in PATHS],
-        path_prompts=[
-            prompt_file(STUDY, CONFIG.experiments[name].prompts, ref)
-            for name, ref in PATHS
-        ],
-        planes=[f"{raw_folder(name)}/{ref}.safetensors" for name, ref in PLANES],
-        tokenizers=[tokenizer_folder(settings.split(ref)[0]) for ref in PREDICTING],
+        paths=[STUDY.raw(*each) for each in PATHS],
+        path_prompts=[STUDY.prompts(*each) for each in PATHS],
+        planes=[STUDY.raw(*each) for each in PLANES],
+        tokenizers=list(map(STUDY.tokenizer_folder, STUDY.predicting)),
         models="results/{study}/tables/models.csv",
-        slopes=expand(
-            "results/{{study}}/tables/{name}.csv", name=of_kind("interpolation")
-        ),
-        curves=expand(
-            "results/{{study}}/tables/{name}_curves.csv", name=of_kind("interpolation")
-        ),
-        maps=expand("results/{{study}}/tables/{name}_map.csv", name=of_kind("pairwise")),
-        entries=expand(
-            "results/{{study}}/tables/{name}_entries.csv", name=of_kind("pairwise")
-        ),
+        slopes=tables(STUDY.of_kind("interpolation")),
+        curves=tables(f"{name}_curves" for name in STUDY.of_kind("interpolation")),
+        maps=tables(f"{name}_map" for name in STUDY.of_kind("pairwise")),
+        entries=tables(f"{name}_entries" for name in STUDY.of_kind("pairwise")),
         map_prompts=[
-            prompt_file(STUDY, CONFIG.experiments[name].prompts, EXPERIMENTS[name][0])
-            for name in of_kind("pairwise")
+            STUDY.prompts(name, STUDY.experiments[name][0])
+            for name in STUDY.of_kind("pairwise")
         ],
-        figures=expand("results/{{study}}/figures/{name}.csv", name=study_figures()),
+        figures=expand("results/{{study}}/figures/{name}.csv", name=STUDY.figures),
     output:
         "results/{study}/explorer.html",
     log:
@@ -59,19 +43,19 @@ rule explorer:
         title=lambda w: CONFIG.studies[w.study].title,
         paths=[name for name, _ in PATHS],
         planes=[name for name, _ in PLANES],
-        series=of_kind("interpolation"),
-        maps=of_kind("pairwise"),
-        tokenizers=PREDICTING,
+        series=STUDY.of_kind("interpolation"),
+        maps=STUDY.of_kind("pairwise"),
+        tokenizers=STUDY.predicting,
         experiments={
             name: {
-                "kind": CONFIG.experiments[name].kind,
-                "folder": raw_folder(name).removeprefix(f"results/{STUDY}/"),
+                "kind": STUDY.entry(name).kind,
+                "folder": f"{STUDY.entry(name).folder}/{name}",
             }
-            for name in EXPERIMENTS
+            for name in STUDY.experiments
         },
         figures=[
-            {"name": name, "title": figure_title(name), "tables": FIGURES[name]}
-            for name in study_figures()
+            {"name": name, "title": STUDY.figure_title(name), "tables": drawn}
+            for name, drawn in STUDY.figures.items()
         ],
         code=code("make_explorer.py"),
     message:

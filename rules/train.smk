@@ -1,15 +1,9 @@
 # The suite: small models trained here, and their checkpoints as revisions `model@stepN`.
 
-if trained_models():
-    FIGURES |= {"figA_losses": ["training_losses"]}
-
 
 rule tokenizer:
     input:
-        lambda w: [
-            f"resources/corpora/{c}.parquet"
-            for c in CONFIG.tokenizers[w.tokenizer].corpora
-        ],
+        lambda w: list(map(paths.corpus, CONFIG.tokenizers[w.tokenizer].corpora)),
     output:
         directory("resources/tokenizers/{tokenizer}"),
     log:
@@ -18,9 +12,7 @@ rule tokenizer:
         timed(
             "tokenizers",
             "logs/train/tokenizer-{tokenizer}.benchmark.tsv",
-            tokenizer=dict.fromkeys(
-                CONFIG.models[model].source.tokenizer for model in trained_models()
-            ),
+            tokenizer=dict.fromkeys(s.tokenizer for s in STUDY.trained.values()),
         )
     conda:
         "../envs/model.yaml"
@@ -35,25 +27,29 @@ rule tokenizer:
 
 rule train:
     input:
-        lambda w: tokenizer_folder(w.model),
+        lambda w: STUDY.tokenizer_folder(w.model),
     output:
         directory("resources/training/{model}"),
     log:
         "logs/train/{model}.log",
     benchmark:
-        timed("training", "logs/train/{model}.benchmark.tsv", model=trained_models())
+        timed("training", "logs/train/{model}.benchmark.tsv", model=list(STUDY.trained))
     priority: 1000  # the longest jobs, and most others wait for them
     group:
         "train"
     conda:
         "../envs/model.yaml"
-    threads: lambda w: threads_of(w.model)
+    threads: lambda w: resources.threads(STUDY, w.model)
     resources:
-        mem_mb=growing(lambda w: memory_of(w.model)),
-        runtime=growing(lambda w: minutes_of(w.model, 3 * tokens_trained(w.model))),
+        mem_mb=growing(lambda w: resources.memory(STUDY, w.model)),
+        runtime=growing(
+            lambda w: resources.minutes(
+                STUDY, w.model, 3 * CONFIG.models[w.model].source.tokens
+            )
+        ),
     params:
         source=lambda w: entry("models", w.model)["source"],
-        threads=lambda w: threads_of(w.model),
+        threads=lambda w: resources.threads(STUDY, w.model),
         code=code("train_model.py"),
     message:
         "Train {wildcards.model}"
@@ -61,30 +57,40 @@ rule train:
         "../scripts/train_model.py"
 
 
-for model, refs in checkpoints().items():
+for each in STUDY.checkpoint_rules():
 
     rule:
         name:
-            f"checkpoints_{model}"
+            each.name
         input:
-            training=f"resources/training/{model}",
-            tokenizer=tokenizer_folder(model),
+            training="resources/training/{model}",
+            tokenizer=lambda w: STUDY.tokenizer_folder(w.model),
         output:
-            folders=[directory(folder(ref)) for ref in refs],
-            facts=[f"resources/facts/{ref}.json" for ref in refs],
+            folders=[
+                directory(f"resources/models/{{model}}{revision}")
+                for revision in each.revisions
+            ],
+            facts=[
+                f"resources/facts/{{model}}{revision}.json"
+                for revision in each.revisions
+            ],
         log:
-            f"logs/train/{model}.checkpoints.log",
+            "logs/train/{model}.checkpoints.log",
         benchmark:
-            timed("model folders", f"logs/train/{model}.checkpoints.benchmark.tsv")
+            timed_jobs(
+                "model folders", "logs/train/{model}.checkpoints.benchmark.tsv", each
+            )
+        wildcard_constraints:
+            model=any_of(job.name for job in each.jobs),
         group:
             "train"
         conda:
             "../envs/figures.yaml"
         params:
-            refs=refs,
-            entry=entry("models", model),
+            refs=lambda w: STUDY.checkpoints[w.model],
+            entry=lambda w: entry("models", w.model),
             code=code("make_checkpoints.py"),
         message:
-            f"Make the model folders of the checkpoints of {model}"
+            "Make the model folders of the checkpoints of {wildcards.model}"
         script:
             "../scripts/make_checkpoints.py"

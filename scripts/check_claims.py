@@ -5,6 +5,7 @@ from _job import job
 
 from stable_regions import claims
 from stable_regions.files import read_parquet, write_csv, write_json
+from stable_regions.ledger import Claim
 
 with job(snakemake):
     params, given = snakemake.params, snakemake.input
@@ -16,7 +17,7 @@ with job(snakemake):
     study = snakemake.wildcards.study
     found = []
     for name, entry in params.claims.items():
-        claim = claims.Claim.model_validate(entry)
+        claim = Claim.model_validate(entry)
         result = claims.check(
             claim, tables, raw, models, resamples=params.resamples, seed=params.seed
         )

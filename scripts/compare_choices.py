@@ -15,7 +15,8 @@ from stable_regions.provenance import experiment_record
 with job(snakemake) as log:
     params, compute, entry = snakemake.params, snakemake.params.compute, snakemake.params.entry
     prompts, drawn = read_parquet(snakemake.input.prompts)
-    pairs = read_parquet(snakemake.input.pairs)[0].iloc[: params.pairs]
+    _, count = params.part
+    pairs = read_parquet(snakemake.input.pairs)[0].iloc[:count]
     [layer], steps = entry["layers"], entry["steps"]
     budget = compute["memory_budget_mb"] * 2**20
     measure = partial(choices.default_table, layer=layer, steps=steps, budget=budget)
@@ -56,7 +57,7 @@ with job(snakemake) as log:
         for name, *paths in others:
             log.info("corpus: %s", name)
             other, its_pairs = (read_parquet(path)[0] for path in paths)
-            tables.append(measure(model, other, its_pairs.iloc[: params.pairs], ("corpus", name)))
+            tables.append(measure(model, other, its_pairs.iloc[:count], ("corpus", name)))
         for dtype in entry["dtypes"]:
             log.info("dtype: %s", dtype)
             model = load_model(Path(folder), dtype=dtype, **placing(compute))

@@ -10,7 +10,7 @@ from stable_regions.provenance import experiment_record
 with job(snakemake):
     params, entry = snakemake.params, snakemake.params.entry
     prompts, drawn = read_parquet(snakemake.input.prompts)
-    first, end = params.rows
+    first, end = params.part
     pairs = read_parquet(snakemake.input.pairs)[0].iloc[first:end]
     for ref, model, activations, output in models(snakemake):
         table = gate_table(

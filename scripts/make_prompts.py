@@ -6,7 +6,8 @@ from _job import job
 
 from stable_regions import prompts
 from stable_regions.files import read_parquet, write_parquet
-from stable_regions.words import WordList, only_single, word_prompts
+from stable_regions.word_list import WordList
+from stable_regions.words import only_single, word_prompts
 
 with job(snakemake) as log:
     entry = snakemake.params.entry
@@ -14,7 +15,7 @@ with job(snakemake) as log:
     tokenizer = prompts.load_tokenizer(folder)
     if entry["kind"] == "random":
         table = prompts.chunk_prompts(
-            read_parquet(snakemake.input.corpus)[0],
+            read_parquet(snakemake.input.corpus[0])[0],
             tokenizer,
             tokens=entry["tokens"],
             count=entry["count"],
@@ -23,7 +24,7 @@ with job(snakemake) as log:
         pairs = prompts.neighbour_pairs(table)
     elif entry["kind"] == "crossed":
         table, pairs = prompts.crossed_pairs(
-            read_parquet(snakemake.input.corpus)[0],
+            read_parquet(snakemake.input.corpus[0])[0],
             tokenizer,
             tokens=entry["tokens"],
             crossings=entry["crossings"],
@@ -31,7 +32,7 @@ with job(snakemake) as log:
         )
     elif entry["kind"] == "recurring":
         table = prompts.recurring_prompts(
-            read_parquet(snakemake.input.corpus)[0],
+            read_parquet(snakemake.input.corpus[0])[0],
             tokenizer,
             tokens=entry["tokens"],
             last_tokens=entry["last_tokens"],
@@ -40,13 +41,14 @@ with job(snakemake) as log:
         )
         pairs = prompts.all_pairs(table)
     elif entry["kind"] == "words":
-        words = WordList.model_validate(snakemake.params.words)
+        [listed] = snakemake.params.words
+        words = WordList.model_validate(listed)
         if entry["not_single"] == "leave out":
             words = only_single(words, tokenizer)
         table = word_prompts(
             words,
             tokenizer,
-            list(read_parquet(snakemake.input.corpus)[0]["text"]),
+            list(read_parquet(snakemake.input.corpus[0])[0]["text"]),
             contexts=entry["contexts"],
             words_per_kind=entry["words_per_kind"],
         )

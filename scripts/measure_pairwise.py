@@ -10,7 +10,7 @@ from stable_regions.provenance import experiment_record
 with job(snakemake) as log:
     params, entry = snakemake.params, snakemake.params.entry
     prompts, drawn = read_parquet(snakemake.input.prompts)
-    rows = row_blocks(prompts, entry["blocks"])[params.block]
+    rows = row_blocks(prompts, entry["blocks"])[params.part]
     pairs = read_parquet(snakemake.input.pairs)[0]["prompt_a"].between(rows[0], rows[1] - 1).sum()
     log.info(
         "rows %d to %d of %d: %d pairs of %d points between their ends at each of %d layers",

@@ -12,7 +12,7 @@ from stable_regions.provenance import experiment_record
 with job(snakemake):
     params, entry = snakemake.params, snakemake.params.entry
     prompts, drawn = read_parquet(snakemake.input.prompts)
-    first, end = params.rows
+    first, end = params.part
     texts = list(prompts["text"][3 * first : 3 * end])
     tokenizer = load_tokenizer(Path(snakemake.input.models[0]))
     for ref, model, activations, output in models(snakemake):

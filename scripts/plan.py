@@ -11,20 +11,20 @@ from _job import job
 
 from stable_regions import calibration, plan
 from stable_regions.errors import UserError
-from stable_regions.files import read_json
 from stable_regions.gpus import GPUS
-from stable_regions.shapes import Shape, shape_of
+from stable_regions.shapes import Shape
 from stable_regions.training_settings import TrainingSettings
+from stable_regions.workload import Cost, Machine, Source, Work
 
 
 def shape(model, told):
-    """A model's shape: as the configuration gives it, or from its own config."""
+    """A model's shape from plain values."""
     if told is None:
         raise UserError(
             f"models.{model}: has no shape; give one, or fetch its config first: "
             f"snakemake resources/configs/{model}"
         )
-    return shape_of(read_json(told)) if isinstance(told, str) else Shape(**told)
+    return Shape(**told)
 
 
 def jobs_in_all(python, snakefile, config):
@@ -47,10 +47,8 @@ with job(snakemake) as log:
     params, cores = snakemake.params, snakemake.threads
     budget = params.budget_mb * 2**20
     shapes = {model: shape(model, told) for model, told in params.shapes.items()}
-    works = [plan.Work.of(fields) for fields in params.works]
-    sources = {
-        model: plan.Source.of(shapes[model], **facts) for model, facts in params.sources.items()
-    }
+    works = [Work.of(fields) for fields in params.works]
+    sources = {model: Source.of(shapes[model], **facts) for model, facts in params.sources.items()}
     baseline = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     began = time.monotonic()
     costs = {}
@@ -71,8 +69,8 @@ with job(snakemake) as log:
             seconds = calibration.training_seconds(
                 settings, shapes[model].vocabulary, threads[model]
             )
-            costs.setdefault(model, {})["update"] = plan.Cost(seconds, 0)
-    machine = plan.Machine(
+            costs.setdefault(model, {})["update"] = Cost(seconds, 0)
+    machine = Machine(
         cores=cores,
         start=calibration.start_seconds("stable_regions.model"),
         light=calibration.start_seconds("stable_regions.summaries"),

@@ -22,12 +22,12 @@ from stable_regions.engine import sweep
 from stable_regions.fused import FAMILIES
 from stable_regions.interpolation import READ_SITES, interpolate, output_movement, path_points
 from stable_regions.model import DTYPES, Model
-from stable_regions.plan import LOGITS, Cost
 from stable_regions.planes import fields, frames, grid_axis
 from stable_regions.polytopes import gate_changes
 from stable_regions.shapes import Shape
 from stable_regions.training import TrainingRun
 from stable_regions.training_settings import TrainingSettings
+from stable_regions.workload import LOGITS, Cost
 
 BLOCKS = (2, 3)
 TOKENS = 10  # of a prompt

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from stable_regions.errors import UserError
-from stable_regions.sources import members
+from stable_regions.sources import members, text_files
 
 
 def read_package(package: Path, patterns: list[str], query: str | None = None) -> pd.DataFrame:
@@ -39,25 +39,6 @@ def read_package(package: Path, patterns: list[str], query: str | None = None) -
             for work, group in groupby(rows, key=lambda row: row[0])
         ]
     return _table(works, package)
-
-
-def text_files(path: Path) -> list[Path]:
-    """What is read of a local corpus: the file itself, or all `*.txt` of a folder, sorted.
-
-    Raises
-    ------
-    UserError
-        If there is none, or a link leads out of the folder.
-    """
-    if not path.is_dir():
-        return [path]
-    files = sorted(file for file in path.glob("*.txt") if file.is_file())
-    for file in files:
-        if not file.resolve().is_relative_to(path.resolve()):
-            raise UserError(f"{file}: is a link out of this folder; put the file itself here")
-    if not files:
-        raise UserError(f"{path}: no *.txt in this folder")
-    return files
 
 
 def read_local(path: Path) -> pd.DataFrame:

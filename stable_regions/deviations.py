@@ -1,51 +1,12 @@
 """The ledger of deviations: what we do otherwise than the paper or its code, and what it moves."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal, Self
 
 import pandas as pd
-from pydantic import Field, model_validator
 
-from stable_regions.claims import Text, Value, chosen
-from stable_regions.config import Name
+from stable_regions.claims import chosen
 from stable_regions.errors import UserError
-from stable_regions.strict import Strict
-
-
-class Cell(Strict):
-    """A number in a table of results: `number` says what it is."""
-
-    number: Text
-    table: Text
-    where: dict[Text, Value]
-    value: Text
-    interval: Annotated[list[Text], Field(min_length=2, max_length=2)] | None = None
-
-    @property
-    def experiment(self) -> str:
-        """The experiment that the table summarises."""
-        return self.table.partition("_")[0]
-
-
-class Deviation(Strict):
-    """What the original does, what we do, and either the effect as measured, or why it is not.
-
-    `of` says whether we depart from the paper's text, from its authors' code, or these two from
-    each other.
-    """
-
-    id: Name
-    of: Literal["text", "code", "text and code"]
-    theirs: Text
-    ours: Text
-    effect: Cell | None = None
-    reason: Text | None = None
-
-    @model_validator(mode="after")
-    def _one_of_two(self) -> Self:
-        if (self.effect is None) == (self.reason is None):
-            raise ValueError("either an effect or a reason why it is not measured is needed")
-        return self
+from stable_regions.ledger import Deviation
 
 
 def tabulate(deviations: Sequence[Deviation], tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

@@ -9,14 +9,13 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any
 
 from stable_regions.errors import UserError, first_line
+
+# Each start of Snakemake reads this module: what is slow to load is loaded where it is needed.
+if TYPE_CHECKING:
+    import pandas as pd
 
 METADATA_KEY = b"stable_regions"
 SCRATCH = ".part"  # what the folder of a file being written ends in
@@ -95,14 +94,17 @@ def read_object(path: str | Path) -> dict[str, Any]:
     return value
 
 
-def write_csv(path: str | Path, table: pd.DataFrame) -> None:
+def write_csv(path: str | Path, table: "pd.DataFrame") -> None:
     """Write a tidy table; floats with nine significant digits, enough to give a float32 back."""
     with atomic(path) as made:
         table.to_csv(made, index=False, float_format="%.9g", lineterminator="\n")
 
 
-def write_parquet(path: str | Path, table: pd.DataFrame, metadata: Mapping[str, Any]) -> None:
+def write_parquet(path: str | Path, table: "pd.DataFrame", metadata: Mapping[str, Any]) -> None:
     """Write a table with `metadata` (anything JSON can hold) in the file itself."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     arrow = pa.Table.from_pandas(table, preserve_index=False)
     arrow = arrow.replace_schema_metadata(
         {**(arrow.schema.metadata or {}), METADATA_KEY: json.dumps(metadata, sort_keys=True)}
@@ -111,8 +113,10 @@ def write_parquet(path: str | Path, table: pd.DataFrame, metadata: Mapping[str, 
         pq.write_table(arrow, made, compression="zstd")
 
 
-def read_parquet(path: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+def read_parquet(path: str | Path) -> "tuple[pd.DataFrame, dict[str, Any]]":
     """Read what `write_parquet` wrote: the table and its metadata."""
+    import pyarrow.parquet as pq
+
     try:
         arrow = pq.read_table(path, partitioning=None)
         stored = (arrow.schema.metadata or {}).get(METADATA_KEY)
@@ -138,6 +142,7 @@ def write_safetensors(path: str | Path, tensors: Mapping[str, Any], metadata: An
 
 def write_arrays(path: str | Path, arrays: Mapping[str, Any], metadata: Any) -> None:
     """The same for NumPy arrays; torch is not needed."""
+    import numpy as np
     from safetensors.numpy import save_file
 
     with atomic(path) as made:

@@ -39,3 +39,12 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def amount(number: float, unit: str) -> str:
+    """A number as a person reads it: `1.2 M`, `34 k`, `1.7 GB`; nothing for zero."""
+    if not number:
+        return ""
+    prefixes = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+    size, prefix = next(((s, p) for s, p in prefixes if number >= s), (1.0, ""))
+    return f"{number / size:.3g} {prefix}{unit}".strip()

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from stable_regions.errors import UserError
-from stable_regions.plan import amount
+from stable_regions.progress import amount
 
 # Where a container says how many bytes of memory it has; "max" where nobody has set a limit.
 LIMIT = Path("/sys/fs/cgroup/memory.max")

@@ -171,6 +171,25 @@ def model_files(path: Path) -> list[Path]:
     return sorted(file for pattern in MODEL_FILES for file in path.glob(pattern))
 
 
+def text_files(path: Path) -> list[Path]:
+    """What is read of a local corpus: the file itself, or all `*.txt` of a folder, sorted.
+
+    Raises
+    ------
+    UserError
+        If there is none, or a link leads out of the folder.
+    """
+    if not path.is_dir():
+        return [path]
+    files = sorted(file for file in path.glob("*.txt") if file.is_file())
+    for file in files:
+        if not file.resolve().is_relative_to(path.resolve()):
+            raise UserError(f"{file}: is a link out of this folder; put the file itself here")
+    if not files:
+        raise UserError(f"{path}: no *.txt in this folder")
+    return files
+
+
 def weight_files(folder: Path) -> list[str]:
     """The names of the files that hold a model's weights: one file, or the shards of an index.
 

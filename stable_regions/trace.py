@@ -26,7 +26,7 @@ ALIKE = 20  # numbers of one look that are traced together
 WIDTH = 200  # characters of settings, in the terminal
 RAW = (".parquet", ".safetensors")
 # A file of one model is called like it; so is the folder of the parts of one.
-OF_MODEL = re.compile(r"(.+?)(\.shards|\.blocks|\.safetensors|\.parquet|\.check\.json)")
+OF_MODEL = re.compile(r"(.+?)(\.shards|\.safetensors|\.parquet|\.check\.json)")
 
 
 @dataclass

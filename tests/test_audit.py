@@ -94,9 +94,9 @@ def test_the_manifest_holds_every_file_and_the_job_behind_it(inside: Path) -> No
 
 
 def test_records_say_what_a_job_did(inside: Path) -> None:
-    [record] = [
-        r for r in records.load_records(Path("logs")) if r["rule"] == "activations_tiny_tiny-gpt2"
-    ]
+    wildcards = {"study": "tiny", "prompts": "tiny", "job": "tiny-gpt2"}
+    [record] = [r for r in records.load_records(Path("logs")) if r["wildcards"] == wildcards]
+    assert record["rule"] == "cache_activations"
     assert record["script"] == "scripts/cache_activations.py"
     assert record["threads"] == 1
     assert record["params"]["refs"] == ["tiny-gpt2"]

@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from stable_regions import boundaries, claims, meaning, polytope_tables, summaries
-from stable_regions.claims import Claim, load_ledger
-from stable_regions.deviations import Deviation, tabulate
+from stable_regions.deviations import tabulate
 from stable_regions.errors import UserError
+from stable_regions.ledger import Claim, Deviation, Trend, load_ledger
 from stable_regions.measures import alphas
 from tests.tiny_study import ROOT
 
@@ -449,7 +449,7 @@ def test_a_share_of_all_is_not_certain() -> None:
     assert share["low"] == pytest.approx(claims.wilson(1.0, 5)[0])
 
 
-SERIES = claims.Trend.model_construct(series="size")
+SERIES = Trend.model_construct(series="size")
 
 
 def sized(facts: list[tuple[str, int, int, int]]) -> dict[str, list[str]]:

@@ -31,11 +31,9 @@ OVERLAY = ROOT / "tests" / "tiny" / "paper.yaml"
 FIGURES = ["fig1", "fig3", "fig4", "figA_layers"]
 TARGETS = ["results/paper/numbers.json", *(f"results/paper/figures/{f}.pdf" for f in FIGURES)]
 HUB_RULES = {"hub_checkpoint", "hub_config", "hub_corpus", "hub_model"}
-TRAINING_RULES = {"checkpoints", "loss_table", "tokenizer", "train"}
-# Rules that there are of for each experiment and model go by these names and theirs.
-PER_JOB = re.compile(
-    r"(activations|interpolation|planes|polytopes|choices|pairwise|checkpoints)_.*"
-)
+TRAINING_RULES = {"copy_checkpoints", "loss_table", "tokenizer", "train"}
+# What rules end in of jobs that run several checkpoints, or that measure shards.
+SEVERAL = re.compile(r"(?<!copy)_checkpoints(_shards)?$|_shards$")
 
 
 def shape(layers: int, **changes: int) -> dict[str, int | None]:
@@ -121,8 +119,7 @@ def rules(tmp_path: Path, study: str) -> set[str]:
     done = snakemake(
         tmp_path, Hub("http://127.0.0.1:9"), "-n", "-q", "rules", "--config", f"study={study}"
     )
-    tables = ("_table", "_tables")
-    return {n if n.endswith(tables) else PER_JOB.sub(r"\1", n) for n in jobs(done)}
+    return {SEVERAL.sub("", name) for name in jobs(done) if not name.startswith("gather_")}
 
 
 def test_the_studies_differ_in_config_alone(tmp_path: Path) -> None:

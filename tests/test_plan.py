@@ -14,8 +14,9 @@ from stable_regions.config import load
 from stable_regions.errors import UserError
 from stable_regions.files import sha256
 from stable_regions.gpus import GPUS, Gpu
-from stable_regions.plan import Cost, Machine, Source, Sweep, Work
+from stable_regions.progress import duration
 from stable_regions.shapes import Shape, check_shape, shape_of
+from stable_regions.workload import Cost, Machine, Source, Sweep, Work, seconds_of
 from tests.models import FAMILIES, make_model
 from tests.readme import CONDA
 from tests.tiny_study import ROOT, environments, snakemake
@@ -95,7 +96,7 @@ def test_the_operations_of_a_point_are_two_for_each_weight_after_the_write_layer
 
 def test_time_is_starts_and_loads_and_points() -> None:
     points = 1000 * ((1e-3 + 3 * 2e-3) + (1e-3 + 2e-3))
-    seconds = plan.seconds_of(work(), SHAPE, machine())
+    seconds = seconds_of(work(), SHAPE, machine())
     assert seconds == pytest.approx(2 * 10 + 2 * (1 + 4 * 0.5) + points)
     row = table(work()).iloc[0]
     assert row["core_seconds"] == pytest.approx(2 * seconds)
@@ -103,7 +104,7 @@ def test_time_is_starts_and_loads_and_points() -> None:
     both = [Sweep("choices", "float32", 9, (0,)), Sweep("paths", "float64", 9, (0,))]
     assert SHAPE.held({s.dtype for s in both}, 1000) == 12 * SHAPE.weights + 2 * 1000
     training = work(stage="training", sweeps=[], updates=7, tokens=70, jobs=1, loads=0)
-    assert plan.seconds_of(training, SHAPE, machine()) == 10 + 7 * 3
+    assert seconds_of(training, SHAPE, machine()) == 10 + 7 * 3
 
 
 def test_costs_are_told_apart_by_what_one_more_block_adds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,14 +142,14 @@ def test_a_clean_pass_needs_the_cost_of_points_in_its_own_dtype() -> None:
 
 def test_a_gpu_takes_the_place_of_what_was_measured() -> None:
     gpu = Gpu("g", tflops=1e-6, memory=1)
-    seconds = plan.seconds_of(work(), SHAPE, machine(gpu=gpu, costs={}))
+    seconds = seconds_of(work(), SHAPE, machine(gpu=gpu, costs={}))
     assert seconds == pytest.approx(20 + work().operations(SHAPE) / (1e6 * Gpu.REACHED))
 
 
 def test_with_a_gpu_training_stays_on_the_processor() -> None:
     gpu = Gpu("g", tflops=1.0, memory=1)
     training = work(stage="training", sweeps=[], updates=7, tokens=70, jobs=1, loads=0)
-    assert plan.seconds_of(training, SHAPE, machine(gpu=gpu)) == 10 + 7 * 3
+    assert seconds_of(training, SHAPE, machine(gpu=gpu)) == 10 + 7 * 3
     found = plan.table(
         [work(), training], {"m": SHAPE}, {}, machine(gpu=gpu), budget=1000
     ).set_index("stage")
@@ -192,7 +193,7 @@ def test_the_report_says_the_total_and_what_it_is_of() -> None:
     both = cells(shown)["m", "all"]
     assert (both["jobs"], both["points"]) == ("4", "4 k")
     seconds = (found["core_seconds"].sum() + 5 * 2 + 100) / 2
-    assert shown[-1].startswith(f"{plan.duration(seconds)} on 2 cores of this machine")
+    assert shown[-1].startswith(f"{duration(seconds)} on 2 cores of this machine")
 
 
 def test_the_plan_counts_all_jobs_of_the_study(again: Path, verified: str) -> None:

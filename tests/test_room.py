@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from stable_regions import plan, room
+from stable_regions import room, workload
 from stable_regions.errors import UserError
-from stable_regions.plan import Source, Sweep, Work
 from stable_regions.shapes import Shape
+from stable_regions.workload import Source, Sweep, Work
 from tests.tiny_study import CONFIG, ROOT, make_sources, snakemake
 
 SHAPE = Shape(model_type="llama", layers=4, width=8, heads=2, mlp=16, vocabulary=100, tied=True)
@@ -30,7 +30,9 @@ def test_a_study_needs_what_all_its_jobs_leave_and_its_largest_one_holds() -> No
         Work("activations", "m", jobs=1, threads=1, loads=1, tokens=10, vectors=7),
         Work("interpolation", "unknown", jobs=1, threads=1, loads=1, sweeps=[sweep]),
     ]
-    disk, memory = plan.room(works, {"m": SHAPE}, {"m": Source(download=5, disk=11)}, budget=100)
+    disk, memory = workload.room(
+        works, {"m": SHAPE}, {"m": Source(download=5, disk=11)}, budget=100
+    )
     assert disk == 11 + 4 * (4 * 1000 + 7 * 8)
     assert memory == 600 * 10**6 + (4 + 8) * SHAPE.weights + 200  # in both dtypes, and batches
 

@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from stable_regions.costs import cost_table
 from stable_regions.files import read_json
-from stable_regions.model import _place
 from stable_regions.records import load_records
 from tests.tiny_study import ROOT
 
@@ -27,7 +25,7 @@ include: "{root}/Snakefile"
 for each in workflow.rules:
     has = {{
         "name": each.name,
-        "script": each.script and each.script.removeprefix("../scripts/"),
+        "script": each.script and each.script[len("../scripts/"):].format(params=each.params),
         "environment": each.conda_env,
         "makes": bool(each.output),
         "log": bool(each.log),
@@ -36,20 +34,6 @@ for each in workflow.rules:
         "asks": list(each.resources),
     }}
     print(json.dumps(has))
-
-
-def with_gpu(there):
-    gpus.here = lambda: there
-    return gpus_of("smollm2-135m"), gpus_of("suite-d4-w64")
-
-
-rule gpus_asked_for:
-    params:
-        told=lambda w: [with_gpu(True), with_gpu(False)],
-    message:
-        "GPUs: {{params.told}}"
-    shell:
-        ""
 """
 # Downloads, which tell of a network; what `--cache` shares, and can't with a benchmark; an audit.
 UNTIMED = {
@@ -61,23 +45,17 @@ LAST = {"paper", "explorer", "manifest", "crate"}
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """What is told of the embedded study, line by line."""
+def rules(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """The rules of the embedded study that run a script."""
     folder = tmp_path_factory.mktemp("rules")
     (folder / "Snakefile").write_text(TELL.format(root=ROOT))
     done = subprocess.run(
         [sys.executable, "-m", "snakemake", "--directory", str(folder), "--snakefile",
-         str(folder / "Snakefile"), "--dry-run", "gpus_asked_for"],
+         str(folder / "Snakefile"), "--dry-run", "plan"],
         cwd=folder, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout.splitlines()
-
-
-@pytest.fixture(scope="module")
-def rules(told: list[str]) -> list[dict[str, Any]]:
-    """The rules that run a script."""
-    found = [json.loads(line) for line in told if line.startswith("{")]
+    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     return [rule for rule in found if rule["script"]]
 
 
@@ -100,20 +78,10 @@ def test_what_runs_a_model_asks_for_room_time_and_a_gpu_and_nothing_else_for_a_g
     scripts = {name for name, text in texts.items() if re.search(r"\b(load_)?models?\(", text)}
     scripts |= {"check_second_road.py", "verify.py"}  # the library loads the models of these
     running = {rule["name"] for rule in rules if rule["script"] in scripts}
-    assert "interpolation_sharpness_smollm2-135m" in running
+    assert {"interpolate", "interpolate_checkpoints"} <= running
     assert {rule["name"] for rule in rules if "gpu" in rule["asks"]} == running
     asking = {rule["name"] for rule in rules if {"mem_mb", "runtime"} <= set(rule["asks"])}
     assert running <= asking
-
-
-def test_on_a_machine_with_a_gpu_models_run_there(
-    told: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    [line] = [line for line in told if "GPUs: " in line]
-    assert line.endswith("GPUs: (1, 1) (0, 0)")
-    for there, kind in ((True, "cuda"), (False, "cpu")):
-        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
-        assert _place("auto").type == kind
 
 
 def test_the_costs_are_of_every_job_before_the_paper(tiny: Path) -> None:

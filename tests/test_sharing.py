@@ -88,7 +88,7 @@ def test_another_workflow_neither_downloads_nor_converts_again(shop: Path) -> No
     assert "Nothing to be done" in end(start(shop, "first", "--", TARGET))
     planned = end(start(shop, "first", "--config", "study=second", "--dry-run"))
     rules = {line.split()[0] for line in planned.splitlines() if line.strip()}
-    assert "activations_random_packed" in rules
+    assert "cache_activations" in rules
     assert "packaged_model" not in rules
 
     config = yaml.safe_load((shop / "mine.yaml").read_text())

@@ -73,7 +73,7 @@ def test_a_thousand_shards_are_not_a_thousand_entries(tmp_path: Path) -> None:
         tmp_path, "--workflow-profile", "profiles/slurm", "--configfile", str(config), "--",
         "results/embedded/interpolation/sharpness/smollm2-135m.parquet",
     )  # fmt: skip
-    assert re.search(r"^interpolation_sharpness_smollm2-135m +1000$", planned, re.MULTILINE)
+    assert re.search(r"^interpolate_shards +1000$", planned, re.MULTILINE)
     assert planned.count("Group job measure-smollm2-135m ") == 1000 / 20
 
 
@@ -99,7 +99,7 @@ def test_the_profile_puts_rules_in_groups_that_are_there() -> None:
     grouped = {line.partition("=")[0] for line in profile["groups"]}
     assert len(grouped) == len(profile["groups"])
     rules = "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
-    assert grouped <= set(re.findall(r"^rule (\w+):", rules, re.MULTILINE))
+    assert grouped <= set(re.findall(r"^(?:use )?rule (?:\w+ as )?(\w+)[: ]", rules, re.MULTILINE))
     assert grouped >= PAPER
 
 
@@ -155,15 +155,17 @@ def test_jobs_share_entries(run: tuple[Path, str]) -> None:
     records = load_records(folder / "logs")
     assert len(entries(printed)) < len(records) / 2
 
-    def entry(prefix: str) -> set[str]:
-        return {r["slurm_job"] for r in records if r["rule"].startswith(prefix)}
+    def measured(experiment: str, model: str) -> list[str]:
+        wanted = {"experiment": experiment, "job": model}.items()
+        return [r["slurm_job"] for r in records if r["wildcards"].items() >= wanted]
 
-    shards = [r for r in records if r["rule"] == "interpolation_sharpness_tiny-llama"]
+    shards = measured("sharpness", "tiny-llama")
     assert len(shards) == 2
-    measured = entry("interpolation_sharpness_tiny-llama")
-    assert len(measured) == 1
-    assert measured == entry("pairwise_clusters_tiny-llama")
-    assert measured.isdisjoint(entry("planes_training-planes_tiny-trained"))  # another model
+    assert len(set(shards)) == 1
+    assert set(shards) == set(measured("clusters", "tiny-llama"))
+    other_model = measured("training-planes", "tiny-trained")
+    assert len(other_model) == 2
+    assert set(shards).isdisjoint(other_model)
     assert len({r["slurm_job"] for r in records if r["rule"] in PAPER}) == 1
 
 

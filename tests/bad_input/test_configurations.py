@@ -175,7 +175,7 @@ def test_a_study_asks_for_what_is_not_there(mistake: str) -> None:
     def check() -> None:
         loaded = config.load(raw)
         config.check_layers(loaded, lambda model: 30)
-        config.check_counts(loaded, lambda prompt_set: (2, 12))
+        config.check_counts(loaded, lambda prompt_set: config.Size(2, 12, 2))
 
     check()
     clusters = entry["clusters"] | change.get("clusters", {})

@@ -10,6 +10,7 @@ import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from stable_regions import prompts, words
+from stable_regions.word_list import Kind, WordList
 from tests.bad_input import refused
 from tests.tiny_study import text, tokenizer
 
@@ -75,12 +76,12 @@ def test_a_wrong_pair_of_prompts(mistake: str) -> None:
         prompts.written_pairs({"P": (a, b)}, spoilt)
 
 
-def word_list(third: str = "mnopqr", context: str = "a b") -> words.WordList:
+def word_list(third: str = "mnopqr", context: str = "a b") -> WordList:
     kinds = [
-        words.Kind(name=letters, part_of_speech="noun", words=list(letters))
+        Kind(name=letters, part_of_speech="noun", words=list(letters))
         for letters in ("abcdef", "ghijkl", third)
     ]
-    return words.WordList(source="s", rule="r", contexts=[context], kinds=kinds)
+    return WordList(source="s", rule="r", contexts=[context], kinds=kinds)
 
 
 WORDS = {

@@ -1,0 +1,111 @@
+"""What jobs ask for: threads, memory, time, GPUs, and which of them go first."""
+
+import math
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from stable_regions import gpus as machine
+from stable_regions.study.paths import split
+from stable_regions.study.study import Job, Study
+
+FIRST = 2000  # the priority of what the first figure is made of: before training
+# Operations a second, slow for what it is: a core does 37 GFLOP/s or more in a sweep, and a T4
+# would do three TFLOP/s at 40 % of its peak.
+CORE_SPEED, GPU_SPEED = 20e9, 2e12
+FETCH_SPEED = 100e6  # bytes a second of weights, from a shared file system
+
+
+def threads(study: Study, ref: str) -> int:
+    """Threads of the jobs that run a model."""
+    return study.model(ref).threads or study.config.compute.threads
+
+
+def compute(study: Study, ref: str) -> dict[str, Any]:
+    """How a model is run, as plain values."""
+    ours, model = study.config.compute, study.model(ref)
+    return {
+        "threads": threads(study, ref),
+        "device": model.device or ours.device,
+        "device_map": model.device_map,
+        "memory_budget_mb": ours.memory_budget_mb,
+        **ours.model_dump(include={"engine"}, exclude_none=True),
+    }
+
+
+def gpus(study: Study, ref: str, *, local: bool) -> int:
+    """GPUs that a job takes which runs a model: on "auto" as many if this machine has any.
+
+    On a cluster they must be named, by `device: cuda`: there this machine is only where jobs are
+    submitted, and a node may have GPUs that a job was not given.
+
+    Parameters
+    ----------
+    local
+        Whether jobs run on this machine.
+    """
+    model = study.model(ref)
+    device = model.device or study.config.compute.device
+    here = device == "auto" and local and machine.here()
+    return model.gpus if here or device.startswith("cuda") else 0
+
+
+def memory(study: Study, ref: str, others: Iterable[str] = ()) -> int:
+    """Megabytes of memory that a job asks for which runs a model, in other dtypes too."""
+    shape = study.shape(split(ref)[0])
+    if shape is None:
+        return 16_000
+    dtypes = [study.model(ref).dtype, *others]
+    held = shape.held(dtypes, study.config.compute.memory_budget_mb * 2**20)
+    return 1_500 + held // 10**6  # the libraries take 0.6 GB; the rest is to be safe
+
+
+def minutes(study: Study, ref: str, points: int, gpus: int = 0) -> int:
+    """Minutes that a job surely needs no more of to load a model and run points or tokens on it."""
+    shape = study.shape(split(ref)[0])
+    if shape is None:
+        return 240
+    speed = gpus * GPU_SPEED or threads(study, ref) * CORE_SPEED
+    seconds = points * shape.operations(-1, logits=True) / speed
+    return 10 + math.ceil((seconds + 4 * shape.weights / FETCH_SPEED) / 60)
+
+
+class Asked(NamedTuple):
+    """What a job asks a scheduler for: megabytes of memory, minutes, and GPUs."""
+
+    memory: int
+    minutes: int
+    gpus: int
+
+
+def caching(study: Study, job: Job, *, local: bool) -> Asked:
+    """What a job asks for that caches activations."""
+    return _asked(study, job, study.tokens(job.of), local=local)
+
+
+def measuring(study: Study, job: Job, *, local: bool) -> Asked:
+    """What a job asks for that measures models."""
+    others = study.entry(job.of).other_dtypes()
+    return _asked(study, job, points(study, job.of), others, local=local)
+
+
+def _asked(
+    study: Study, job: Job, points: int, others: Iterable[str] = (), *, local: bool
+) -> Asked:
+    taken = gpus(study, job.name, local=local)
+    time = len(job.refs) * minutes(study, job.name, points, taken)
+    return Asked(memory(study, job.name, others), time, taken)
+
+
+def points(study: Study, experiment: str) -> int:
+    """Points that one of the jobs of an experiment runs one model on."""
+    return study.points(experiment) // study.parts(experiment)
+
+
+def priority(study: Study, experiment: str) -> int:
+    """Of an experiment's jobs: the longer ones first, so that none is left alone at the end.
+
+    But before all, training too, what the first figure is made of.
+    """
+    if study.config.prompts[study.entry(experiment).prompts].first:
+        return FIRST
+    return min(100, points(study, experiment) // 1000)

@@ -1,0 +1,560 @@
+"""A study: what is run on what, in which jobs, and what comes of it."""
+
+import ast
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from stable_regions import config as settings
+from stable_regions.config import (
+    KINDS,
+    Config,
+    Experiment,
+    Interpolation,
+    Measurement,
+    Model,
+    Points,
+    Size,
+    TrainSource,
+)
+from stable_regions.errors import UserError
+from stable_regions.files import read_object
+from stable_regions.ledger import Claim, Deviation, OnRaw, OnTable, Test, load_ledger
+from stable_regions.shapes import Shape, shape_of
+from stable_regions.study import paths
+from stable_regions.study.paths import split
+from stable_regions.word_list import WordList, load_words
+
+# Figures, each a module of `stable_regions.figures`, and the tables that they draw. The first part
+# of a table's name (up to "_") is the experiment that it summarises: what a study doesn't run is
+# not part of it.
+FIGURES = {
+    "figA_losses": ["training_losses"],
+    "figA_choices": ["choices"],
+    "fig2": ["examples_paths"],
+    "fig3": ["training", "training_curves", "models"],
+    "fig4": ["size", "size_curves", "models"],
+    "figA_layers": ["layers", "layers_curves"],
+    "figA_sharpness": ["sharpness_curves", "sharpness_pairs"],
+    "fig1": ["training-plane_points", "training-plane_triples"],
+    "figA_planes_training": ["training-planes_points", "training-planes_triples"],
+    "figA_planes_training_common": ["training-planes_points", "training-planes_triples"],
+    "figA_planes_models": ["planes_points", "planes_triples"],
+    "figA_planes_models_common": ["planes_points", "planes_triples"],
+    "figA_planes_tokens": ["planes_points", "planes_triples", "planes_tokens"],
+    "figA_polytopes": ["polytopes_pairs", "polytopes_gates", "polytopes_comparison"],
+    "figA_meaning": ["meaning_slopes", "controls_slopes", "meaning_predictions"],
+    "figA_clusters": ["clusters_entries", "clusters_map", "clusters_trees"],
+    "figA_clusters_words": ["words_entries", "words_map", "words_trees"],
+    "figA_words_maps": ["words_map"],
+    "figA_words_scores": ["words_scores", "words-control_scores"],
+    "figA_words_layers": ["words-layers_scores"],
+    "figA_words_training": ["words-training_scores"],
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """Models that are run in one process, one after another.
+
+    Attributes
+    ----------
+    of
+        The experiment that they are measured in, or the prompt set that they are run on.
+    name
+        Of the job: its model, or that of which its models are checkpoints.
+    refs
+        Its models.
+    parts
+        What each process measures, where the work of one job is cut.
+    cut
+        Whether parts are files of their own, which are put together.
+    """
+
+    of: str
+    name: str
+    refs: tuple[str, ...]
+    parts: Sequence[Any] = (None,)
+    cut: bool = False
+
+    @property
+    def revisions(self) -> tuple[str, ...]:
+        """What comes to the job's name in those of its models."""
+        return tuple(ref.removeprefix(self.name) for ref in self.refs)
+
+
+@dataclass(frozen=True)
+class JobRule:
+    """What one rule of Snakemake's is for: jobs whose files have the same names but for wildcards.
+
+    Attributes
+    ----------
+    revisions
+        What comes to the job's name in those of its models.
+    cut
+        Whether the jobs write shards.
+    """
+
+    name: str
+    revisions: tuple[str, ...]
+    cut: bool
+    jobs: tuple[Job, ...]
+
+    @property
+    def of(self) -> str:
+        """A pattern for the experiments, or the prompt sets."""
+        return any_of(dict.fromkeys(job.of for job in self.jobs))
+
+    @property
+    def pattern(self) -> str:
+        """A pattern for the names of the jobs, each in the folder of what it is of."""
+        names: dict[str, list[str]] = {}
+        for job in self.jobs:
+            names.setdefault(job.of, []).append(job.name)
+        return "|".join(f"(?<=/{re.escape(of)}/){any_of(some)}" for of, some in names.items())
+
+    def outputs(self, folder: str, ending: str) -> list[str]:
+        """The files that a job writes below a folder, one a model."""
+        end = f".shards/{{shard}}.{ending}" if self.cut else f".{ending}"
+        return [f"{folder}/{{job}}{revision}{end}" for revision in self.revisions]
+
+    def log(self, folder: str, ending: str) -> str:
+        """The file below a folder that tells of a job."""
+        return f"{folder}/{{job}}{'.{shard}' if self.cut else ''}.{ending}"
+
+    def each(self, path: str) -> list[str]:
+        """What a path with wildcards is for each job."""
+        return [
+            path.format(
+                experiment=job.of, prompts=job.of, model=job.name, job=job.name, shard=shard
+            )
+            for job in self.jobs
+            for shard in (range(len(job.parts)) if self.cut else [0])
+        ]
+
+
+def job_rules(verb: str, jobs: Iterable[Job], several: str = "_checkpoints") -> list[JobRule]:
+    """The rules that jobs need: one, and others for checkpoints, which share a job, and shards."""
+    alike: dict[tuple[tuple[str, ...], bool], list[Job]] = {}
+    for job in jobs:
+        alike.setdefault((job.revisions, job.cut), []).append(job)
+    names: Counter[str] = Counter()
+    rules = []
+    for (revisions, cut), some in alike.items():
+        name = verb + several * (len(revisions) > 1) + "_shards" * cut
+        names[name] += 1
+        name += f"_{names[name]}" if names[name] > 1 else ""
+        rules.append(JobRule(name, revisions, cut, tuple(some)))
+    return rules
+
+
+def any_of(names: Iterable[str]) -> str:
+    """A pattern for some names and nothing else."""
+    return f"(?:{'|'.join(map(re.escape, names))})" if (names := list(names)) else "(?!)"
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """The selected study of a configuration.
+
+    Attributes
+    ----------
+    home
+        The folder of this package's repository.
+    words, shapes
+        The lists of words that its prompts are made of, by their paths; shapes of its models, where
+        they are known.
+    claims, deviations
+        The paper's ledgers.
+    """
+
+    config: Config
+    home: Path
+    words: Mapping[str, WordList]
+    shapes: Mapping[str, Shape | None]
+    claims: Mapping[str, Claim]
+    deviations: Mapping[str, Deviation]
+
+    @classmethod
+    def load(cls, raw: Any, home: Path) -> "Study":
+        """Check a configuration as read from YAML, and all that is known before a run.
+
+        Raises
+        ------
+        UserError
+            One line: the key, what it holds, and what would be right.
+        """
+        config = settings.load(raw)
+        settings.check_paths(config)
+        settings.check_folders(["results", f"results/{config.study}", "resources", "logs"])
+        claims = load_ledger(home / "paper" / "claims.yaml", Claim)
+        deviations = load_ledger(home / "paper" / "deviations.yaml", Deviation)
+        study = cls(config, home, {}, {}, claims, deviations)
+        shapes = {name: study.shape(name) for name in study.models}
+        layers = {name: shape.layers if shape else None for name, shape in shapes.items()}
+        settings.check_layers(config, layers.__getitem__)
+        lists = [path for name in study.prompt_sets for path in config.prompts[name].lists()]
+        words = {path: study.word_list(path) for path in lists}
+        study = cls(config, home, words, shapes, claims, deviations)
+        settings.check_counts(config, study.size)
+        return study
+
+    # What it is of
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.config.study
+
+    @property
+    def reference(self) -> Path:
+        """The digest of an earlier run, where one is kept."""
+        return self.home / "reference" / f"{self.name}.json"
+
+    @cached_property
+    def experiments(self) -> dict[str, list[str]]:
+        """The experiments, and the models that each runs."""
+        return {name: self.config.refs(name) for name in self.config.selected().experiments}
+
+    def of_kind(self, kind: str) -> list[str]:
+        """The experiments of one kind."""
+        return [name for name in self.experiments if self.entry(name).kind == kind]
+
+    def entry(self, experiment: str) -> Experiment:
+        """An experiment as the study has it."""
+        return self.config.experiments[experiment]
+
+    def model(self, ref: str) -> Model:
+        """The entry of the model that `model` or `model@revision` names."""
+        return self.config.models[split(ref)[0]]
+
+    @cached_property
+    def refs(self) -> list[str]:
+        """Every model, each once, in the order of the configuration, and each checkpoint."""
+        used = {ref for refs in self.experiments.values() for ref in refs}
+        order = list(self.config.models)
+        return sorted(used, key=lambda ref: (order.index(split(ref)[0]), ref))
+
+    @cached_property
+    def models(self) -> list[str]:
+        """The same without revisions."""
+        return list(dict.fromkeys(split(ref)[0] for ref in self.refs))
+
+    @cached_property
+    def trained(self) -> dict[str, TrainSource]:
+        """The models that are trained here, and how."""
+        names = dict.fromkeys(split(ref)[0] for refs in self.experiments.values() for ref in refs)
+        sources = {name: self.config.models[name].source for name in names}
+        return {name: s for name, s in sources.items() if isinstance(s, TrainSource)}
+
+    @cached_property
+    def checkpoints(self) -> dict[str, list[str]]:
+        """Those of the models that are trained here."""
+        return {name: [ref for ref in self.refs if split(ref)[0] == name] for name in self.trained}
+
+    @cached_property
+    def prompt_sets(self) -> list[str]:
+        """Every prompt set, each once."""
+        entries = [self.entry(name) for name in self.experiments]
+        others = [name for entry in entries for name in entry.other_prompts()]
+        return list(dict.fromkeys([*(entry.prompts for entry in entries), *others]))
+
+    @cached_property
+    def corpora(self) -> list[str]:
+        """Every corpus, each once: of its prompts, and of what it trains."""
+        drawn = [name for p in self.prompt_sets for name in self.config.prompts[p].corpora()]
+        read = [name for source in self.trained.values() for name in source.corpora(self.config)]
+        return list(dict.fromkeys(drawn + read))
+
+    def named(self, section: str, *kinds: str) -> str:
+        """A pattern for the models or the corpora whose source is of one of these kinds."""
+        entries: Mapping[str, Any] = getattr(self.config, section)
+        kind = {name: getattr(entry, "source", entry).kind for name, entry in entries.items()}
+        return any_of(name for name in entries if kind[name] in kinds)
+
+    def shape(self, model: str) -> Shape | None:
+        """A model's shape; None of a hub model without one, before its config is here."""
+        if model in self.shapes:
+            return self.shapes[model]
+        known = self.config.models[model].known_shape(self.config, model)
+        return shape_of(read_object(known), known) if isinstance(known, str) else known
+
+    def word_list(self, path: str) -> WordList:
+        """A list of words: of this package, or a user's."""
+        if path in self.words:
+            return self.words[path]
+        for place in (self.home / path, settings.on_disk(path)):
+            if place.exists():
+                return load_words(place)
+        raise UserError(f"config.yaml: prompts: list: holds {path!r}; there is no such file")
+
+    def size(self, prompt_set: str) -> Size:
+        """How many prompts a prompt set has."""
+        return self.config.prompts[prompt_set].size(self.words)
+
+    def tokens(self, prompt_set: str) -> int:
+        """Tokens of all prompts of a set; hand-made prompts have about ten each."""
+        size = self.size(prompt_set)
+        return size.contexts * size.prompts * (self.config.prompts[prompt_set].length() or 10)
+
+    # Its jobs
+
+    def by_job(self, refs: Iterable[str]) -> dict[str, list[str]]:
+        """The models that one job runs: checkpoints of a model trained here share one.
+
+        A job spends seconds on starting and on loading libraries, as long as on a small model's
+        work.
+        """
+        shared: dict[str, list[str]] = {}
+        for ref in refs:
+            shared.setdefault(self.alike(ref), []).append(ref)
+        return {name if len(some) > 1 else some[0]: some for name, some in shared.items()}
+
+    def alike(self, ref: str) -> str:
+        """What those models have in common that may share a job, or an entry of a queue."""
+        name, _ = split(ref)
+        return name if name in self.trained else ref
+
+    @cached_property
+    def measuring_jobs(self) -> dict[str, dict[str, Job]]:
+        """The jobs that models are measured in, by experiment and name."""
+        jobs: dict[str, dict[str, Job]] = {}
+        for name, refs in self.experiments.items():
+            entry = self.entry(name)
+            prompts = self.config.prompts[entry.prompts]
+            parts = entry.parts(prompts, self.config.compute.shard_points)
+            jobs[name] = {
+                job: Job(name, job, tuple(some), parts, entry.is_cut(parts))
+                for job, some in self.by_job(refs).items()
+            }
+        return jobs
+
+    @cached_property
+    def activation_jobs(self) -> dict[str, dict[str, Job]]:
+        """The jobs that cache activations, by prompt set and name."""
+        used: dict[str, dict[str, None]] = {}
+        for name, refs in self.experiments.items():
+            used.setdefault(self.entry(name).prompts, {}).update(dict.fromkeys(refs))
+        return {
+            prompts: {
+                job: Job(prompts, job, tuple(some)) for job, some in self.by_job(refs).items()
+            }
+            for prompts, refs in used.items()
+        }
+
+    @cached_property
+    def checkpoint_jobs(self) -> dict[str, Job]:
+        """The jobs that make model folders of the checkpoints of a model trained here."""
+        return {name: Job("models", name, tuple(refs)) for name, refs in self.checkpoints.items()}
+
+    @cached_property
+    def kinds(self) -> list[type[Measurement]]:
+        """The kinds of experiments, each once."""
+        used = {type(self.entry(name)) for name in self.experiments}
+        return [kind for kind in KINDS if kind in used]
+
+    def measuring_rules(self) -> list[tuple[type[Measurement], JobRule]]:
+        """The rules that models are measured by, and for which kind of experiment each is."""
+        rules = []
+        for kind in self.kinds:
+            names = [name for name in self.experiments if type(self.entry(name)) is kind]
+            jobs = [job for name in names for job in self.measuring_jobs[name].values()]
+            rules += [(kind, rule) for rule in job_rules(kind.verb, jobs)]
+        return rules
+
+    def activation_rules(self) -> list[JobRule]:
+        """The rules that activations are cached by."""
+        jobs = [job for jobs in self.activation_jobs.values() for job in jobs.values()]
+        return job_rules("cache_activations", jobs)
+
+    def checkpoint_rules(self) -> list[JobRule]:
+        """The rules that make the model folders of checkpoints."""
+        return job_rules("copy_checkpoints", self.checkpoint_jobs.values(), several="")
+
+    def cut(self, kind: str) -> list[str]:
+        """The experiments of a kind whose parts are put together."""
+        jobs = {name: next(iter(self.measuring_jobs[name].values())) for name in self.of_kind(kind)}
+        return [name for name, job in jobs.items() if job.cut]
+
+    def layers_written(self, prompt_set: str, ref: str) -> list[int]:
+        """The write layers that the study needs of a model on a prompt set."""
+        entries = self._needing(prompt_set, ref)
+        return sorted({layer for entry in entries for layer in entry.layers})
+
+    def layers_compared(self, prompt_set: str, ref: str) -> list[int]:
+        """The layers of which it needs the activations of clean runs alone."""
+        layers = {n for entry in self._needing(prompt_set, ref) for n in entry.compared()}
+        return sorted(layers - set(self.layers_written(prompt_set, ref)))
+
+    def _needing(self, prompt_set: str, ref: str) -> list[Experiment]:
+        entries = [self.entry(name) for name, refs in self.experiments.items() if ref in refs]
+        return [entry for entry in entries if entry.prompts == prompt_set]
+
+    def points(self, experiment: str) -> int:
+        """Points of paths and planes that an experiment runs one model on."""
+        layers = len(self.entry(experiment).layers)
+        return layers * sum(each.number for each in self.sweeps(experiment))
+
+    def sweeps(self, experiment: str) -> Sequence[Points]:
+        """The ways in which it runs them, at each write layer."""
+        entry = self.entry(experiment)
+        return entry.points(self.config.prompts[entry.prompts], self.size(entry.prompts))
+
+    def parts(self, experiment: str) -> int:
+        """Jobs that an experiment is measured in, on one model."""
+        return len(next(iter(self.measuring_jobs[experiment].values())).parts)
+
+    # Where its files lie
+
+    def raw_folder(self, experiment: str) -> str:
+        """Where the raw outputs of an experiment lie: a folder a kind, a folder an experiment."""
+        return f"results/{self.name}/{self.entry(experiment).folder}/{experiment}"
+
+    def raw(self, experiment: str, ref: str) -> str:
+        """The raw output of an experiment on a model."""
+        return f"{self.raw_folder(experiment)}/{ref}.{self.entry(experiment).ending}"
+
+    def raw_outputs(self, experiment: str) -> list[str]:
+        """The raw outputs of an experiment, model by model."""
+        return [self.raw(experiment, ref) for ref in self.experiments[experiment]]
+
+    def shards(self, experiment: str, ref: str) -> list[str]:
+        """The parts of a raw output that are put together."""
+        folder, ending = (
+            f"{self.raw_folder(experiment)}/{ref}.shards",
+            self.entry(experiment).ending,
+        )
+        return [f"{folder}/{part}.{ending}" for part in range(self.parts(experiment))]
+
+    def prompts(self, experiment: str, ref: str, what: str = "prompts") -> str:
+        """The prompts, or the pairs, of an experiment in the tokens of a model."""
+        return paths.prompts(self.name, self.entry(experiment).prompts, ref, what)
+
+    def raw_prompts(self, experiment: str) -> list[str]:
+        """The prompts of each of an experiment's raw outputs."""
+        return [self.prompts(experiment, ref) for ref in self.experiments[experiment]]
+
+    def measuring_inputs(self, experiment: str, job: str) -> dict[str, Any]:
+        """What a job reads that measures models."""
+        entry, refs = self.entry(experiment), self.measuring_jobs[experiment][job].refs
+        inputs: dict[str, Any] = {
+            "models": [paths.model(ref) for ref in refs],
+            "prompts": self.prompts(experiment, refs[0]),
+            "pairs": self.prompts(experiment, refs[0], "pairs"),
+            "activations": [paths.activations(self.name, entry.prompts, ref) for ref in refs],
+            "checks": [paths.load_check(self.name, entry.prompts, ref) for ref in refs],
+        }
+        if others := entry.other_prompts():
+            for what in ("prompts", "pairs"):
+                inputs[f"other_{what}"] = [
+                    paths.prompts(self.name, name, refs[0], what) for name in others
+                ]
+        return inputs
+
+    def load_checks(self) -> list[str]:
+        """The verdict of the load check of every model on every prompt set."""
+        pairs = {
+            (self.entry(name).prompts, ref)
+            for name, refs in self.experiments.items()
+            for ref in refs
+        }
+        return [paths.load_check(self.name, prompts, ref) for prompts, ref in sorted(pairs)]
+
+    def tokenizer_folder(self, ref: str) -> str:
+        """Where a model's tokenizer lies."""
+        return self.model(ref).source.tokenizer_folder(split(ref)[0])
+
+    # What comes of it
+
+    @cached_property
+    def checked_twice(self) -> list[str]:
+        """The models whose max slopes are computed by other means too.
+
+        In bfloat16 rounding alone moves a slope by more than two ways of computing it may differ.
+        """
+        refs = self.experiments.get("sharpness", [])
+        return [ref for ref in refs if self.model(ref).dtype != "bfloat16"]
+
+    @cached_property
+    def read_for_meaning(self) -> list[str]:
+        """The interpolations on drawn prompts that read logits."""
+        return [name for name in self.of_kind("interpolation") if self._reads(name, drawn=True)]
+
+    def _reads(self, experiment: str, *, drawn: bool) -> bool:
+        """Whether an interpolation reads logits: on drawn prompts, or on any."""
+        entry = self.entry(experiment)
+        shown = self.config.prompts[entry.prompts].first
+        return isinstance(entry, Interpolation) and entry.logits and not (drawn and shown)
+
+    @cached_property
+    def predicting(self) -> list[str]:
+        """The models that predictions were read of."""
+        names = [name for name in self.of_kind("interpolation") if self._reads(name, drawn=False)]
+        return list(dict.fromkeys(ref for name in names for ref in self.experiments[name]))
+
+    def has_table(self, table: str) -> bool:
+        """Whether the study has a table: its own, or one of an experiment that it runs."""
+        own = {"models", "deviations", *(["second-road"] if self.checked_twice else [])}
+        return table in own or table.partition("_")[0] in self.experiments
+
+    @cached_property
+    def figures(self) -> dict[str, list[str]]:
+        """The figures that the study has data for, and the tables that they draw."""
+        figures = {
+            name: tables for name, tables in FIGURES.items() if all(map(self.has_table, tables))
+        }
+        return figures if self.trained else {n: t for n, t in figures.items() if n != "figA_losses"}
+
+    @cached_property
+    def quoted(self) -> dict[str, list[str]]:
+        """The tables that the paper quotes: columns that a row is looked up by, or none."""
+        tables: dict[str, list[str]] = {}
+        for name in self.experiments:
+            entry = self.entry(name)
+            tables |= entry.quoted(name, self.config.prompts[entry.prompts])
+        own = [name for name in ("deviations", "second-road") if self.has_table(name)]
+        return tables | {name: [] for name in own}
+
+    def figure_title(self, figure: str) -> str:
+        """What a figure shows: the first line of its module."""
+        text = (self.home / "stable_regions" / "figures" / f"{figure}.py").read_text()
+        return (ast.get_docstring(ast.parse(text)) or figure).splitlines()[0]
+
+    def tests(self, claims: Iterable[str]) -> list[Test]:
+        """The tests of some claims that the study has data for."""
+        tests = [test for name in claims for test in self.claims[name].tests]
+        return [test for test in tests if test.experiment in self.experiments]
+
+    def claim_tables(self, claims: Iterable[str]) -> list[str]:
+        """The tables that claims are computed from."""
+        return sorted({test.table for test in self.tests(claims) if isinstance(test, OnTable)})
+
+    def claim_raw(self, claims: Iterable[str]) -> list[tuple[str, str]]:
+        """The raw outputs that claims are computed from: experiments and models."""
+        used = {test.raw for test in self.tests(claims) if isinstance(test, OnRaw)}
+        return [(name, ref) for name in sorted(used) for ref in self.experiments[name]]
+
+    def deviation_tables(self) -> list[str]:
+        """The tables that hold the effects of deviations."""
+        named = {entry.effect.table for entry in self.deviations.values() if entry.effect}
+        return sorted(filter(self.has_table, named))
+
+    def cost(self, claim: str) -> dict[str, int]:
+        """What a claim takes in this study, from nothing, in units that no machine changes.
+
+        Points of paths that models are run on, jobs that run or train a model, and tokens trained
+        on.
+        """
+        names = [name for name in self.claims[claim].experiments if name in self.experiments]
+        used = {split(ref)[0] for name in names for ref in self.experiments[name]}
+        trained = [source for name, source in self.trained.items() if name in used]
+        jobs = [job for name in names for job in self.measuring_jobs[name].values()]
+        return {
+            "points": sum(self.points(name) * len(self.experiments[name]) for name in names),
+            "jobs": len(trained) + sum(len(job.parts) for job in jobs),
+            "training_tokens": sum(source.tokens for source in trained),
+        }

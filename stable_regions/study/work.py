@@ -1,0 +1,131 @@
+"""What a study asks of each model: what a plan reckons with, and what there must be room for."""
+
+from typing import Any
+
+from stable_regions import room
+from stable_regions.config import Pairwise
+from stable_regions.errors import UserError
+from stable_regions.study import paths, resources
+from stable_regions.study.paths import split
+from stable_regions.study.study import Job, Study
+from stable_regions.workload import Source, Sweep, Work
+from stable_regions.workload import room as needed
+
+
+def works(study: Study) -> list[Work]:
+    """What the study asks of each model, job by job."""
+    found = [
+        Work(
+            "training",
+            model,
+            jobs=1,
+            threads=resources.threads(study, model),
+            loads=0,
+            tokens=source.tokens,
+            updates=source.steps,
+            checkpoints=2 * len(study.checkpoints[model]),  # as trained, and with a tokenizer
+        )
+        for model, source in study.trained.items()
+    ]
+    for prompts, jobs in study.activation_jobs.items():
+        size = study.size(prompts)
+        for job in jobs.values():
+            kept = 2 + sum(
+                len(layers(prompts, job.refs[0]))
+                for layers in (study.layers_written, study.layers_compared)
+            )
+            count = size.contexts * size.prompts * len(job.refs)
+            tokens = study.tokens(prompts) * len(job.refs)
+            found.append(_work(study, "activations", job, tokens=tokens, vectors=count * kept))
+    for kind in study.kinds:
+        for name in (name for name in study.experiments if type(study.entry(name)) is kind):
+            for job in study.measuring_jobs[name].values():
+                dtype, layers = study.model(job.name).dtype, study.entry(name).layers
+                swept = [
+                    Sweep(each.way, each.dtype or dtype, each.number * len(job.refs), layers)
+                    for each in study.sweeps(name)
+                ]
+                found.append(_work(study, study.entry(name).kind, job, sweeps=swept))
+    return found
+
+
+def _work(study: Study, stage: str, job: Job, **asked: Any) -> Work:
+    """What is said of every job that runs models."""
+    return Work(
+        stage,
+        split(job.name)[0],
+        jobs=len(job.parts),
+        threads=resources.threads(study, job.name),
+        loads=len(job.parts) * len(job.refs),
+        dtype=study.model(job.name).dtype,
+        **asked,
+    )
+
+
+def sources(study: Study) -> dict[str, dict[str, Any]]:
+    """What each model comes from, for the bytes it takes: a package, the hub, or this disk."""
+    return {
+        model: {
+            "kind": (source := study.config.models[model].source).kind,
+            "revisions": sum(split(ref)[0] == model for ref in study.refs),
+            "checkpoints": bool(source.revisions()),
+            "megabytes": source.megabytes(study.config),
+        }
+        for model in study.models
+    }
+
+
+def texts(study: Study) -> float:
+    """Megabytes of the packages, and of the hub's files, that the study's texts come in."""
+    downloads: dict[Any, float] = {}
+    for name in study.corpora:
+        downloads |= study.config.corpora[name].downloads(study.config)
+    return sum(downloads.values())
+
+
+def clusters(study: Study) -> list[dict[str, int]]:
+    """Matrices that are clustered and scored, by how many prompts they have: for their time."""
+    found = []
+    for name in study.of_kind("pairwise"):
+        entry = study.entry(name)
+        assert isinstance(entry, Pairwise)
+        size = study.size(entry.prompts)
+        distances = 5 * len(entry.layers) + len(entry.geometry)
+        found.append(
+            {
+                "prompts": size.prompts,
+                "matrices": size.contexts * distances * len(study.experiments[name]),
+                "labels": len(entry.clusters.labels),
+                "draws": entry.clusters.draws,
+                "sizes": 1 + len(entry.clusters.sweep),
+            }
+        )
+    return found
+
+
+def check_room(study: Study, *, local: bool) -> None:
+    """UserError if this machine has no room for the study.
+
+    What comes from the hub is held against the disk of its cache, when it is fetched. On a GPU or
+    under a scheduler it is not this machine's memory that counts.
+
+    Parameters
+    ----------
+    local
+        Whether jobs run on this machine.
+    """
+    shapes = {name: shape for name in study.models if (shape := study.shape(name))}
+    placed = {
+        name: Source.of(shapes[name], **facts)
+        for name, facts in sources(study).items()
+        if name in shapes and facts["kind"] != "hub"
+    }
+    budget = study.config.compute.memory_budget_mb * 2**20
+    disk, memory = needed(works(study), shapes, placed, budget)
+    folders = [paths.model(ref) for ref in study.refs] + list(map(paths.training, study.trained))
+    try:
+        room.check_disk(disk, room.bytes_below([f"results/{study.name}", *folders]))
+        if local and not any(resources.gpus(study, ref, local=local) for ref in study.refs):
+            room.check_memory(memory)
+    except UserError as error:
+        raise UserError(f"study {study.name}: {error}") from None

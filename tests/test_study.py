@@ -1,0 +1,290 @@
+"""The study that a configuration asks for: its jobs, what they ask for, and what comes of it."""
+
+import copy
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from stable_regions import room
+from stable_regions.errors import UserError
+from stable_regions.files import write_json
+from stable_regions.model import _place
+from stable_regions.study import paths, resources, work
+from stable_regions.study.study import Study, job_rules
+from tests.tiny_study import ROOT, make_sources
+
+SHIPPED = yaml.safe_load((ROOT / "config.yaml").read_text())
+# What each start of Snakemake would wait for.
+SLOW = {"torch", "pandas", "numpy", "pyarrow", "tokenizers", "snakemake"}
+
+
+@pytest.fixture
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Study]:
+    """Load a study from an empty folder, with changes of the shipped configuration."""
+    monkeypatch.chdir(tmp_path)
+
+    def load(name: str = "embedded", **changes: dict[str, Any]) -> Study:
+        raw = copy.deepcopy(SHIPPED) | {"study": name}
+        for section, entries in changes.items():
+            for key, change in entries.items():
+                held = raw.setdefault(section, {}).get(key)
+                raw[section][key] = held | change if isinstance(held, dict) else change
+        return Study.load(raw, ROOT)
+
+    return load
+
+
+def test_a_study_is_loaded_without_what_is_slow_to_load() -> None:
+    program = (
+        "import sys; from stable_regions.study import paths, resources, study, work; "
+        "print(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert not SLOW & set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("section", "change", "said"),
+    [
+        ("prompts", {"words": {"list": "no.yaml"}}, "prompts: list: holds 'no.yaml'; there is no"),
+        ("study", "none", "study: no study 'none'"),
+        ("modles", {}, "modles: unknown key"),
+        ("experiments", {"sharpness": {"pairs": -1}}, "experiments.sharpness.pairs: holds -1"),
+        (
+            "experiments", {"sharpness": {"layers": [0, 29]}},
+            "experiments.sharpness.layers: holds 29; smollm2-135m has 30 layers",
+        ),
+        (
+            "experiments", {"words": {"blocks": 10_000}},
+            "experiments.words.blocks: asks for 10000 prompts; the prompt set 'words' has ",
+        ),
+        ("corpora", {"bible": {"kind": "local", "path": "x"}}, "corpora.bible.path: holds 'x'"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line(
+    section: str, change: Any, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    raw = copy.deepcopy(SHIPPED)
+    if section in raw and isinstance(change, dict):
+        for name, keys in change.items():
+            kind = keys.get("kind", raw[section][name].get("kind"))
+            same = kind == raw[section][name].get("kind")
+            raw[section][name] = raw[section][name] | keys if same else keys
+    else:
+        raw[section] = change
+    with pytest.raises(UserError) as error:
+        Study.load(raw, ROOT)
+    assert str(error.value).startswith("config.yaml: ")
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_checkpoints_of_a_model_trained_here_share_a_job(study: Callable[..., Study]) -> None:
+    ours = study()
+    jobs = ours.measuring_jobs["training"]
+    assert set(jobs) == set(ours.trained)
+    assert [job.refs for job in jobs.values()] == [
+        tuple(f"{name}@{step}" for step in source.revisions())
+        for name, source in ours.trained.items()
+    ]
+    assert set(study("paper").measuring_jobs["training"]) >= {"olmo-1b-0724@main"}  # on its own
+    size = ours.measuring_jobs["size"]["suite-d4-w64@step800"]
+    assert size.refs == ("suite-d4-w64@step800",)
+    assert ours.alike("suite-d4-w64@step800") == ours.alike("suite-d4-w64@step0") == "suite-d4-w64"
+    assert ours.alike("smollm2-135m") == "smollm2-135m"
+
+
+def test_shards_are_all_pairs_and_no_more_points_than_asked_for(
+    study: Callable[..., Study],
+) -> None:
+    ours = study(compute={"shard_points": 3000})
+    [job, *_] = ours.measuring_jobs["sharpness"].values()
+    entry = ours.entry("sharpness")
+    points = entry.steps * len(entry.layers)
+    assert job.cut
+    assert [first for first, _ in job.parts] == [0, *(end for _, end in job.parts[:-1])]
+    assert job.parts[-1][1] == ours.points("sharpness") // points
+    assert max(end - first for first, end in job.parts) == 3000 // points
+    one = study(compute={"shard_points": 10**9}).measuring_jobs["sharpness"]
+    assert not next(iter(one.values())).cut
+
+
+def matched(ours: Study, path: str) -> list[tuple[str, str]]:
+    """The rules whose outputs a path may be, and the jobs that it says."""
+    found = []
+    for kind, rule in ours.measuring_rules():
+        folder = f"results/embedded/{kind.folder}/{{experiment}}"
+        groups = {"experiment": rule.of, "job": rule.pattern, "shard": "[0-9]+"}
+        for output in rule.outputs(folder, kind.ending):
+            parts = re.split(r"\{(\w+)\}", output)
+            pattern = "".join(
+                f"(?P<{part}>{groups[part]})" if number % 2 else re.escape(part)
+                for number, part in enumerate(parts)
+            )
+            if match := re.fullmatch(pattern, path):
+                found.append((rule.name, match["job"]))
+    return found
+
+
+def test_each_raw_output_is_of_one_rule_and_job(study: Callable[..., Study]) -> None:
+    """Where experiments run other checkpoints of the same model, too."""
+    ours = study(
+        compute={"shard_points": 10_000},
+        models={"smollm2-135m.x": SHIPPED["models"]["smollm2-135m"]},
+    )
+    refs = ["suite-d4-w64@last", "suite-d8-w64@*", "suite-d8-w32@step0", "suite-d8-w32@last"]
+    raw = copy.deepcopy(SHIPPED)
+    raw["models"]["smollm2-135m.x"] = raw["models"]["smollm2-135m"]
+    raw["studies"]["embedded"]["experiments"] |= {
+        "size": ["smollm2-135m", "smollm2-135m.x", *refs],
+        "layers": ["smollm2-135m"],
+    }
+    for each in (ours, Study.load(raw, ROOT)):
+        for name, jobs in each.measuring_jobs.items():
+            for job in jobs.values():
+                for ref in job.refs:
+                    wanted = each.shards(name, ref)[-1] if job.cut else each.raw(name, ref)
+                    assert [found for _, found in matched(each, wanted)] == [job.name], wanted
+
+
+def test_rules_are_named_by_what_their_jobs_do(study: Callable[..., Study]) -> None:
+    names = [rule.name for _, rule in study().measuring_rules()]
+    assert len(names) == len(set(names))
+    assert {"interpolate", "interpolate_checkpoints", "compare_prompts_shards"} <= set(names)
+    jobs = study().measuring_jobs["training"].values()
+    other = study(models={}).measuring_jobs["size"].values()
+    rules = job_rules("run", [*jobs, *other])
+    assert {rule.name for rule in rules} == {"run_checkpoints", "run"}
+    assert {rule.name for rule in job_rules("copy_checkpoints", jobs, several="")} == {
+        "copy_checkpoints"
+    }
+
+
+def test_what_the_first_figure_shows_comes_first_and_long_jobs_before_short(
+    study: Callable[..., Study],
+) -> None:
+    ours = study()
+    first = resources.priority(ours, "examples")
+    others = {name: resources.priority(ours, name) for name in ours.experiments}
+    assert first == resources.FIRST > 1000 > max(n for n in others.values() if n != first)
+    assert others["sharpness"] == min(100, resources.points(ours, "sharpness") // 1000)
+    assert others["size"] < others["sharpness"]
+
+
+def test_on_a_machine_with_a_gpu_models_run_there(
+    study: Callable[..., Study], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, named = study(), study(compute={"device": "cuda"})
+    for there, kind in ((True, "cuda"), (False, "cpu")):
+        monkeypatch.setattr(resources.machine, "here", lambda there=there: there)
+        assert resources.gpus(ours, "smollm2-135m", local=True) == there
+        assert resources.gpus(ours, "smollm2-135m", local=False) == 0
+        assert resources.gpus(named, "smollm2-135m", local=False) == 1
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+        assert _place("auto").type == kind
+
+
+def test_memory_follows_a_models_shape_and_every_dtype(study: Callable[..., Study]) -> None:
+    ours = study()
+    shape = ours.shape("smollm2-135m")
+    assert shape is not None
+    one, both = (resources.memory(ours, "smollm2-135m", more) for more in ((), ("float64",)))
+    assert both - one == pytest.approx(8 * shape.weights / 1e6, abs=1)
+    asked = resources.measuring(ours, ours.measuring_jobs["choices"]["smollm2-135m"], local=True)
+    assert asked.memory == resources.memory(ours, "smollm2-135m", ours.entry("choices").dtypes)
+    assert asked.memory > both
+    assert resources.memory(ours, "suite-d4-w64") < one
+
+
+def test_the_shape_of_a_hub_model_is_known_once_its_config_is_here(
+    study: Callable[..., Study],
+) -> None:
+    source = {"kind": "hub", "repository": "me/mine"}
+    model = {"family": "M", "licence": "MIT", "source": source}
+    changes = {
+        "models": {"m": model},
+        "studies": {"mine": {"title": "mine", "experiments": {"examples": ["m"]}}},
+    }
+    ours = study("mine", **changes)
+    assert ours.shape("m") is None
+    assert resources.memory(ours, "m") == 16_000
+    assert resources.minutes(ours, "m", 10) == 240
+    config = {
+        "model_type": "llama", "num_hidden_layers": 3, "hidden_size": 8, "num_attention_heads": 2,
+        "intermediate_size": 16, "vocab_size": 50,
+    }  # fmt: skip
+    write_json(f"{paths.hub_config('m')}/config.json", config)
+    shape = study("mine", **changes).shape("m")
+    assert shape is not None
+    assert (shape.layers, shape.width) == (3, 8)
+
+
+def test_work_is_what_jobs_run_and_keep(study: Callable[..., Study]) -> None:
+    ours = study()
+    works = work.works(ours)
+    assert sum(each.jobs for each in works if each.stage == "training") == len(ours.trained)
+    measured = [each for each in works if each.stage not in ("training", "activations")]
+    assert sum(each.points for each in measured) == sum(
+        ours.points(name) * len(refs) for name, refs in ours.experiments.items()
+    )
+    # of each prompt: what is written at one layer and read at both sites
+    [suite] = [w for w in works if (w.stage, w.model) == ("activations", "suite-d4-w64")]
+    assert suite.vectors == ours.size("random").prompts * 3 * len(ours.checkpoints["suite-d4-w64"])
+
+
+def test_a_study_without_room_is_told(
+    study: Callable[..., Study], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = study()
+    work.check_room(ours, local=False)
+    monkeypatch.setattr(room, "memory_here", lambda: 10**8)
+    monkeypatch.setattr(resources.machine, "here", lambda: False)
+    work.check_room(ours, local=False)  # the memory of other machines
+    with pytest.raises(UserError, match="study embedded: the memory is too small"):
+        work.check_room(ours, local=True)
+
+
+def test_a_study_has_the_figures_and_tables_of_what_it_runs(study: Callable[..., Study]) -> None:
+    whole = study()
+    assert {"fig1", "fig2", "figA_losses", "figA_polytopes"} <= set(whole.figures)
+    assert whole.figure_title("fig2")
+    experiments = {"examples": ["smollm2-135m"], "sharpness": ["smollm2-135m"]}
+    small = study("mine", studies={"mine": {"title": "mine", "experiments": experiments}})
+    assert list(small.figures) == ["fig2", "figA_sharpness"]
+    assert set(small.quoted) == {
+        "examples", "examples_pairs", "sharpness", "deviations", "second-road",
+    }  # fmt: skip
+    assert small.claim_tables(["regions"]) == ["sharpness"]
+    assert small.cost("emerge") == {"points": 0, "jobs": 0, "training_tokens": 0}
+    assert whole.cost("emerge")["training_tokens"] == sum(s.tokens for s in whole.trained.values())
+    rounded = study("mine", models={"smollm2-135m": {"dtype": "bfloat16"}}, studies={
+        "mine": {"title": "mine", "experiments": experiments}
+    })  # fmt: skip
+    assert not rounded.checked_twice
+    assert "second-road" not in rounded.quoted
+
+
+def test_a_local_model_is_read_file_by_file_with_its_times(
+    tmp_path: Path, study: Callable[..., Study]
+) -> None:
+    make_sources(tmp_path)
+    source = {"kind": "local", "path": "sources/tiny-llama"}
+    model = {"family": "T", "licence": "none", "source": source}
+    ours = study(models={"tiny": model})
+    local = ours.config.models["tiny"].source
+    assert local.inputs(ours.config) == sorted(map(str, Path("sources/tiny-llama").glob("*.*")))
+    before = local.dated()
+    (tmp_path / "sources/tiny-llama/config.json").write_text("{}")
+    assert local.dated() != before
+    twin = ours.config.models["smollm2-135m-random"].source
+    assert twin.inputs(ours.config) == [paths.model("smollm2-135m")]
