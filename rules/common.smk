@@ -109,9 +109,9 @@ def model_names():
 
 
 @cache
-def digest(script):
-    """What a script does."""
-    return code_digest(HERE / "scripts" / script)
+def digest(script, *modules):
+    """What a script does, with modules that it loads by name."""
+    return code_digest(HERE / "scripts" / script, *modules)
 
 
 def code(script):

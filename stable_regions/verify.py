@@ -30,8 +30,8 @@ from stable_regions.manifest import (
     result_files,
 )
 from stable_regions.progress import log
-from stable_regions.provenance import code_digest, machine
-from stable_regions.records import ROOT, facts_of, found, identity
+from stable_regions.provenance import machine
+from stable_regions.records import ROOT, facts_of, found, identity, same_code
 from stable_regions.replay import outputs, replay
 
 # What a number may differ by, as a part of itself, where another machine or other packages
@@ -200,18 +200,6 @@ def same_place(manifest: Mapping[str, Any], job: Job) -> bool:
     wanted = manifest["environments"][job["environment"]]
     return all(then[key] == value for key, value in machine().items()) and all(
         now(name) == version for name, version in wanted.items()
-    )
-
-
-def same_code(job: Job) -> bool:
-    """Whether a job's script, and the figure that it drew, do what they did when it ran."""
-    params = job["params"]
-    digests = {ROOT / job["script"]: params.get("code")}
-    if "drawing" in params:
-        figure = ROOT / "stable_regions" / "figures" / f"{job['wildcards']['figure']}.py"
-        digests[figure] = params["drawing"]
-    return all(
-        path.is_file() and digest in (None, code_digest(path)) for path, digest in digests.items()
     )
 
 
