@@ -1,5 +1,6 @@
 # What the study asks of each model: what a plan reckons with, and what there must be room for.
 from stable_regions import plan, room
+from stable_regions.measures import DISTANCES
 
 
 def planned_work():
@@ -99,7 +100,7 @@ def planned_clusters():
     for name in of_kind("pairwise"):
         wanted = CONFIG.experiments[name]
         contexts, count = prompt_counts(wanted.prompts)
-        distances = 5 * len(wanted.layers) + len(wanted.geometry)
+        distances = len(DISTANCES) * len(wanted.layers) + len(wanted.geometry)
         found.append(
             {
                 "prompts": count,

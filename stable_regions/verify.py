@@ -363,6 +363,9 @@ def check_samples(
         kinds = [facts_of(path).get("experiment", {}).get("kind") for path in paths]
         by_pair = sum(kind in sampling.BY_PAIR for kind in kinds)
         for path, kind in zip(paths, kinds, strict=True):
+            if kind is not None and kind not in sampling.SAMPLES:
+                not_sampled.add(f"of {kind}: anything, there is no sample of this kind")
+                continue
             held = facts_of(path)
             prompts = held["experiment"]["prompts"] if kind else path.parent.name
             file = results / "prompts" / prompts / f"{ref.partition('@')[0]}.prompts.parquet"
