@@ -639,7 +639,9 @@ def study_figures():
 def figure_title(figure):
     """What a figure shows: the first line of its module."""
     drawing = HERE / "stable_regions" / "figures" / f"{figure}.py"
-    return ast.get_docstring(ast.parse(drawing.read_text())).splitlines()[0]
+    return ast.get_docstring(
+        ast.parse(drawing.read_text(encoding="utf-8"))
+    ).splitlines()[0]
 
 
 def study_tables():

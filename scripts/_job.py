@@ -1,5 +1,6 @@
 """What every script does around its work: log to its file and the screen, fail in one line."""
 
+import io
 import logging
 import os
 import sys
@@ -36,12 +37,14 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
         def format(self, record: logging.LogRecord) -> str:
             return discreet(super().format(record))
 
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what a terminal's encoding lacks is escaped
+        sys.stdout.reconfigure(errors="backslashreplace")
     started = now()
     path = Path(str(snakemake.log[0]))
     log = logging.getLogger("stable_regions")
     log.setLevel(logging.INFO)
     log.propagate = False
-    to_file = logging.FileHandler(path, mode="w")
+    to_file = logging.FileHandler(path, mode="w", encoding="utf-8")
     to_file.setFormatter(Discreet("%(asctime)s %(message)s", "%H:%M:%S"))
     to_screen = logging.StreamHandler()
     to_screen.setFormatter(logging.Formatter(f"[{snakemake.rule}] %(message)s"))

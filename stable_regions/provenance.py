@@ -30,7 +30,7 @@ def machine() -> dict[str, str]:
     info = Path("/proc/cpuinfo")
     names = [
         line.split(":", 1)[1].strip()
-        for line in (info.read_text().splitlines() if info.exists() else [])
+        for line in (info.read_text(encoding="utf-8").splitlines() if info.exists() else [])
         if line.startswith("model name")
     ]
     return {"processor": names[0] if names else platform.processor(), "system": platform.system()}

@@ -76,7 +76,7 @@ def _run(folder: Path, job: Job) -> str | None:
     try:
         runpy.run_path(str(script), init_globals={"snakemake": stand_in}, run_name="__main__")
     except BaseException as error:  # a script ends with SystemExit when its work fails
-        lines = said.read_text().splitlines() if said.exists() else []
+        lines = said.read_text(encoding="utf-8").splitlines() if said.exists() else []
         return next((line for line in reversed(lines) if "error: " in line), repr(error))
     return None
 
