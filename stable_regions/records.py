@@ -64,7 +64,7 @@ def same_code(job: Mapping[str, Any]) -> bool:
     """Whether a recorded job's script does what it did when it ran."""
     script, params = ROOT / job["script"], job["params"]
     modules = [params["module"]] if "module" in params else []
-    return script.is_file() and params["code"] == code_digest(script, *modules)
+    return script.is_file() and params.get("code") == code_digest(script, *modules)
 
 
 def now() -> str:

@@ -272,7 +272,7 @@ def _relevant(path: str, job: Job, target: Target) -> list[dict[str, str]]:
 
 def _job(job: Job) -> dict[str, Any]:
     params = dict(job["params"])
-    code = params.pop("code")
+    code = params.pop("code", None)
     seconds = (
         datetime.fromisoformat(job["ended"]) - datetime.fromisoformat(job["started"])
     ).total_seconds()

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from stable_regions import provenance
+from stable_regions.records import same_code
 from tests.tiny_study import ROOT
 
 MODULES = {
@@ -161,6 +162,20 @@ def test_how_a_model_is_loaded_counts_for_what_runs_one(monkeypatch: pytest.Monk
     monkeypatch.setattr(Path, "read_text", edited)
     after = [provenance.code_digest(scripts / name) for name in names]
     assert [a != b for a, b in zip(before, after, strict=True)] == [True, True, False]
+
+
+def test_a_record_is_of_the_same_code_only_if_it_says_so(tmp_path: Path) -> None:
+    script = "scripts/summarise.py"
+    code = provenance.code_digest(ROOT / script)
+    elsewhere = tmp_path / "script.py"
+    elsewhere.write_text("import numpy\n", encoding="utf-8")
+    for job, same in (
+        ({"script": script, "params": {"code": code}}, True),
+        ({"script": script, "params": {}}, False),
+        ({"script": "scripts/gone.py", "params": {"code": code}}, False),
+        ({"script": str(elsewhere), "params": {"code": code}}, False),
+    ):
+        assert same_code(job) == same
 
 
 def test_versions_are_those_installed() -> None:
