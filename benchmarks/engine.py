@@ -160,7 +160,7 @@ def folders(given: Sequence[Path]) -> Iterator[dict[str, Path]]:
     if given:
         yield {folder.name: folder for folder in given}
         return
-    config = load(yaml.safe_load((ROOT / "config.yaml").read_text()))
+    config = load(yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8")))
     found: dict[str, Path] = {}
     with tempfile.TemporaryDirectory() as scratch:
         for name in SUITE:

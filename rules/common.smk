@@ -32,14 +32,14 @@ wildcard_constraints:
 
 
 @cache
-def digest(file):
-    """What a file of code does."""
-    return code_digest(HERE / file)
+def digest(script, *modules):
+    """What a script does, with modules that it loads by name."""
+    return code_digest(HERE / "scripts" / script, *modules)
 
 
 def code(script):
     """A parameter of a script's rule, so that results follow the code; read for a job that runs."""
-    return lambda wildcards: digest(f"scripts/{script}")
+    return lambda wildcards: digest(script)
 
 
 def entry(section, name):

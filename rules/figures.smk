@@ -1,6 +1,11 @@
 # Figures: each is one module of the library, and the tables it draws.
 
 
+def figure_module(figure):
+    """The module that draws a figure, by name."""
+    return f"stable_regions.figures.{figure}"
+
+
 rule figure:
     input:
         lambda w: tables(FIGURES[w.figure]),
@@ -33,8 +38,8 @@ rule figure:
     conda:
         "../envs/figures.yaml"
     params:
-        drawing=lambda w: digest(f"stable_regions/figures/{w.figure}.py"),
-        code=code("draw_figure.py"),
+        module=lambda w: figure_module(w.figure),
+        code=lambda w: digest("draw_figure.py", figure_module(w.figure)),
     message:
         "Draw {wildcards.figure}"
     script:

@@ -1,5 +1,6 @@
 """What every script does around its work: log to its file and the screen, fail in one line."""
 
+import io
 import logging
 import os
 import sys
@@ -20,50 +21,6 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
-def placing(compute: dict[str, Any]) -> dict[str, Any]:
-    """Of what a job is told of its computing, that which a model is loaded with."""
-    told = ("device", "device_map", "threads", "engine")
-    return {key: compute[key] for key in told if key in compute}
-
-
-def models(
-    snakemake: Any, engine: str | None = None
-) -> Iterator[tuple[str, Any, dict[str, Any], str]]:
-    """Load the models of a measuring job one by one, and give what belongs to each.
-
-    Parameters
-    ----------
-    engine
-        In place of the one that passed the trial when the activations were cached.
-
-    Yields
-    ------
-    The model's name in the study, the model, its activations on the job's prompts, and the path
-    that its raw output goes to.
-
-    Raises
-    ------
-    UserError
-        What is loaded is not the model that was checked when its activations were cached.
-    """
-    from stable_regions.engine import check_again
-    from stable_regions.files import read_object, read_safetensors
-    from stable_regions.model import check_layer, load_model
-
-    params, given = snakemake.params, snakemake.input
-    for ref, folder, path, checked, output in zip(
-        params.refs, given.models, given.activations, given.checks, snakemake.output, strict=True
-    ):
-        logging.getLogger("stable_regions").info("%s", ref)
-        activations, facts = read_safetensors(path)
-        placed = {"engine": engine or facts["engine"]} | placing(params.compute)
-        model = load_model(Path(folder), dtype=params.dtype, **placed)
-        check_again(model, read_object(checked))
-        for layer in params.entry["layers"]:
-            check_layer(model, layer)
-        yield ref, model, activations, output
-
-
 @contextmanager
 def job(snakemake: Any) -> Iterator[logging.Logger]:
     """Run a script's work: progress goes to the log file and the screen, errors are one line.
@@ -80,12 +37,14 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
         def format(self, record: logging.LogRecord) -> str:
             return discreet(super().format(record))
 
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what a terminal's encoding lacks is escaped
+        sys.stdout.reconfigure(errors="backslashreplace")
     started = now()
     path = Path(str(snakemake.log[0]))
     log = logging.getLogger("stable_regions")
     log.setLevel(logging.INFO)
     log.propagate = False
-    to_file = logging.FileHandler(path, mode="w")
+    to_file = logging.FileHandler(path, mode="w", encoding="utf-8")
     to_file.setFormatter(Discreet("%(asctime)s %(message)s", "%H:%M:%S"))
     to_screen = logging.StreamHandler()
     to_screen.setFormatter(logging.Formatter(f"[{snakemake.rule}] %(message)s"))

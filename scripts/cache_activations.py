@@ -4,7 +4,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from _job import job, placing
+from _job import job
+from _models import placing
 
 from stable_regions import engine
 from stable_regions.activations import cache

@@ -4,7 +4,8 @@ from functools import partial
 from pathlib import Path
 
 import pandas as pd
-from _job import job, models, placing
+from _job import job
+from _models import models, placing
 
 from stable_regions import choices
 from stable_regions.engine import check_again

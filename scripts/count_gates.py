@@ -1,6 +1,7 @@
 """Count the gates that change sign between the prompts of one shard of pairs."""
 
-from _job import job, models
+from _job import job
+from _models import models
 
 from stable_regions.files import read_parquet, write_parquet
 from stable_regions.measures import alphas

@@ -8,6 +8,6 @@ from _job import job
 from stable_regions.figures import style
 
 with job(snakemake):
-    module = import_module(f"stable_regions.figures.{snakemake.wildcards.figure}")
+    module = import_module(snakemake.params.module)
     data, figure = module.draw(*(pd.read_csv(path) for path in snakemake.input))
     style.save(figure, data, *snakemake.output)

@@ -1,6 +1,7 @@
 """Measure one block of rows of the distances between all prompts of a set."""
 
-from _job import job, models
+from _job import job
+from _models import models
 
 from stable_regions.files import read_parquet, write_arrays
 from stable_regions.pairwise import fine_grids, pairwise_arrays

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from _job import job, models
+from _job import job
+from _models import models
 
 from stable_regions.files import read_parquet, write_safetensors
 from stable_regions.planes import grid_axis, plane_tensors

@@ -31,12 +31,12 @@ def jobs_in_all(python, snakefile, config):
     """How many jobs the whole study has, from nothing: a dry run counts them."""
     with tempfile.TemporaryDirectory() as scratch:
         merged = Path(scratch, "config.yaml")
-        merged.write_text(yaml.safe_dump(config))
+        merged.write_text(yaml.safe_dump(config), encoding="utf-8")
         command = [
             python, "-m", "snakemake", "--snakefile", snakefile, "--configfile", merged,
             "--dry-run", "--forceall", "--nolock", "--quiet", "rules",
         ]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
     totals = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("total ")]
     if not totals:
         raise UserError(f"the study's jobs cannot be counted: {done.stdout.strip()[-300:]}")

@@ -18,7 +18,7 @@ from scipy.stats import spearmanr
 from stable_regions import clustering
 from stable_regions.errors import UserError
 from stable_regions.files import quoted
-from stable_regions.measures import path_measures
+from stable_regions.measures import PATH_MEASURES, path_measures
 from stable_regions.progress import Progress
 
 SITE = "post_norm"
@@ -67,9 +67,9 @@ class Prompts:
 def matrices(raw: Mapping[str, np.ndarray], layers: Sequence[int]) -> Matrices:
     """Every distance between the prompts, by write layer and name.
 
-    `input` is that between the activations that the paths join, `output` d(1) both ways, `max
-    slope`, `barrier` and `length` those of the path, and `layer N` that between the activations of
-    clean runs after a later layer. The last are given with the first write layer.
+    Those of `measures.DISTANCES`: `input` is that between the activations that the paths join,
+    `output` d(1) both ways, the others are measures of the path. And `layer N`, between the
+    activations of clean runs after a later layer; these are given with the first write layer.
 
     Raises
     ------
@@ -343,7 +343,7 @@ def grids(
     """
     rows = []
     for index, layer in enumerate(layers):
-        for measure in ("max_slope", "barrier", "length"):
+        for measure in PATH_MEASURES:
             values = raw[f"fine_{measure}_{SITE}"][index].astype(np.float64)
             values = values[np.isfinite(values).all(1)]
             for column, grid in enumerate(steps):

@@ -16,11 +16,12 @@ from stable_regions.files import sha256
 from stable_regions.manifest import CODE, NAME, Job
 from stable_regions.records import ROOT
 
-# What a run is made of: enough to run it again.
+# All that the repository holds: a run of the copy is set up, and can be tested, as one of it.
 PARTS = (
-    "Snakefile", "config.yaml", "config", "rules", "scripts", "stable_regions", "paper",
-    "explorer", "report", "envs", "profiles", "requirements.lock", "Makefile", "README.md",
-    "CITATION.cff", "LICENSE",
+    "CITATION.cff", "LICENSE", "Makefile", "README.md", "Snakefile", "config.yaml",
+    "pyproject.toml", "requirements.in", "requirements.lock", "benchmarks", "config", "docs",
+    "envs", "explorer", "paper", "profiles", "reference", "report", "rules", "scripts",
+    "stable_regions", "tests", "tools",
 )  # fmt: skip
 LICENCE = "https://spdx.org/licenses/MIT"
 BIOSCHEMAS = "https://bioschemas.org/profiles/ComputationalWorkflow/1.0-RELEASE"

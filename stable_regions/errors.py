@@ -60,7 +60,11 @@ TOLD = [
 def told_in(folders: Iterable[Path], since: float) -> list[str]:
     """The last error that each log below these folders tells of, if it was written since a time."""
     logs = [log for folder in folders for log in sorted(folder.rglob("*.log"))]
-    new = [(log, log.read_text(errors="replace")) for log in logs if log.stat().st_mtime >= since]
+    new = [
+        (log, log.read_text(encoding="utf-8", errors="replace"))
+        for log in logs
+        if log.stat().st_mtime >= since
+    ]
     told = ((log, next(filter(None, (way.findall(text) for way in TOLD)), [])) for log, text in new)
     return [f"{log}: error: {errors[-1]}" for log, errors in told if errors]
 

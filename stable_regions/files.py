@@ -75,7 +75,8 @@ def sha256(path: str | Path) -> str:
 def write_json(path: str | Path, value: Any) -> None:
     """Write JSON with sorted keys, two spaces deep. NaN is an error, as JSON has none."""
     with atomic(path) as made:
-        made.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+        text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False)
+        made.write_text(text + "\n", encoding="utf-8")
 
 
 def read_json(path: str | Path) -> Any:

@@ -86,7 +86,7 @@ def by_onednn() -> bool:
     Intel Xeon.
     """
     info = Path("/proc/cpuinfo")
-    intel = info.exists() and "GenuineIntel" in info.read_text()
+    intel = info.exists() and "GenuineIntel" in info.read_text(encoding="utf-8")
     return torch.backends.mkldnn.is_available() and not intel
 
 

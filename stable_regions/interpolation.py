@@ -241,7 +241,8 @@ def path_table(
         table = pairs[["pair", "prompt_a", "prompt_b"]].copy()
         table["tokens_a"], table["tokens_b"] = [tokens[i] for i in a], [tokens[i] for i in b]
         table["layer"] = layer
-        table["input_distance"] = torch.linalg.vector_norm(residual[b] - residual[a], dim=-1)
+        difference = residual[b] - residual[a]
+        table["input_distance"] = torch.linalg.vector_norm(difference, dim=-1).numpy()
         parts = []
         for index, context in by_length([tokens[i] for i in a]):
             found = measure(layer, torch.from_numpy(context), a[index], b[index])

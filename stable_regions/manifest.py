@@ -140,8 +140,10 @@ def checkout() -> dict[str, Any]:
     """
     git = ["git", "-C", str(ROOT)]
     try:
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
-        status = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True)
+        commit, status = (
+            subprocess.run([*git, *asked], capture_output=True, encoding="utf-8", errors="replace")
+            for asked in (["rev-parse", "HEAD"], ["status", "--porcelain"])
+        )
     except OSError:  # there is no Git here
         known = False
     else:

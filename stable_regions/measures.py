@@ -34,22 +34,35 @@ def slopes(
     return np.diff(relative(distance), axis=-1) / np.diff(alpha, axis=-1)
 
 
+def barrier(step: Float[np.ndarray, "*pair step-1"]) -> Float[np.ndarray, "*pair"]:
+    """The largest speed of the output, `max || dF / d alpha ||` by finite differences.
+
+    In units of the residual stream at the read site.
+    """
+    return step.max(axis=-1) * step.shape[-1]
+
+
+def length(step: Float[np.ndarray, "*pair step-1"]) -> Float[np.ndarray, "*pair"]:
+    """The length of the output's way, in units of the residual stream at the read site."""
+    return step.sum(axis=-1)
+
+
+# What a path is like, from the distances of its outputs from the first, and of each from the one
+# before it. All that is computed, tabulated and planned of a path between two prompts follows.
+PATH_MEASURES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "max_slope": lambda distance, step: max_slope(distance),
+    "barrier": lambda distance, step: barrier(step),
+    "length": lambda distance, step: length(step),
+}
+# The distances between two prompts as tables name them: between activations, outputs, on the way.
+DISTANCES = ("input", "output", *(name.replace("_", " ") for name in PATH_MEASURES))
+
+
 def path_measures(
     distance: Float[np.ndarray, "*pair step"], step: Float[np.ndarray, "*pair step-1"]
 ) -> dict[str, Float[np.ndarray, "*pair"]]:
-    """What a path is like, from the distances of its outputs from the first and from each other.
-
-    Returns
-    -------
-    `max_slope` (paper, section 4.1; NaN where the ends give one output), `barrier`: the largest
-    speed of the output, `max || dF / d alpha ||` by finite differences, and `length` of its way;
-    both in units of the residual stream at the read site.
-    """
-    return {
-        "max_slope": max_slope(distance),
-        "barrier": step.max(axis=-1) * step.shape[-1],
-        "length": step.sum(axis=-1),
-    }
+    """Each of `PATH_MEASURES` by its name."""
+    return {name: measure(distance, step) for name, measure in PATH_MEASURES.items()}
 
 
 def normalised_logit_difference(
@@ -66,7 +79,7 @@ def normalised_logit_difference(
 
 
 def block_bootstrap(
-    values: Float[np.ndarray, "pair *values"],
+    values: Float[np.ndarray, " pair *values"],
     *,
     block: int,
     resamples: int,

@@ -178,9 +178,8 @@ def _group_rows(
         for out in along(fine, (steps - 1) * FINER + 1):
             for name, measured in _grids(out).items():
                 moved.setdefault(f"fine_{name}", []).append(measured)
-    empty = _empty(steps)
-    whole = {n: np.concatenate(moved[n]) if n in moved else empty[n] for n in empty}
-    return found | whole | {"fine_pair": pair[fine]}
+    whole = {name: np.concatenate(values) for name, values in moved.items()}
+    return found | _empty(steps) | whole | {"fine_pair": pair[fine]}
 
 
 def fine_grids(steps: int) -> list[int]:
@@ -204,15 +203,12 @@ def _grids(out: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
 
 def _empty(steps: int) -> dict[str, np.ndarray]:
     """What no pairs give."""
-    blank: dict[str, Tensor] = {site: torch.zeros(0, steps, 1) for site in READ_SITES}
-    found = {name: value.numpy() for name, value in output_movement(blank).items()}
-    measures = ("max_slope", "barrier", "length")
-    fine = {
-        f"fine_{measure}_{site}": np.zeros((0, len(STRIDES)), np.float32)
-        for measure in measures
-        for site in READ_SITES
-    }
-    return found | fine
+    coarse, fine = (
+        {site: torch.zeros(0, points, 1) for site in READ_SITES}
+        for points in (steps, (steps - 1) * FINER + 1)
+    )
+    moved = {name: value.numpy() for name, value in output_movement(coarse).items()}
+    return moved | {f"fine_{name}": value for name, value in _grids(fine).items()}
 
 
 def _norm(difference: Float[Tensor, "*row width"]) -> Float[Tensor, "*row"]:

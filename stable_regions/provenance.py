@@ -2,8 +2,9 @@
 
 import ast
 import hashlib
+import os
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -15,6 +16,7 @@ if TYPE_CHECKING:  # importing it would bring torch into jobs that need none
     from stable_regions.model import Model
 
 PACKAGE = Path(__file__).parent
+TYPES_ONLY = ("TYPE_CHECKING", "typing.TYPE_CHECKING")  # a block that never runs
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
@@ -28,58 +30,92 @@ def machine() -> dict[str, str]:
     info = Path("/proc/cpuinfo")
     names = [
         line.split(":", 1)[1].strip()
-        for line in (info.read_text().splitlines() if info.exists() else [])
+        for line in (info.read_text(encoding="utf-8").splitlines() if info.exists() else [])
         if line.startswith("model name")
     ]
     return {"processor": names[0] if names else platform.processor(), "system": platform.system()}
 
 
 @cache
-def _read(text: str) -> tuple[str, frozenset[str]]:
-    """What a module does, as text, and the names of the modules that it may import.
+def _read(text: str) -> tuple[str, frozenset[tuple[int, str]]]:
+    """What a module does, as text, and what it may import: level (dots before the name) and name.
 
     The text is its syntax tree without docstrings; comments are not in it. It is kept, since the
     scripts of a workflow reach the same modules.
     """
     tree = ast.parse(text)
-    names: set[str] = set()
-    for node in ast.walk(tree):
+    imports: set[tuple[int, str]] = set()
+    todo: list[ast.AST] = [tree]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) in TYPES_ONLY:
+            todo.extend(node.orelse)
+            continue
+        todo.extend(ast.iter_child_nodes(node))
         if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
-            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+            imports.update((0, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            inside = f"{node.module}." if node.module else ""
+            imports.update((node.level, inside + alias.name) for alias in node.names)
         elif (
-            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
             and node.body
             and isinstance(node.body[0], ast.Expr)
             and isinstance(node.body[0].value, ast.Constant)
         ):
             node.body[0] = ast.Expr(ast.Constant(None))
-    return ast.dump(tree), frozenset(names)
+    return ast.dump(tree), frozenset(imports)
 
 
-def _files(names: Iterable[str]) -> set[Path]:
-    """Those of the named modules that are the package's own, as files."""
-    inside = (n.split(".")[1:] for n in names if n.split(".")[0] == PACKAGE.name)
-    files = (PACKAGE.joinpath(*parts).with_suffix(".py") for parts in inside if parts)
-    return {file for file in files if file.exists()}
+def _executed(folder: Path, name: str) -> Iterator[Path]:
+    """The files that run on the import of a module, or of a name in one, that lies in a folder.
 
-
-def code_digest(script: str | Path) -> str:
-    """Digest of what a script does: itself and every module of this package that it reaches.
-
-    Comments and docstrings do not count. A rule passes this as a parameter, so that Snakemake
-    makes a result again when the code behind it changes, and only then.
+    With the module that is `__init__.py` of every package on the way. `*` may import any module of
+    its package.
     """
+    for part in name.split("."):
+        if part == "*":
+            yield from folder.glob("*.py")
+            yield from folder.glob("*/__init__.py")
+        if (file := folder / f"{part}.py").is_file():
+            yield file
+        folder = folder / part
+        if not folder.is_dir():
+            return
+        if (file := folder / "__init__.py").is_file():
+            yield file
+
+
+def code_digest(script: str | Path, *modules: str) -> str:
+    """Digest of what a script does: itself and every module of this checkout that it reaches.
+
+    A rule passes this as a parameter, so that Snakemake makes a result again when the code behind
+    it changes, and only then. Comments and docstrings do not count.
+
+    Parameters
+    ----------
+    script
+        It may import modules that lie beside it, and those of this package.
+    modules
+        What it loads by name: no statement in it says which module that is.
+    """
+    script, root = Path(script).resolve(), PACKAGE.resolve().parent
     seen: dict[Path, str] = {}
-    todo = [Path(script)]
+    asked: set[tuple[Path, str]] = set()
+    todo = [script, *(file for module in modules for file in _executed(root, module))]
     while todo:
         file = todo.pop()
-        if file not in seen:
-            seen[file], names = _read(file.read_text())
-            todo.extend(_files(names))
-    text = "\n".join(f"{file.name}\n{seen[file]}" for file in sorted(seen))
+        if file in seen:
+            continue
+        seen[file], imports = _read(file.read_text(encoding="utf-8"))
+        for level, name in imports:
+            for folder in [file.parents[level - 1]] if level else [script.parent, root]:
+                if (folder, name) not in asked:
+                    asked.add((folder, name))
+                    todo.extend(_executed(folder, name))
+    # a manifest may name a script that lies elsewhere
+    named = {Path(os.path.relpath(file, root)).as_posix(): text for file, text in seen.items()}
+    text = "\n".join(f"{name}\n{named[name]}" for name in sorted(named))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

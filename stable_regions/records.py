@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from stable_regions.errors import UserError, first_line
 from stable_regions.files import METADATA_KEY, atomic, read_json, read_object, sha256
 from stable_regions.privacy import discreet, homeless
-from stable_regions.provenance import PACKAGE, machine, versions
+from stable_regions.provenance import PACKAGE, code_digest, machine, versions
 
 ROOT = PACKAGE.parent
 SUFFIX = ".record.json"
@@ -58,6 +58,13 @@ def found(name: str) -> Path:
     """Where a file named in a record lies."""
     path = Path(name).expanduser()
     return path if path.exists() or path.is_absolute() else ROOT / path
+
+
+def same_code(job: Mapping[str, Any]) -> bool:
+    """Whether a recorded job's script does what it did when it ran."""
+    script, params = ROOT / job["script"], job["params"]
+    modules = [params["module"]] if "module" in params else []
+    return script.is_file() and params.get("code") == code_digest(script, *modules)
 
 
 def now() -> str:

@@ -54,14 +54,19 @@ def outputs(job: Job, folder: Path) -> dict[str, Path]:
     return {file["path"]: folder / file["path"] for file in job["output"]["files"]}
 
 
-def _run(folder: Path, job: Job) -> str | None:
-    """Run a job again, in a process of its own; one line if it fails."""
+def run(job: Job, folder: Path, log: Path) -> None:
+    """Run a job again in this process; a script ends with SystemExit when its work fails.
+
+    Parameters
+    ----------
+    folder
+        Its outputs are put below this.
+    log
+        Its log file. Its record is put beside it.
+    """
     files = outputs(job, folder)
     for path in files.values():
         path.parent.mkdir(parents=True, exist_ok=True)
-    said = folder / f"{os.getpid()}.log"
-    logging.getLogger("stable_regions").handlers.clear()
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     script = ROOT / job["script"]
     sys.path.insert(0, str(script.parent))
     stand_in = SimpleNamespace(
@@ -71,12 +76,20 @@ def _run(folder: Path, job: Job) -> str | None:
         params=Given.of(job["params"]),
         wildcards=Given.of(job["wildcards"]),
         threads=job["threads"],
-        log=[str(said)],
+        log=[str(log)],
     )
+    runpy.run_path(str(script), init_globals={"snakemake": stand_in}, run_name="__main__")
+
+
+def _run(folder: Path, job: Job) -> str | None:
+    """Run a job again, in a process of its own; one line if it fails."""
+    said = folder / f"{os.getpid()}.log"
+    logging.getLogger("stable_regions").handlers.clear()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     try:
-        runpy.run_path(str(script), init_globals={"snakemake": stand_in}, run_name="__main__")
-    except BaseException as error:  # a script ends with SystemExit when its work fails
-        lines = said.read_text().splitlines() if said.exists() else []
+        run(job, folder, said)
+    except BaseException as error:
+        lines = said.read_text(encoding="utf-8").splitlines() if said.exists() else []
         return next((line for line in reversed(lines) if "error: " in line), repr(error))
     return None
 

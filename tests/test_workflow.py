@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from stable_regions.crate import copy_code
 from stable_regions.files import read_parquet, read_safetensors, sha256
 from stable_regions.measures import max_slope
 from stable_regions.summaries import stacked
@@ -165,16 +166,8 @@ def test_editing_a_claim_remakes_the_verdicts_and_the_paper_alone(
 @pytest.fixture
 def checkout(tiny: Path, tmp_path: Path) -> Path:
     """A copy of the code beside the tiny study's results, free to be edited."""
-    for name in (
-        "rules", "scripts", "stable_regions", "envs", "paper", "explorer", "report", "profiles",
-        "config",
-    ):  # fmt: skip
-        if (ROOT / name).exists():
-            shutil.copytree(ROOT / name, tmp_path / name)
-    for name in ("Snakefile", "config.yaml"):
-        shutil.copy(ROOT / name, tmp_path / name)
-    shutil.copytree(ROOT / "tests" / "tiny", tmp_path / "tests" / "tiny")
-    return tmp_path
+    copy_code(tmp_path / "checkout")
+    return tmp_path / "checkout"
 
 
 def changed(tiny: Path, checkout: Path, *arguments: str) -> list[str]:

@@ -98,7 +98,7 @@ def checkpoints(family: str, folder: Path, scratch: Path) -> str:
     """Whether a revision on the hub is fetched by its name, and is another model than `main`."""
     early = make_model(scratch / "early", family, seed=1)
     for place in (folder, early):
-        (place / "tokenizer.json").write_text("{}")
+        (place / "tokenizer.json").write_text("{}", encoding="utf-8")
     with serve() as hub, visited(hub.url, scratch / "cache"):
         hub.repositories["a/b"] = Repository({"main": folder, "step0-tokens0B": early})
         (scratch / "fetched").mkdir()
@@ -137,12 +137,13 @@ def table() -> str:
 
 def written() -> str:
     """The table that the README has."""
-    return README.read_text().partition(START)[2].partition(END)[0]
+    return README.read_text(encoding="utf-8").partition(START)[2].partition(END)[0]
 
 
 def main() -> None:
-    before, _, rest = README.read_text().partition(START)
-    README.write_text(before + START + table() + END + rest.partition(END)[2])
+    before, _, rest = README.read_text(encoding="utf-8").partition(START)
+    text = before + START + table() + END + rest.partition(END)[2]
+    README.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -54,12 +54,16 @@ def installed() -> dict[str, str]:
 
 def read_lock() -> dict[str, str]:
     """Name -> version, as the lock has them."""
-    return dict(re.findall(r"^([a-z0-9-]+)==(\S+)$", LOCK.read_text(), re.MULTILINE))
+    return dict(
+        re.findall(r"^([a-z0-9-]+)==(\S+)$", LOCK.read_text(encoding="utf-8"), re.MULTILINE)
+    )
 
 
 def options() -> list[str]:
     """The lines of requirements.in that say how pip is to install."""
-    return re.findall(r"^--.+$", (ROOT / "requirements.in").read_text(), re.MULTILINE)
+    return re.findall(
+        r"^--.+$", (ROOT / "requirements.in").read_text(encoding="utf-8"), re.MULTILINE
+    )
 
 
 def closure(names: Iterable[str], python: str = PYTHON) -> list[str]:
@@ -96,10 +100,10 @@ def main() -> None:
     if sys.argv[1:] != ["envs"]:
         pins = [f"{name}=={version}" for name, version in installed().items()]
         lines = ["# Made by `make lock` from requirements.in.", *options(), *pins]
-        LOCK.write_text("\n".join(lines) + "\n")
+        LOCK.write_text("\n".join(lines) + "\n", encoding="utf-8")
     lock = read_lock()
     for kind in KINDS:
-        (ROOT / "envs" / f"{kind}.yaml").write_text(environment(kind, lock))
+        (ROOT / "envs" / f"{kind}.yaml").write_text(environment(kind, lock), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -7,8 +7,7 @@ from matplotlib.figure import Figure
 from stable_regions.figures import style
 from stable_regions.figures.clustering import draw_scores
 from stable_regions.figures.figA_words_scores import PANELS
-
-SHOWN = ("input", "output", "max slope", "barrier", "length")
+from stable_regions.measures import DISTANCES
 
 
 def draw(scores: pd.DataFrame) -> tuple[pd.DataFrame, Figure]:
@@ -26,7 +25,7 @@ def draw(scores: pd.DataFrame) -> tuple[pd.DataFrame, Figure]:
 def series(scores: pd.DataFrame, along: str, label: str) -> tuple[pd.DataFrame, Figure]:
     """Both scores in the order of a column, the distances that need no later layer."""
     style.use()
-    drawn = scores[scores["score"].isin(PANELS) & scores["distance"].isin(SHOWN)]
+    drawn = scores[scores["score"].isin(PANELS) & scores["distance"].isin(DISTANCES)]
     figure, axes = plt.subplots(1, 2, figsize=(style.FULL, 2.6), sharey=True)
     for axis, letter, (score, title) in zip(axes, "ab", PANELS.items(), strict=True):
         part = drawn[drawn["score"] == score].rename(columns={"ci_low": "low", "ci_high": "high"})

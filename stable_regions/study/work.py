@@ -85,12 +85,14 @@ def texts(study: Study) -> float:
 
 def clusters(study: Study) -> list[dict[str, int]]:
     """Matrices that are clustered and scored, by how many prompts they have: for their time."""
+    from stable_regions.measures import DISTANCES  # numpy, which no start needs but a plan's
+
     found = []
     for name in study.of_kind("pairwise"):
         entry = study.entry(name)
         assert isinstance(entry, Pairwise)
         size = study.size(entry.prompts)
-        distances = 5 * len(entry.layers) + len(entry.geometry)
+        distances = len(DISTANCES) * len(entry.layers) + len(entry.geometry)
         found.append(
             {
                 "prompts": size.prompts,

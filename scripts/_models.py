@@ -1,0 +1,50 @@
+"""How a measuring job comes to its models: engine, device and dtype that they are loaded with."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from stable_regions.engine import check_again
+from stable_regions.files import read_object, read_safetensors
+from stable_regions.model import check_layer, load_model
+
+
+def placing(compute: dict[str, Any]) -> dict[str, Any]:
+    """Of what a job is told of its computing, that which a model is loaded with."""
+    told = ("device", "device_map", "threads", "engine")
+    return {key: compute[key] for key in told if key in compute}
+
+
+def models(
+    snakemake: Any, engine: str | None = None
+) -> Iterator[tuple[str, Any, dict[str, Any], str]]:
+    """Load the models of a measuring job one by one, and give what belongs to each.
+
+    Parameters
+    ----------
+    engine
+        In place of the one that passed the trial when the activations were cached.
+
+    Yields
+    ------
+    The model's name in the study, the model, its activations on the job's prompts, and the path
+    that its raw output goes to.
+
+    Raises
+    ------
+    UserError
+        What is loaded is not the model that was checked when its activations were cached.
+    """
+    params, given = snakemake.params, snakemake.input
+    for ref, folder, path, checked, output in zip(
+        params.refs, given.models, given.activations, given.checks, snakemake.output, strict=True
+    ):
+        logging.getLogger("stable_regions").info("%s", ref)
+        activations, facts = read_safetensors(path)
+        placed = {"engine": engine or facts["engine"]} | placing(params.compute)
+        model = load_model(Path(folder), dtype=params.dtype, **placed)
+        check_again(model, read_object(checked))
+        for layer in params.entry["layers"]:
+            check_layer(model, layer)
+        yield ref, model, activations, output
