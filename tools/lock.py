@@ -30,7 +30,7 @@ KINDS = {
     ],
     "figures": [
         "seaborn", "matplotlib", "numpy", "pandas", "pyarrow", "jaxtyping", "safetensors",
-        "pydantic", "pyyaml", "plotly", "tokenizers",
+        "pydantic", "pyyaml", "plotly", "tokenizers", "scipy",
     ],
     "paper": ["typst", "pandas", "pyarrow", "rocrate", "safetensors"],
 }  # fmt: skip
