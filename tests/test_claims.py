@@ -125,7 +125,7 @@ def sizes(**widths: float) -> Data:
 def families(**widths: float) -> Data:
     """Models by family, and one of a family that the claim is not about."""
     known = {"phi": "Phi", "llama": "Llama", "gemma": "Gemma", "gemma_bos": "Gemma"}
-    facts = models(*widths, "other").assign(family=[*map(known.get, widths), "Other"])
+    facts = models(*widths, "other").assign(family=[*(known[name] for name in widths), "Other"])
     raw = [paths(name, width) for name, width in widths.items()]
     return interpolated("sharpness", *raw, paths("other", 0.5), facts=facts)
 
@@ -155,7 +155,7 @@ def polytopes(gates: int, width: float = SHARP) -> Data:
     table, meta = paths(width=width)
     changed = np.full((len(table), STEPS - 1), 2)
     table["mismatch"], table["passed"] = [[[3, gates]] * len(table)] * 2
-    table["passed_by_step"] = table["passed_by_step_last"] = list(changed)
+    table["passed_by_step"] = table["passed_by_step_last"] = list(changed)  # type: ignore[assignment]
     raw = [(table, meta)]
     return {"polytopes_comparison": polytope_tables.comparison(raw, **SAMPLING)}, {}, models("m")
 
