@@ -4,6 +4,10 @@
     python tools/lock.py envs     the environments alone, from the lock as it is
 
 Each environment pins what its rules import and everything that these need, to the lock's versions.
+
+uv resolves requirements.in to the same, but from PyPI it locks CUDA's libraries too, which a
+machine without a GPU should not need: they can be left out by their names alone, and those change
+with torch's versions. And conda's files would still be written here.
 """
 
 import re
