@@ -3,13 +3,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: reproduce test check style types setup lock
+.PHONY: reproduce test unit check style types setup lock
 
 reproduce: setup
 	$(BIN)/snakemake
 
 test: setup
 	$(BIN)/python -m pytest --durations 15
+
+# The tests that start no workflow and need nothing but Python.
+unit: setup
+	$(BIN)/python -m pytest -m "not (workflow or browser or slurm or conda or hub)"
 
 # What CI runs before the tests.
 check: style types

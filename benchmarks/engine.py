@@ -10,9 +10,9 @@ The ways, each of which has its turn in every round:
 - bridge, fused: the sweeps of this package, through TransformerLens and written out.
 
 Beside them stand the products: the matrix products of as many points as a sweep has in a batch,
-with nothing between them, by both libraries that torch has for that. Useful operations are those of
-products that no way can spare: each point's after the write layer, and those of the rest of a
-prompt, once. Their share is of the rate that the faster library reaches.
+with nothing between them. Useful operations are those of products that no way can spare: each
+point's after the write layer, and those of the rest of a prompt, once. Their share is of the rate
+that the products alone reach.
 
 A pass a step and hooks cost the same for any number of points: of long runs they do a part. Peak
 memory is that of a process of its own, above what Python with its libraries holds. A profile says
@@ -50,7 +50,6 @@ from stable_regions.config import load
 from stable_regions.engine import batch_rows, plain, sweep
 from stable_regions.figures import style
 from stable_regions.files import read_json, write_csv
-from stable_regions.fused import multiply
 from stable_regions.interpolation import READ_SITES, path_points
 from stable_regions.model import Model, load_model
 from stable_regions.provenance import machine, versions
@@ -193,8 +192,8 @@ def timings(
                 start = time.perf_counter()
                 points, _ = run(paths)
                 seconds.setdefault(way, []).append((time.perf_counter() - start) / points)
-            for way, rate in products(hf, model, case).items():
-                seconds.setdefault(way, []).append(shape.operations(LAYER, logits=False) / rate)
+            rate = products(hf, model, case)
+            seconds.setdefault("products", []).append(shape.operations(LAYER, logits=False) / rate)
         cost = {way: median(taken) for way, taken in seconds.items()}
         fixed = {"model": name, "parameters": model.n_parameters, **asdict(case)}
         rows += [fixed | row for row in summary(cost, case, shape)]
@@ -207,16 +206,15 @@ def timings(
 
 def summary(cost: Mapping[str, float], case: Case, shape: Shape) -> Iterator[dict[str, Any]]:
     """A case's rows, from the seconds a point of each way."""
-    least = min(taken for way, taken in cost.items() if way.startswith("products"))
     prefixes = (1 if case.shared else case.pairs) * (case.tokens - 1) / case.points
     for way, taken in cost.items():
-        useful = 1 if way.startswith("products") else 1 + prefixes
+        useful = 1 if way == "products" else 1 + prefixes
         yield {
             "way": way,
             "us_a_point": taken * 1e6,
             "times_a_pass": cost["a pass a step"] / taken,
             "useful_gflops": shape.operations(LAYER, logits=False) * useful / taken / 1e9,
-            "useful_share": useful * least / taken,
+            "useful_share": useful * cost["products"] / taken,
         }
 
 
@@ -279,7 +277,7 @@ def agree(outputs: Mapping[str, Tensor]) -> None:
 
 
 @torch.no_grad()
-def products(hf: Any, model: Model, case: Case) -> dict[str, float]:
+def products(hf: Any, model: Model, case: Case) -> float:
     """Operations a second of a sweep's products alone, on as many points as one batch has."""
     rows = batch_rows(model, k=case.steps, seq=case.tokens, sites=READ_SITES, budget=BUDGET)
     count = min(rows, case.pairs) * case.steps
@@ -291,13 +289,10 @@ def products(hf: Any, model: Model, case: Case) -> dict[str, float]:
     ]
     given = {width: torch.randn(count, width) for width in {each.in_features for each in layers}}
     operations = 2 * count * sum(layer.weight.numel() for layer in layers)
-    rates = {}
-    for name, each_by in (("torch", torch.nn.functional.linear), ("oneDNN", multiply)):
-        start = time.perf_counter()
-        for layer in layers:
-            each_by(given[layer.in_features], layer.weight, layer.bias)
-        rates[f"products, {name}"] = operations / (time.perf_counter() - start)
-    return rates
+    start = time.perf_counter()
+    for layer in layers:
+        layer(given[layer.in_features])
+    return operations / (time.perf_counter() - start)
 
 
 def profiled(folder: Path, threads: int) -> pd.DataFrame:

@@ -35,7 +35,8 @@ def asking(asked, job_of):
 def grouped(*names):
     """The group of jobs that are alike: of these a scheduler's profile puts several in one entry.
 
-    To Snakemake it is one of the groups `alike`, so that `group-components` needs no other name.
+    To Snakemake it is one of the groups `alike`, as if that had been written with wildcards: without
+    the entry in `parent_groupids` a profile would need a line of `group-components` for each model.
     """
     name = "-".join(names)
     workflow.parent_groupids[name] = "alike"
@@ -43,19 +44,23 @@ def grouped(*names):
 
 
 def errors_told():
-    """What the logs of jobs tell of errors, a line each: on the screen are those of this machine."""
+    """What the logs of jobs tell of errors, a line each: on the screen are those of this machine.
+
+    Of a group that failed Snakemake names all logs, up to twenty, and with --show-failed-logs prints
+    them whole; in which of them the error is, and what it says, is left to the reader.
+    """
     folders = [Path("logs"), Path(".snakemake", "slurm_logs")]
     return [] if workflow.local_exec else told_in(folders, STARTED)
 
 
 def log_reason(group, msg=None, log_error=GroupJob.log_error, **known):
-    """Say why a group failed, which Snakemake keeps to itself: sbatch's own words, for one."""
+    """Say why a group failed, sbatch's refusal for one: Snakemake 9.27 drops the message."""
     print(f"{group.groupid}: {str(msg).splitlines()[0]}", file=sys.stderr)
     log_error(group, msg, **known)
 
 
 STARTED = time.time()
 GroupJob.log_error = log_reason
-# A folder of logs is called by it; with the names of its rules it can be longer than a file system
-# lets a name be.
+# The Slurm plugin calls a folder of logs by it. With the names of five rules, as Snakemake has it, it
+# is up to 230 characters in config.yaml's studies: two longer names, and no file system takes it.
 GroupJob.name = property(lambda group: group.groupid)

@@ -67,7 +67,8 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
             where = getattr(error, "filename", None) or next(iter(snakemake.output), path)
             log.error("error: no space is left on the disk for %s: make room, and run again", where)
             sys.exit(1)
-        to_file.stream.write(discreet(traceback.format_exc()))
+        with path.open("a") as file:
+            file.write(discreet(traceback.format_exc()))
         what = type(error).__name__
         log.error("error: %s: %s (traceback in %s)", what, first_line(error), path)
         sys.exit(1)

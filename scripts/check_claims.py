@@ -1,5 +1,7 @@
 """Check claims: a verdict each, as JSON and, where a table is asked for, as CSV."""
 
+from typing import Any
+
 import pandas as pd
 from _job import job
 
@@ -10,7 +12,7 @@ from stable_regions.ledger import Claim
 with job(snakemake):
     params, given = snakemake.params, snakemake.input
     tables = dict(zip(params.tables, map(pd.read_csv, given.tables), strict=True))
-    raw: dict[str, claims.Raw] = {}
+    raw: dict[str, list[tuple[pd.DataFrame, dict[str, Any]]]] = {}
     for (experiment, _), path in zip(params.raw, given.raw, strict=True):
         raw.setdefault(experiment, []).append(read_parquet(path))
     models = pd.read_csv(given.models)

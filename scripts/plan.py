@@ -5,6 +5,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import yaml
 from _job import job
@@ -17,7 +18,7 @@ from stable_regions.training_settings import TrainingSettings
 from stable_regions.workload import Cost, Machine, Source, Work
 
 
-def shape(model, told):
+def shape(model: str, told: dict[str, Any] | None) -> Shape:
     """A model's shape from plain values."""
     if told is None:
         raise UserError(
@@ -27,13 +28,13 @@ def shape(model, told):
     return Shape(**told)
 
 
-def jobs_in_all(python, snakefile, config):
+def jobs_in_all(python: str, snakefile: str, config: dict[str, Any]) -> int:
     """How many jobs the whole study has, from nothing: a dry run counts them."""
     with tempfile.TemporaryDirectory() as scratch:
         merged = Path(scratch, "config.yaml")
         merged.write_text(yaml.safe_dump(config), encoding="utf-8")
         command = [
-            python, "-m", "snakemake", "--snakefile", snakefile, "--configfile", merged,
+            python, "-m", "snakemake", "--snakefile", snakefile, "--configfile", str(merged),
             "--dry-run", "--forceall", "--nolock", "--quiet", "rules",
         ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
@@ -51,7 +52,7 @@ with job(snakemake) as log:
     sources = {model: Source.of(shapes[model], **facts) for model, facts in params.sources.items()}
     baseline = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     began = time.monotonic()
-    costs = {}
+    costs: dict[Any, Any] = {}
     threads = {work.model: work.threads for work in works}
     dtypes = {work.model: work.dtype for work in works}
     alike_in = lambda model: (shapes[model], threads[model], dtypes[model])  # noqa: E731

@@ -16,7 +16,7 @@ with job(snakemake):
         # The results may lie outside the checkout, so the root is the whole file system.
         costs = cost_table(snakemake.params.timed).to_json(orient="records")
         inputs = {"results": str(results), "costs": costs}
-        pdf = typst.compile(source, root="/", sys_inputs=inputs)
+        pdf = typst.compile(source, root=Path("/"), sys_inputs=inputs)
     except typst.TypstError as error:
         raise UserError(f"{source.name}: {error}") from None
     with atomic(snakemake.output[0]) as made:

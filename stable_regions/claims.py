@@ -17,12 +17,12 @@ prompt set would give on the same models, not what other models would.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
+from scipy.stats import binomtest
 
 from stable_regions.boundaries import in_boundary, speed
 from stable_regions.errors import UserError
@@ -108,15 +108,6 @@ def cells(test: Cells, table: pd.DataFrame, models: pd.DataFrame, draw: Draw) ->
     ]
 
 
-def wilson(share: float, count: int, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval of a share of so many independent pairs."""
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    scale = 1 + z**2 / count
-    centre = (share + z**2 / (2 * count)) / scale
-    half = z * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2)) / scale
-    return float(centre - half), float(centre + half)
-
-
 def _share(model: str, values: np.ndarray, block: int, draw: Draw) -> Estimate:
     """A share with the wider, at either end, of Wilson's interval and the bootstrap's.
 
@@ -124,8 +115,9 @@ def _share(model: str, values: np.ndarray, block: int, draw: Draw) -> Estimate:
     interval doesn't.
     """
     value = float(values.mean())
-    both = [wilson(value, len(values)), interval(draw(values, block=block, statistic=np.mean))]
-    low, high = min(ends[0] for ends in both), max(ends[1] for ends in both)
+    alone = binomtest(int(values.sum()), len(values)).proportion_ci(method="wilson")
+    both = [alone, interval(draw(values, block=block, statistic=np.mean))]
+    low, high = min(float(ends[0]) for ends in both), max(float(ends[1]) for ends in both)
     return Estimate(model, [model], len(values), value, low, high)
 
 

@@ -473,6 +473,8 @@ def classical_map(distances: ArrayLike) -> tuple[Floats, float]:
     Coordinates [n, 2], in units of the distance, signs fixed by the largest entry of each axis; and
     the share of the total of absolute eigenvalues that the two axes show.
     """
+    # scikit-learn's ClassicalMDS keeps the eigenvalues of its axes alone, and the share is of all;
+    # and where the second is below zero, by rounding too, it gives NaN.
     matrix = check_distances(distances)
     squared = matrix**2
     centred = squared - squared.mean(0) - squared.mean(1)[:, None] + squared.mean()

@@ -8,8 +8,7 @@ last position is called 0, where the rotation is the identity, and the prefix li
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -66,28 +65,7 @@ class Product:
     bias: Float[Tensor, " out"] | None
 
     def __call__(self, x: Float[Tensor, "n in"]) -> Float[Tensor, "n out"]:
-        if x.is_cpu and x.dtype == torch.float32 and by_onednn():
-            return multiply(x, self.weight, self.bias)
         return F.linear(x, self.weight, self.bias)
-
-
-def multiply(
-    x: Float[Tensor, "n in"], weight: Float[Tensor, "out in"], bias: Float[Tensor, " out"] | None
-) -> Float[Tensor, "n out"]:
-    """oneDNN's product, in place of MKL's, which torch itself would take."""
-    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
-
-
-@cache
-def by_onednn() -> bool:
-    """Whether oneDNN is the faster here.
-
-    A sweep of SmolLM2-135M took 1.08 times as long with MKL on an AMD EPYC, and 0.94 times on an
-    Intel Xeon.
-    """
-    info = Path("/proc/cpuinfo")
-    intel = info.exists() and "GenuineIntel" in info.read_text(encoding="utf-8")
-    return torch.backends.mkldnn.is_available() and not intel
 
 
 @dataclass(frozen=True)

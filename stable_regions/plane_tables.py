@@ -1,6 +1,6 @@
 """Raw planes -> tidy tables: how a plane divides into regions, and how sharp their edges are."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from stable_regions.measures import block_bootstrap, interval
 READ_SITES = ("post_norm", "pre_norm")
 CORNERS = "abc"
 SUMMARISED = ["sharpness", "token_edge_ratio", "top_tokens", "largest_share"]
-Raw = list[tuple[Mapping[str, np.ndarray], Mapping[str, Any]]]
+Raw = Sequence[tuple[Mapping[str, np.ndarray], Mapping[str, Any]]]
 
 
 def gathered(shards: Raw) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -3,6 +3,9 @@
 Snakemake notes in files what a run makes. The notes outlive a run that is killed, and two runs that
 start at one moment may both look for notes before either writes its own. So runs plan one after
 the other, and one that finds nobody at work removes the notes of the dead.
+
+Without this a run that follows a kill ends with "Directory cannot be locked", until somebody types
+--unlock; and who types it while a job of the dead run still writes has two jobs on the same files.
 """
 
 import fcntl

@@ -1,6 +1,6 @@
 """Raw outputs -> tidy tables: one row a number, with its interval and its count."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from stable_regions.measures import (
 # Pairs that share prompts are resampled in blocks of this many.
 BLOCK = 10
 READ_SITES = ("post_norm", "pre_norm")
-Raw = list[tuple[pd.DataFrame, Mapping[str, Any]]]
+Raw = Sequence[tuple[pd.DataFrame, Mapping[str, Any]]]
 
 
 def stacked(column: pd.Series) -> np.ndarray:

@@ -4,13 +4,9 @@ import json
 import shutil
 from pathlib import Path
 
-import pytest
 from selenium import webdriver
 
 CHROMIUM, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
-in_browser = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER), reason="needs Debian's packages chromium and chromium-driver"
-)
 
 
 def start(profile: Path) -> webdriver.Chrome:

@@ -6,15 +6,18 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from selenium import webdriver
 
 from stable_regions.model import Model, load_model
-from tests import browser, readme, slurm
+from tests import marks, readme, slurm
 from tests.beside import Beside, Turns
 from tests.models import make_model
 from tests.tiny_study import FIRST_FIGURE, ROOT, command, hashes, make_sources
+
+if TYPE_CHECKING:
+    from selenium import webdriver
 
 # Fixtures that wait for runs beside the tests, in the order in which these have their turns.
 RUNS = ("tiny_hashes", "again", "verified", "embedded", "run_beside")
@@ -43,9 +46,25 @@ def needs(fixture: str, item: pytest.Item) -> bool:
     return fixture in getattr(item, "fixturenames", ())
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put what waits for a run beside the tests behind what does not, in the order of the runs."""
+    """Put what waits for a run beside the tests behind what does not, in the order of the runs.
+
+    Mark tests by the fixtures that they use, and skip those that cannot run here.
+    """
+    for item in items:
+        if any(needs(run, item) for run in RUNS):
+            item.add_marker("workflow")
+        if needs("chrome", item):
+            item.add_marker("browser")
+        for reason in filter(None, (marks.lacking(mark.name) for mark in item.iter_markers())):
+            item.add_marker(pytest.mark.skip(reason=reason))
     items.sort(key=lambda item: [needs(run, item) for run in reversed(RUNS)])
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    marks.now(item)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -73,6 +92,7 @@ def runs(
         turns = Turns(list(runs.values()))
         stack.callback(turns.stop)
         turns.start()
+        marks.watch()
         yield runs
 
 
@@ -150,8 +170,10 @@ def run_beside(request: pytest.FixtureRequest, runs: dict[str, Beside]) -> Besid
 
 
 @pytest.fixture(scope="session")
-def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    """One browser for all tests that are marked `browser.in_browser`."""
+def chrome(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[webdriver.Chrome]":
+    """One browser for all tests that are marked `browser`."""
+    from tests import browser  # selenium is for these alone
+
     driver = browser.start(tmp_path_factory.mktemp("chromium"))
     yield driver
     driver.quit()

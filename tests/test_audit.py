@@ -233,7 +233,7 @@ def test_summaries_come_out_of_the_raw_outputs_again(
 
 def test_a_forged_table_is_found_though_all_hashes_fit(study: Path, tmp_path: Path) -> None:
     table = pd.read_csv(TABLE)
-    table.loc[0, "median"] *= 1.001
+    table.loc[0, "median"] *= 1.001  # type: ignore[assignment]
     table.to_csv(TABLE, index=False)
     held = forged(TABLE)
     report = verify.Report()
@@ -470,7 +470,7 @@ def test_the_command_prints_a_tree_and_keeps_the_json(study: Path) -> None:
 
 def test_named_parts_are_as_a_script_expects_them() -> None:
     given = replay.Given(["a", "b", "c"], {"first": [0, None], "rest": [1, 3]})
-    assert (given[0], given.first, list(given.rest)) == ("a", "a", ["b", "c"])
+    assert (given[0], given.first, list(given.rest)) == ("a", "a", ["b", "c"])  # type: ignore[attr-defined]
     assert (given["first"], list(given[1:])) == ("a", ["b", "c"])
     assert dict(replay.Given.of({"x": 1, "y": [2]}).items()) == {"x": 1, "y": [2]}
 

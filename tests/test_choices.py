@@ -1,5 +1,7 @@
 """Choices: each variant does what its name says, and its effect is found on made-up data."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -115,7 +117,7 @@ def material(model_of):
     pairs = pd.DataFrame({"pair": list("abcdef"), "prompt_a": range(6), "prompt_b": range(1, 7)})
     from stable_regions.activations import cache
 
-    return model, prompts, pairs, cache(model, tokens, [0], budget=BUDGET)
+    return model, prompts, pairs, cache(model, list(tokens), [0], budget=BUDGET)
 
 
 @pytest.fixture(scope="module")
@@ -253,7 +255,7 @@ def raw(parts: dict[tuple[str, str], list], *, shared: bool = True) -> list:
     return [(pd.concat(tables, ignore_index=True), {"model": "m"})]
 
 
-def effect(table: pd.DataFrame, choice: str) -> pd.Series:
+def effect(table: pd.DataFrame, choice: str) -> Any:
     return table.set_index("choice").loc[choice]
 
 

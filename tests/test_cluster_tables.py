@@ -33,7 +33,8 @@ def raw(apart, seed=0):
     rng = np.random.default_rng(seed)
     centres = apart * rng.normal(size=(4, 6))
     kind = np.unique(KINDS, return_inverse=True)[1]
-    found = {"directed_post_norm": [], "step_post_norm": [], "distance_post_norm": [], "input": []}
+    names = ("directed_post_norm", "step_post_norm", "distance_post_norm", "input")
+    found: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for _ in range(CONTEXTS):
         points = centres[kind] + rng.normal(size=(N, 6))
         output = cdist(points, points)

@@ -1,5 +1,7 @@
 """Clusters and scores on made-up distances with known answers, both ways."""
 
+from functools import partial
+
 import hdbscan
 import matplotlib.pyplot as plt
 import numpy as np
@@ -221,7 +223,7 @@ def test_shuffled_band_holds_chance_and_not_structure():
     for apart, least, most in [(8.0, 0.0, 0.011), (0.0, 0.05, 1.0)]:
         labels = found(matrix(points(2, apart)), 5, 1).labels
         band = cl.shuffled_band(
-            lambda kinds, labels=labels: cl.partition_scores(labels, kinds),
+            partial(cl.partition_scores, labels),
             KINDS,
             draws=99,
             seed=0,
@@ -239,10 +241,10 @@ def test_rand_of_counts_is_the_adjusted_rand_index(noise):
 
 
 def swapped(x, y):
-    counts = [
+    first, second = (
         cl.share_counts([cl.neighbour_shares(matrix(p), KINDS) for p in views]) for views in (x, y)
-    ]
-    return cl.swap_test(*counts, cl.share_of_counts, KINDS, draws=499, seed=0)
+    )
+    return cl.swap_test(first, second, cl.share_of_counts, KINDS, draws=499, seed=0)
 
 
 def test_swap_test_tells_a_better_distance_from_an_equal_one():

@@ -1,6 +1,5 @@
 """Under `--sdm conda` each rule runs in the environment that it names, and in nothing else."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from tests.readme import CONDA
 from tests.test_environments import NAMED
 from tests.tiny_study import FIRST_FIGURE, ROOT, environments, snakemake
 
-pytestmark = pytest.mark.skipif(shutil.which("conda") is None, reason="there is no conda here")
+pytestmark = pytest.mark.conda
 # A workflow of one rule, which looks for what only other environments have.
 PEEK = """
 rule peek:

@@ -313,7 +313,7 @@ def test_peak_memory_keeps_to_the_budget_and_does_not_grow_with_rows(deep, engin
     for batches in (2, 4):
         rows = size * batches
         contexts, points = tokens(rows, seq), cloud(rows, k).double()
-        asked = []
+        asked: list[int] = []
 
         def give(part, points=points, asked=asked):
             asked.append(part.stop - part.start)

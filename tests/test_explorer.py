@@ -24,7 +24,7 @@ from stable_regions.errors import UserError
 from stable_regions.files import read_parquet, read_safetensors
 from stable_regions.measures import max_slope, relative
 from stable_regions.summaries import stacked
-from tests.browser import in_browser, requests
+from tests.browser import requests
 
 KINDS = {"Uint8Array": "<u1", "Uint16Array": "<u2", "Uint32Array": "<u4", "Float32Array": "<f4"}
 
@@ -433,7 +433,7 @@ def plotted(chrome: webdriver.Chrome, name: str, trace: int, what: str) -> Any:
     )
 
 
-@in_browser
+@pytest.mark.browser
 def test_the_page_opens_without_errors_and_asks_for_nothing(opened: Open, page: Path) -> None:
     chrome = opened(page)
     assert requests(chrome) == [page.as_uri()]
@@ -444,7 +444,7 @@ def test_the_page_opens_without_errors_and_asks_for_nothing(opened: Open, page: 
         assert plot.find_elements(By.CSS_SELECTOR, ".main-svg"), plot.get_attribute("id")
 
 
-@in_browser
+@pytest.mark.browser
 def test_the_page_could_not_fetch_if_it_wanted(opened: Open, page: Path) -> None:
     chrome = opened(page)
     said = chrome.execute_async_script(
@@ -457,7 +457,7 @@ def test_the_page_could_not_fetch_if_it_wanted(opened: Open, page: Path) -> None
     ]
 
 
-@in_browser
+@pytest.mark.browser
 def test_a_chosen_pair_is_drawn_from_its_raw_rows(opened: Open, page: Path, tiny: Path) -> None:
     chrome = opened(page, "#pair=sharpness:0")
     choose(chrome, "pair-model", "tiny-gpt2")
@@ -476,7 +476,7 @@ def test_a_chosen_pair_is_drawn_from_its_raw_rows(opened: Open, page: Path, tiny
         assert json.dumps(prompts["text"][number]) in said
 
 
-@in_browser
+@pytest.mark.browser
 def test_boundaries_are_read_bit_by_bit(opened: Open, page: Path, tiny: Path) -> None:
     chrome = opened(page, "#pair-model=tiny-llama")
     table, _ = read_parquet(tiny / "results/tiny/interpolation/sharpness/tiny-llama.parquet")
@@ -491,7 +491,7 @@ def test_boundaries_are_read_bit_by_bit(opened: Open, page: Path, tiny: Path) ->
     assert dict(found) == dict(zip(rows["pair"], mask.tolist(), strict=True))
 
 
-@in_browser
+@pytest.mark.browser
 def test_predictions_and_gates_of_other_experiments_stand_with_a_pair(
     opened: Open, page: Path, tiny: Path
 ) -> None:
@@ -510,7 +510,7 @@ def test_predictions_and_gates_of_other_experiments_stand_with_a_pair(
     assert len(chrome.find_elements(By.CSS_SELECTOR, "#pair-plot .bars .point")) >= 7
 
 
-@in_browser
+@pytest.mark.browser
 def test_pairs_can_be_filtered(opened: Open, page: Path, tiny: Path) -> None:
     chrome = opened(page, "#pair-model=tiny-gpt2")
     choose(chrome, "pair-experiment", "sharpness")
@@ -542,7 +542,7 @@ def test_pairs_can_be_filtered(opened: Open, page: Path, tiny: Path) -> None:
     assert chrome.get_log("browser") == []
 
 
-@in_browser
+@pytest.mark.browser
 def test_a_plane_is_read_with_keys_and_pointer(opened: Open, page: Path, tiny: Path) -> None:
     chrome = opened(page, "#plane-experiment=planes&plane-triple=1&plane-layer=1&plane-model=0")
     tensors, facts = read_safetensors(
@@ -567,7 +567,7 @@ def test_a_plane_is_read_with_keys_and_pointer(opened: Open, page: Path, tiny: P
     assert chrome.get_log("browser") == []
 
 
-@in_browser
+@pytest.mark.browser
 def test_series_and_planes_play(opened: Open, page: Path) -> None:
     chrome = opened(
         page, "#plane-experiment=training-plane&plane-model=0&series-choice=0&series-at=0"
@@ -581,7 +581,7 @@ def test_series_and_planes_play(opened: Open, page: Path) -> None:
             time.sleep(0.1)
 
 
-@in_browser
+@pytest.mark.browser
 def test_a_map_says_which_prompts_are_near(opened: Open, page: Path, tiny: Path) -> None:
     chrome = opened(page, "#map-experiment=words")
     choose(chrome, "map-distance", "barrier")
@@ -595,7 +595,7 @@ def test_a_map_says_which_prompts_are_near(opened: Open, page: Path, tiny: Path)
     assert chrome.get_log("browser") == []
 
 
-@in_browser
+@pytest.mark.browser
 def test_a_view_can_be_kept_as_an_address(opened: Open, page: Path) -> None:
     chrome = opened(page)
     choose(chrome, "pair-model", "tiny-random")
@@ -611,7 +611,7 @@ def test_a_view_can_be_kept_as_an_address(opened: Open, page: Path) -> None:
     assert chrome.find_element(By.ID, "pair-text").get_attribute("value") == "the"
 
 
-@in_browser
+@pytest.mark.browser
 def test_the_page_is_readable_on_a_phone(opened: Open, page: Path) -> None:
     chrome = opened(page)
     phone = {"width": 375, "height": 740, "deviceScaleFactor": 2, "mobile": True}
@@ -632,7 +632,7 @@ def test_the_page_is_readable_on_a_phone(opened: Open, page: Path) -> None:
         chrome.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
-@in_browser
+@pytest.mark.browser
 def test_what_a_study_lacks_is_absent(opened: Open, page: Path, tmp_path: Path) -> None:
     less = tmp_path / "less.html"
     data = data_of(page)

@@ -11,6 +11,7 @@ def test_the_table_has_each_family_once() -> None:
     assert names == [families.HEAD[0], "---", *FAMILIES, *OTHERS]
 
 
+@pytest.mark.hub
 @pytest.mark.parametrize("family", [*FAMILIES, *OTHERS])
 def test_the_table_says_what_is_found(family: str) -> None:
     assert families.row(family) in families.written()

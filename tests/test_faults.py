@@ -12,6 +12,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from glob import glob
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
@@ -214,7 +215,7 @@ def test_a_writer_killed_at_any_moment_leaves_all_or_nothing(
             path.parent.mkdir()
             path.write_text("older")
         before = content(path)
-        was_killed = killed(at, lambda path=path: write(path))
+        was_killed = killed(at, partial(write, path))
         assert content(path) in (None, before, content(tmp_path / "whole"))
         if not was_killed:
             break
@@ -271,6 +272,7 @@ def test_a_full_disk_is_known_in_every_writers_words(small_disk: Path, kind: str
     assert not list(small_disk.iterdir())
 
 
+@pytest.mark.workflow
 def test_a_full_disk_is_one_line_and_nothing_half_done(
     tiny: Path, tiny_hashes: dict[str, str], small_disk: Path
 ) -> None:
@@ -297,6 +299,7 @@ def test_a_full_disk_is_one_line_and_nothing_half_done(
     assert made == {name: tiny_hashes.get(name) for name in made}
 
 
+@pytest.mark.workflow
 @pytest.mark.parametrize("mode", [None, 0o000, 0o500])
 def test_an_unusable_results_folder_is_one_line(tmp_path: Path, mode: int | None) -> None:
     """A file in its place, or one that this user may not read, or not write."""
@@ -333,7 +336,8 @@ class Index:
     """
 
     def __init__(self, wheel: Path) -> None:
-        self.wheel, self.ways = wheel, iter(())
+        self.wheel = wheel
+        self.ways: Iterator[str] = iter(())
         self.stalled, self.go_on = Event(), Event()
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), self.handler())
         self.url = f"http://127.0.0.1:{self.server.server_port}/simple"
@@ -416,6 +420,8 @@ def fetching(folder: Path) -> Iterator[Run]:
         yield run
 
 
+@pytest.mark.hub
+@pytest.mark.workflow
 def test_a_half_written_download_is_not_taken_for_the_whole(index: Index, tmp_path: Path) -> None:
     index.ways = iter(["breaks", "stalls", "whole"])
     packages = tmp_path / "work" / "resources" / "packages"
@@ -433,6 +439,8 @@ def test_a_half_written_download_is_not_taken_for_the_whole(index: Index, tmp_pa
     assert texts["text"].tolist() == ["A text. " * 2000]
 
 
+@pytest.mark.hub
+@pytest.mark.workflow
 def test_of_two_runs_started_at_once_one_is_refused(index: Index, tmp_path: Path) -> None:
     index.ways = iter(["stalls"])
     with fetching(tmp_path) as one, fetching(tmp_path) as other:
@@ -450,6 +458,8 @@ def test_of_two_runs_started_at_once_one_is_refused(index: Index, tmp_path: Path
         assert "Nothing to be done" in again.said()
 
 
+@pytest.mark.hub
+@pytest.mark.workflow
 def test_a_job_that_outlives_its_run_is_waited_for(index: Index, tmp_path: Path) -> None:
     index.ways = iter(["stalls", "whole"])
     with fetching(tmp_path) as first:

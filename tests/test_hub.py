@@ -21,6 +21,8 @@ from stable_regions.sources import describe
 from tests.hub_stand_in import Hub, Repository, serve, visited
 from tests.tiny_study import ROOT
 
+pytestmark = pytest.mark.hub
+
 WEIGHT = np.arange(50_000, dtype=np.float32)
 FETCHED = {"config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"}
 

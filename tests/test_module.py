@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pytest
 import yaml
 
 from tests.tiny_study import CONFIG, ROOT, make_sources
@@ -49,6 +50,7 @@ def run(folder: Path, config: dict[str, Any], *arguments: str) -> str:
     return done.stderr
 
 
+@pytest.mark.workflow
 def test_another_workflow_runs_our_rules_with_its_own_configuration(tmp_path: Path) -> None:
     make_sources(tmp_path)
     (tmp_path / "Snakefile").write_text(OTHER.format(root=ROOT, tiny=CONFIG))

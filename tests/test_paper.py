@@ -79,7 +79,7 @@ def test_a_study_of_some_experiments_has_a_paper(
     for name in wanted["figures"]:
         shutil.copy(results / "figures" / f"{name}.pdf", tmp_path / "figures")
     pdf = typst.compile(
-        PAPER / "paper.typ", root="/", sys_inputs={"results": str(tmp_path), "costs": COSTS}
+        PAPER / "paper.typ", root=Path("/"), sys_inputs={"results": str(tmp_path), "costs": COSTS}
     )
     assert pdf.startswith(b"%PDF")
 

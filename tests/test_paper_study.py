@@ -122,6 +122,7 @@ def rules(tmp_path: Path, study: str) -> set[str]:
     return {SEVERAL.sub("", name) for name in jobs(done) if not name.startswith("gather_")}
 
 
+@pytest.mark.workflow
 def test_the_studies_differ_in_config_alone(tmp_path: Path) -> None:
     """From an empty folder, without a network: only where models come from has rules of its own."""
     paper, embedded = rules(tmp_path, "paper"), rules(tmp_path, "embedded")
@@ -175,7 +176,7 @@ def test_the_paper_study_gives_its_tables_and_a_paper(
     shutil.copytree(results / "figures", tmp_path / "figures")
     (tmp_path / "numbers.json").write_text(json.dumps(numbers | {"figures": FIGURES}))
     source = ROOT / "paper" / "paper.typ"
-    pdf = typst.compile(source, root="/", sys_inputs={"results": str(tmp_path)})
+    pdf = typst.compile(source, root=Path("/"), sys_inputs={"results": str(tmp_path)})
     assert pdf.startswith(b"%PDF")
 
 

@@ -208,6 +208,7 @@ def test_the_plan_counts_all_jobs_of_the_study(again: Path, verified: str) -> No
     assert cells(done.stdout.splitlines())["total", ""]["jobs"] == jobs
 
 
+@pytest.mark.workflow
 def test_the_plan_of_the_paper_needs_no_network_and_is_the_readmes(tmp_path: Path) -> None:
     done = snakemake(
         tmp_path, "plan", "--configfile", str(ROOT / "config.yaml"),
@@ -223,6 +224,7 @@ def test_the_plan_of_the_paper_needs_no_network_and_is_the_readmes(tmp_path: Pat
             assert row[column] == written[key][column], key
 
 
+@pytest.mark.workflow
 def test_a_model_of_unknown_shape_and_an_unknown_gpu_are_named(tmp_path: Path) -> None:
     mine = tmp_path / "mine.yaml"
     mine.write_text(

@@ -34,7 +34,9 @@ def test_colours_are_one_minus_the_share_of_the_scale():
     distance = np.array([[[0.0, 2.0]], [[4.0, 1.0]], [[3.0, 3.0]]])
     image = planes.colours(distance, planes.own_scale(distance))
     np.testing.assert_allclose(image, [[[1, 0, 0], [0, 0.75, 0]]])
-    np.testing.assert_allclose(planes.colours(distance, np.array([4, 4, 0]))[0, 1], [0.5, 0.75, 1])
+    np.testing.assert_allclose(
+        planes.colours(distance, np.array([4.0, 4, 0]))[0, 1], [0.5, 0.75, 1]
+    )
 
 
 def test_a_corner_is_bright_in_its_own_channel():
@@ -63,7 +65,7 @@ def test_images_lie_the_right_way_round():
     assert image.origin == "lower"
     assert image.get_extent() == pytest.approx([-0.375, 1.375] * 2)
     assert image.get_array()[1, 5, 1] == pytest.approx(1)  # row b = 0, column a = 1: B
-    names = {text.get_text(): text.xy for text in figure.axes[0].texts}
+    names = {text.get_text(): text.xy for text in figure.axes[0].texts}  # type: ignore[attr-defined]
     assert names == {"A": (0, 0), "B": (1, 0), "C": (0.5, 1)}
 
 
@@ -104,13 +106,13 @@ def test_regions_of_tokens_are_named_once_and_bordered():
         written = sorted(text.get_text() for text in axis.texts if len(text.get_text()) > 1)
         assert written == sorted(['"NA"', '" one"', '"\\n"'])
         [lines] = axis.collections
-        assert len(lines.get_segments()) > 10
+        assert len(lines.get_segments()) > 10  # type: ignore[attr-defined]
 
 
 def test_borders_are_between_points_that_differ():
     _, axes = plt.subplots()
     planes.borders(axes, np.array([[1, 1], [1, 2]]), np.array([0.0, 1.0]))
-    segments = sorted(segment.tolist() for segment in axes.collections[0].get_segments())
+    segments = sorted(segment.tolist() for segment in axes.collections[0].get_segments())  # type: ignore[attr-defined]
     assert segments == [[[0.5, 0.5], [0.5, 1.5]], [[0.5, 0.5], [1.5, 0.5]]]
 
 

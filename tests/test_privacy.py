@@ -72,6 +72,7 @@ def run(home: Path, source: Path, *targets: str) -> subprocess.CompletedProcess[
     return snakemake(home / "work", "--configfile", str(path), "--", *targets)
 
 
+@pytest.mark.workflow
 def test_no_result_and_no_log_names_the_home_folder_or_a_token(home: Path) -> None:
     make_sources(home)
     (home / "work").mkdir()

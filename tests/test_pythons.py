@@ -55,6 +55,7 @@ def bound(name: str) -> bool:
     return not any(tag.startswith("py") or "-abi3-" in tag for tag in tags)
 
 
+@pytest.mark.hub
 @pytest.mark.parametrize("version", OTHERS)
 def test_everything_comes_as_a_wheel(version: str, tmp_path: Path) -> None:
     pins = [f"{name}=={LOCK[name]}" for name in LOCK if bound(name)]

@@ -77,6 +77,7 @@ def commands() -> list[str]:
 
 
 # Whichever way Snakemake is called: what it is told is tried once.
+@pytest.mark.workflow
 @pytest.mark.parametrize("arguments", dict.fromkeys(" ".join(c.split()[1:]) for c in commands()))
 def test_every_snakemake_command_can_be_planned(arguments: str, tmp_path: Path) -> None:
     """In an empty folder, with nothing made yet: the targets are known, the options are right."""

@@ -8,7 +8,7 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-from tests.browser import in_browser, requests
+from tests.browser import requests
 from tests.readme import arguments
 from tests.tiny_study import snakemake
 
@@ -47,7 +47,7 @@ def test_the_report_has_its_parts(report: Path) -> None:
     assert len(set(re.findall(r'"rule": ?"([^"]+)"', text))) > 30  # run times, rule by rule
 
 
-@in_browser
+@pytest.mark.browser
 def test_the_report_opens_without_a_network(report: Path, chrome: webdriver.Chrome) -> None:
     chrome.get("about:blank")
     chrome.get_log("performance")

@@ -62,6 +62,7 @@ def test_a_containers_memory_is_its_limit(
         room.check_memory(here + 1)
 
 
+@pytest.mark.workflow
 @pytest.mark.parametrize(
     ("change", "said"),
     [

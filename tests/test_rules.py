@@ -59,6 +59,7 @@ def rules(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return [rule for rule in found if rule["script"]]
 
 
+@pytest.mark.workflow
 def test_every_rule_has_an_environment_a_log_and_a_message(rules: list[dict[str, Any]]) -> None:
     assert {rule["script"] for rule in rules} == {
         path.name for path in (ROOT / "scripts").glob("[!_]*.py")
@@ -67,10 +68,12 @@ def test_every_rule_has_an_environment_a_log_and_a_message(rules: list[dict[str,
     assert bare == []
 
 
+@pytest.mark.workflow
 def test_every_rule_that_computes_has_a_benchmark(rules: list[dict[str, Any]]) -> None:
     assert {rule["name"] for rule in rules if rule["makes"] and not rule["benchmark"]} == UNTIMED
 
 
+@pytest.mark.workflow
 def test_what_runs_a_model_asks_for_room_time_and_a_gpu_and_nothing_else_for_a_gpu(
     rules: list[dict[str, Any]],
 ) -> None:

@@ -29,7 +29,7 @@ def faults(source: str) -> Iterator[str]:
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             names = [node.module or ""]
-        if {name.partition(".")[0] for name in names} & PICKLING:
+        if isinstance(node, ast.stmt) and {name.partition(".")[0] for name in names} & PICKLING:
             yield f"line {node.lineno}: imports {names[0]}"
         if not isinstance(node, ast.Call):
             continue

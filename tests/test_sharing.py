@@ -15,6 +15,8 @@ from tests.hub_stand_in import Repository, serve
 from tests.test_hub import PROGRAM, make_repository
 from tests.tiny_study import ROOT, make_sources
 
+pytestmark = pytest.mark.workflow
+
 TARGET = "resources/models/packed"
 WHEEL = "packed-1.0-py3-none-any.whl"
 

@@ -19,8 +19,6 @@ from tests.readme import CONDA
 from tests.tiny_study import CONFIG, ROOT
 
 GUIDE = ROOT / "docs" / "clusters.md"
-LACKING = slurm.lacking()
-needs_slurm = pytest.mark.skipif(LACKING is not None, reason=str(LACKING))
 # What comes after all tables is one entry.
 PAPER = {
     "figure", "claims", "deviations", "numbers", "explorer", "paper", "manifest", "crate",
@@ -66,6 +64,7 @@ def plan(folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.workflow
 def test_a_thousand_shards_are_not_a_thousand_entries(tmp_path: Path) -> None:
     config = tmp_path / "small.yaml"
     config.write_text(yaml.safe_dump({"compute": {"shard_points": 50}}))
@@ -85,6 +84,7 @@ def guide() -> list[str]:
     return list(dict.fromkeys(own))
 
 
+@pytest.mark.workflow
 @pytest.mark.parametrize("line", guide())
 def test_the_guide_s_commands_can_be_planned(
     line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -138,7 +138,7 @@ def beside(run: tuple[Path, str], tmp_path: Path) -> Path:
     return tmp_path
 
 
-@needs_slurm
+@pytest.mark.slurm
 def test_the_study_runs_in_the_queue(run: tuple[Path, str]) -> None:
     folder, printed = run
     assert (folder / "results/tiny/paper.pdf").read_bytes().startswith(b"%PDF")
@@ -149,7 +149,7 @@ def test_the_study_runs_in_the_queue(run: tuple[Path, str]) -> None:
     assert submitted == set(entries(printed))
 
 
-@needs_slurm
+@pytest.mark.slurm
 def test_jobs_share_entries(run: tuple[Path, str]) -> None:
     folder, printed = run
     records = load_records(folder / "logs")
@@ -177,7 +177,7 @@ def asked(folder: Path, rule: str) -> tuple[int, str]:
     return sum(record["slurm_job"] == entry for record in records), shown
 
 
-@needs_slurm
+@pytest.mark.slurm
 @pytest.mark.parametrize(
     ("rule", "shares", "minutes", "memory"),
     [("paper", True, 10, 4000), ("second_road", False, 33, 1533)],
@@ -199,7 +199,7 @@ def test_a_group_asks_for_its_jobs_one_after_another(
     assert f" MinMemoryNode={memory}M " in shown
 
 
-@needs_slurm
+@pytest.mark.slurm
 def test_a_failed_job_is_tried_with_more_and_then_told_in_one_line(beside: Path) -> None:
     overlay = yaml.safe_load(CONFIG.read_text())
     overlay["prompts"]["tiny"]["count"] = 100_000
@@ -216,7 +216,7 @@ def test_a_failed_job_is_tried_with_more_and_then_told_in_one_line(beside: Path)
     assert known(printed, "%T|%m|%l") == ["FAILED|4000M|10:00", "FAILED|8000M|20:00"]
 
 
-@needs_slurm
+@pytest.mark.slurm
 def test_each_job_goes_to_the_partition_that_fits_it(
     beside: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,7 +235,7 @@ def test_each_job_goes_to_the_partition_that_fits_it(
     assert "invalid partition specified: of-a-day" in line
 
 
-@needs_slurm
+@pytest.mark.slurm
 def test_a_cancelled_job_is_told_and_taken_up_again(beside: Path) -> None:
     """Of a group, what was done stays."""
     (beside / "resources/corpora/tiny.parquet").unlink()
@@ -266,7 +266,7 @@ def test_a_cancelled_job_is_told_and_taken_up_again(beside: Path) -> None:
     assert (beside / targets[0]).exists()
 
 
-@needs_slurm
+@pytest.mark.slurm
 def test_a_gpu_is_asked_for_by_what_runs_a_model_alone(again: Path, verified: str) -> None:
     """This Slurm has none, so it refuses; the reason is told."""
     kinds = subprocess.run(["sinfo", "-h", "-o", "%G"], capture_output=True, text=True, check=True)

@@ -15,7 +15,7 @@ import yaml
 from stable_regions import room
 from stable_regions.errors import UserError
 from stable_regions.files import write_json
-from stable_regions.model import _place
+from stable_regions.model import placed
 from stable_regions.study import paths, resources, work
 from stable_regions.study.study import Study, job_rules
 from tests.tiny_study import ROOT, make_sources
@@ -191,7 +191,7 @@ def test_on_a_machine_with_a_gpu_models_run_there(
         assert resources.gpus(ours, "smollm2-135m", local=False) == 0
         assert resources.gpus(named, "smollm2-135m", local=False) == 1
         monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
-        assert _place("auto").type == kind
+        assert placed("auto").type == kind
 
 
 def test_memory_follows_a_models_shape_and_every_dtype(study: Callable[..., Study]) -> None:

@@ -274,7 +274,9 @@ class TestTrain:
         updates = []
         update = training.TrainingRun.update
         monkeypatch.setattr(
-            training.TrainingRun, "update", lambda run, rows: (updates.append(1), update(run, rows))
+            training.TrainingRun,
+            "update",
+            lambda run, rows: (updates.append(1), update(run, rows)),  # type: ignore[func-returns-value]
         )
         training.train(stream(), VOCABULARY, SETTINGS, folder, threads=1)
         assert len(updates) == SETTINGS.steps - (at - 1)
@@ -310,7 +312,7 @@ class TestTrain:
         monkeypatch.setattr(
             training.TrainingRun,
             "update",
-            lambda run, rows: (steps.append(run.step), update(run, rows)),
+            lambda run, rows: (steps.append(run.step), update(run, rows)),  # type: ignore[func-returns-value]
         )
         training.train(stream(), VOCABULARY, SETTINGS, folder, threads=1, code="other")
         assert steps == list(range(SETTINGS.steps))
@@ -395,7 +397,7 @@ class TestTrain:
         monkeypatch.setattr(
             training.TrainingRun,
             "update",
-            lambda run, rows: (steps.append(run.step), update(run, rows)),
+            lambda run, rows: (steps.append(run.step), update(run, rows)),  # type: ignore[func-returns-value]
         )
         training.train(stream(), VOCABULARY, SETTINGS, folder, threads=1)
         assert steps == list(range(SETTINGS.steps))

@@ -107,7 +107,7 @@ def curves_of(sharpness: pd.DataFrame) -> pd.DataFrame:
     alpha = np.linspace(0, 1, 11)
     parts = []
     for row in sharpness.itertuples():
-        median = 1 / (1 + np.exp(-4 * row.median * (alpha - 0.5)))
+        median = 1 / (1 + np.exp(-4 * row.median * (alpha - 0.5)))  # type: ignore[type-var]
         parts.append(
             pd.DataFrame(
                 {"model": row.model, "layer": row.layer, "read_site": row.read_site, "pairs": 100,

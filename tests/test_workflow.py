@@ -18,6 +18,8 @@ from stable_regions.measures import max_slope
 from stable_regions.summaries import stacked
 from tests.tiny_study import CONFIG, ROOT, make_sources, snakemake
 
+pytestmark = pytest.mark.workflow
+
 # What follows from any change of the results.
 LAST = ["manifest", "crate", "all"]
 Run = Callable[..., subprocess.CompletedProcess[str]]

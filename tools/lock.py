@@ -4,6 +4,10 @@
     python tools/lock.py envs     the environments alone, from the lock as it is
 
 Each environment pins what its rules import and everything that these need, to the lock's versions.
+
+uv resolves requirements.in to the same, but from PyPI it locks CUDA's libraries too, which a
+machine without a GPU should not need: they can be left out by their names alone, and those change
+with torch's versions. And conda's files would still be written here.
 """
 
 import re
@@ -30,7 +34,7 @@ KINDS = {
     ],
     "figures": [
         "seaborn", "matplotlib", "numpy", "pandas", "pyarrow", "jaxtyping", "safetensors",
-        "pydantic", "pyyaml", "plotly", "tokenizers",
+        "pydantic", "pyyaml", "plotly", "tokenizers", "scipy",
     ],
     "paper": ["typst", "pandas", "pyarrow", "rocrate", "safetensors"],
 }  # fmt: skip

@@ -10,6 +10,8 @@ from tests.bad_input.test_models import CHECKED, LOADED, LOCAL, MADE, NAN, UP, w
 from tests.bad_input.test_prompts import PROMPTS, WORDS
 from tests.tiny_study import make_sources, snakemake
 
+pytestmark = pytest.mark.workflow
+
 
 def said_by(folder: Path, *arguments: str) -> list[str]:
     """The lines of a run that fails."""

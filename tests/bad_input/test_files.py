@@ -118,6 +118,7 @@ def test_names_in_an_archive_become_no_paths(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["p.tar.gz", "p.whl"]
 
 
+@pytest.mark.hub
 @pytest.mark.parametrize("name", ["../../../x.parquet", "/x.parquet", "data/../../x.parquet"])
 def test_the_hub_cannot_name_files_outside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
@@ -138,6 +139,7 @@ NOT_TEXTS = {
 }
 
 
+@pytest.mark.hub
 @pytest.mark.parametrize("mistake", NOT_TEXTS)
 def test_wrong_texts_on_the_hub(tmp_path: Path, mistake: str) -> None:
     texts, share, said = NOT_TEXTS[mistake]

@@ -413,7 +413,7 @@ class Writer(gguf.GGUFWriter):
     def add_block_count(self, length: int) -> None:
         super().add_block_count(length - self.uncounted)
 
-    def add_tensor(self, name: str, tensor: np.ndarray, **how: Any) -> None:
+    def add_tensor(self, name: str, tensor: np.ndarray, **how: Any) -> None:  # type: ignore[override]
         if name != self.without:
             super().add_tensor(name, tensor, **how)
 
