@@ -1,11 +1,17 @@
 # The paper: its source, and everything it shows, from the results.
 
+# The tables of single pairs that the text's judgements resample.
+JUDGED = [
+    f"{name}_pairs" for name in ("size", "training", "layers") if name in EXPERIMENTS
+]
+
 
 rule numbers:
     input:
         tables=lambda w: [
             f"results/{w.study}/tables/{table}.csv" for table in study_tables()
         ],
+        pairs=expand("results/{{study}}/tables/{table}.csv", table=JUDGED),
         models="results/{study}/tables/models.csv",
         claims="results/{study}/claims.json",
         checks=load_checks(),
@@ -32,7 +38,9 @@ rule numbers:
         },
         bos=[ref for ref in study_models() if model_of(ref).bos],
         tables={table: QUOTED[table] for table in study_tables()},
+        pairs=JUDGED,
         compute=COMPUTE.model_dump(),
+        drawn={"resamples": COMPUTE.bootstrap, "seed": COMPUTE.seed},
         figures=study_figures(),
         code=code("collect_numbers.py"),
     message:

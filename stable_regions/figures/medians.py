@@ -43,7 +43,9 @@ def draw_curves(axes: Axes, curves: pd.DataFrame, labels: dict[str, str], title:
     )  # fmt: skip
 
 
-def draw_medians(axes: Axes, table: pd.DataFrame, along: str, label: str, index: int) -> None:
+def draw_medians(
+    axes: Axes, table: pd.DataFrame, along: str, label: str, index: int, *, joined: bool = True
+) -> None:
     """Median max slope along a column: quartiles as thin bars, the median's interval as thick ones.
 
     Parameters
@@ -52,6 +54,8 @@ def draw_medians(axes: Axes, table: pd.DataFrame, along: str, label: str, index:
         Columns `along`, `median`, `q25`, `q75`, `ci_low`, `ci_high`.
     index
         Which series it is: its colour, dash and marker, and how far it stands aside of the others.
+    joined
+        Whether a line goes through the points.
     """
     assert axes.figure is not None
     aside = ScaledTranslation(1.6 * index / 72, 0, axes.figure.dpi_scale_trans)
@@ -65,7 +69,7 @@ def draw_medians(axes: Axes, table: pd.DataFrame, along: str, label: str, index:
         table[along],
         table["median"],
         color=colour,
-        linestyle=style.DASHES[index % len(style.DASHES)],
+        linestyle=style.DASHES[index % len(style.DASHES)] if joined else "none",
         linewidth=1,
         marker=MARKERS[index % len(MARKERS)],
         markersize=3,
