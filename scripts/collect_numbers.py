@@ -1,21 +1,20 @@
 """Collect the numbers of the paper into one file."""
 
-import pandas as pd
 from _job import job
 
-from stable_regions.files import read_json, write_json
+from stable_regions.files import read_csv, read_json, write_json
 from stable_regions.findings import findings, series_of
 from stable_regions.numbers import collect, constants
 
 with job(snakemake):
     params, given = snakemake.params, snakemake.input
     tables = {
-        name: (pd.read_csv(path), keys)
+        name: (read_csv(path), keys)
         for (name, keys), path in zip(params.tables.items(), given.tables, strict=True)
     }
-    ledger, models = read_json(given.claims), pd.read_csv(given.models)
+    ledger, models = read_json(given.claims), read_csv(given.models)
     held = {name: table for name, (table, _) in tables.items()}
-    held |= {name: pd.read_csv(path) for name, path in zip(params.pairs, given.pairs, strict=True)}
+    held |= {name: read_csv(path) for name, path in zip(params.pairs, given.pairs, strict=True)}
     facts = {
         "study": {"name": snakemake.wildcards.study, "title": params.title},
         "experiments": params.experiments,

@@ -33,11 +33,12 @@ def draw(paths: pd.DataFrame) -> tuple[pd.DataFrame, Figure]:
     ]
     for axis, letter, (part, column, title, label) in zip(axes, "abc", panels, strict=True):
         for i, (name, pair) in enumerate(part.groupby("pair")):
+            colour, dash, _ = style.look(i)
             axis.plot(
                 pair["alpha"],
                 pair[column],
-                color=style.COLOURS[i],
-                linestyle=style.DASHES[i],
+                color=colour,
+                linestyle=dash,
                 label=name,
             )
         axis.axline((0, 0), (1, 1), color="0.7", linewidth=0.6, zorder=0)

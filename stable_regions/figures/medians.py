@@ -7,7 +7,6 @@ from matplotlib.transforms import ScaledTranslation
 
 from stable_regions.figures import style
 
-MARKERS = "osD^vP*"
 FACTS = ["model", "name", "family", "layers", "hidden_size", "tokens"]
 
 
@@ -60,7 +59,7 @@ def draw_medians(
     assert axes.figure is not None
     aside = ScaledTranslation(1.6 * index / 72, 0, axes.figure.dpi_scale_trans)
     place = axes.transData + aside
-    colour = style.COLOURS[index % len(style.COLOURS)]
+    colour, dash, marker = style.look(index)
     for low, high, width in (("q25", "q75", 0.6), ("ci_low", "ci_high", 2.2)):
         axes.vlines(
             table[along], table[low], table[high], color=colour, linewidth=width, transform=place
@@ -69,13 +68,13 @@ def draw_medians(
         table[along],
         table["median"],
         color=colour,
-        linestyle=style.DASHES[index % len(style.DASHES)] if joined else "none",
+        linestyle=dash if joined else "none",
         linewidth=1,
-        marker=MARKERS[index % len(MARKERS)],
+        marker=marker,
         markersize=3,
         markeredgecolor="white",
         markeredgewidth=0.4,
-        label=label,
+        label=style.plain(label),
         transform=place,
     )
 
