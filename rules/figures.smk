@@ -1,6 +1,20 @@
 # Figures: each is one module of the library, and the tables it draws.
 
 
+# The pairs that Figure 2 shows as similar ones.
+SIMILAR = (
+    [
+        name
+        for name, pair in getattr(
+            CONFIG.prompts[CONFIG.experiments["examples"].prompts], "pairs", {}
+        ).items()
+        if pair.similar
+    ]
+    if "examples" in EXPERIMENTS
+    else []
+)
+
+
 rule figure:
     input:
         lambda w: [
@@ -32,6 +46,7 @@ rule figure:
     conda:
         "../envs/figures.yaml"
     params:
+        settings=lambda w: {"similar": SIMILAR} if w.figure == "fig2" else {},
         drawing=lambda w: code_digest(
             HERE / "stable_regions" / "figures" / f"{w.figure}.py"
         ),

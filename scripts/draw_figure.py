@@ -9,5 +9,5 @@ from stable_regions.files import read_csv
 
 with job(snakemake):
     module = import_module(f"stable_regions.figures.{snakemake.wildcards.figure}")
-    data, figure = module.draw(*(read_csv(path) for path in snakemake.input))
+    data, figure = module.draw(*map(read_csv, snakemake.input), **snakemake.params.settings)
     style.save(figure, data, *snakemake.output)

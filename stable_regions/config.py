@@ -266,10 +266,15 @@ class CrossedPrompts(Strict):
 
 
 class PromptPair(Strict):
-    """Two prompts written by hand."""
+    """Two prompts written by hand, and whether they are `similar`: continue alike.
+
+    Figures set the similar pairs apart. What is measured does not depend on it, so it is left out
+    of what results are held to.
+    """
 
     a: Text
     b: Text
+    similar: bool = Field(default=False, exclude=True)
 
 
 class PairPrompts(Strict):

@@ -7,6 +7,7 @@ import pytest
 
 from stable_regions.figures import (
     clustering,
+    fig2,
     fig4,
     figA_choices,
     figA_meaning,
@@ -143,4 +144,20 @@ def test_dollars_in_a_family_are_no_mathematics() -> None:
     _, figure = fig4.draw(sharp.assign(), curves.drop(columns="parameters"), models)
     figure.canvas.draw()
     assert [rendered(axis) for axis in figure.axes] == [[False], [False]]
+    plt.close("all")
+
+
+def test_fig2_sets_the_pairs_apart_that_are_said_to_be_similar() -> None:
+    """By what the configuration says of a pair, whatever its name; of the first model."""
+    rows = [
+        {"model": model, "layer": 0, "pair": pair, "alpha": alpha, "relative_post_norm": alpha,
+         "normalised_logit_difference": 1 - alpha}
+        for model in ("one", "two") for pair in ("Sharp", "Dull", "007") for alpha in (0.0, 1.0)
+    ]  # fmt: skip
+    data, figure = fig2.draw(pd.DataFrame(rows), similar=["Dull", "007"])
+    labels = [[t.get_text() for t in axis.get_legend().get_texts()] for axis in figure.axes]
+    assert labels == [["007", "Dull"], ["Sharp"], ["Sharp"]]
+    assert set(data["model"]) == {"one"}
+    _, figure = fig2.draw(pd.DataFrame(rows), similar=[])
+    assert figure.axes[0].get_legend() is None
     plt.close("all")
