@@ -36,6 +36,11 @@ rule numbers:
             model: CONFIG.tokenizers[CONFIG.models[model].source.tokenizer].corpora
             for model in trained_models()
         },
+        like={
+            ref: model_of(ref).source.like
+            for ref in study_models()
+            if model_of(ref).source.kind == "random"
+        },
         bos=[ref for ref in study_models() if model_of(ref).bos],
         tables={table: QUOTED[table] for table in study_tables()},
         pairs=JUDGED,

@@ -20,6 +20,7 @@ with job(snakemake):
         "experiments": params.experiments,
         "prompts": params.prompts,
         "trained_on": params.trained_on,
+        "like": params.like,
         "bos": params.bos,
         "compute": params.compute,
         "constants": constants(),
