@@ -7,6 +7,7 @@ import pandas as pd
 from _job import job, models, placing
 
 from stable_regions import choices
+from stable_regions.distances import DISTANCES, L2
 from stable_regions.files import read_parquet, write_parquet
 from stable_regions.model import load_model
 from stable_regions.provenance import experiment_record
@@ -22,8 +23,7 @@ with job(snakemake) as log:
         models(snakemake, engine="auto"), snakemake.input.models, strict=True
     ):
         facts = experiment_record(model, ref, params, drawn) | {
-            "units": "L2: residual stream or logits; cosine: 1 - cos; angle: radians; "
-            "Jensen-Shannon: bits",
+            "units": "; ".join(f"{one.label}: {one.unit}" for one in (L2, *DISTANCES.values())),
         }
         tables = [
             choices.varied_table(

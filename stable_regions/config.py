@@ -15,6 +15,7 @@ from pydantic import AfterValidator, Field, StringConstraints, ValidationError
 from pydantic_core import PydanticCustomError
 
 from stable_regions.corpora import text_files
+from stable_regions.distances import DistanceName
 from stable_regions.errors import UserError, short
 from stable_regions.gpus import GPUS
 from stable_regions.privacy import homeless
@@ -352,7 +353,7 @@ class Choices(Strict):
     steps: TwoOrMore = 50
     layers: Layers = Field(default=[0], max_length=1)
     read_sites: Once[Literal["pre_norm", "logits"]] = []
-    distances: Once[Literal["cosine", "angle", "jensen_shannon", "root_jensen_shannon"]] = []
+    distances: Once[DistanceName] = []
     grids: Once[TwoOrMore] = []
     adaptive: Once[Annotated[float, Field(gt=0, lt=1)]] = []
     paths: Once[Literal["interpolated_norm"]] = []

@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from stable_regions.distances import DISTANCES
 from stable_regions.figures import style
 from stable_regions.figures.medians import spread_key
 
@@ -22,9 +23,7 @@ CHOICES = {
 VALUES = {
     "default": "default",
     "pre_norm": "before the norm",
-    "jensen_shannon": "Jensen-Shannon",
-    "root_jensen_shannon": "root of Jensen-Shannon",
-    "cosine": "1 − cosine",
+    **{name: distance.label for name, distance in DISTANCES.items()},
     "interpolated_norm": "norm interpolated",
     "covariance": "random point, same covariance",
     "isotropic": "random direction, same length",
