@@ -39,6 +39,7 @@ rule figure:
         "../envs/figures.yaml"
     params:
         module=lambda w: figure_module(w.figure),
+        settings=lambda w: STUDY.figure_settings(w.figure),
         code=lambda w: digest("draw_figure.py", figure_module(w.figure)),
     message:
         "Draw {wildcards.figure}"

@@ -4,6 +4,7 @@
 rule numbers:
     input:
         tables=tables(STUDY.quoted),
+        pairs=tables(STUDY.judged),
         models="results/{study}/tables/models.csv",
         claims="results/{study}/claims.json",
         checks=STUDY.load_checks(),
@@ -22,9 +23,12 @@ rule numbers:
         trained_on={
             name: source.corpora(CONFIG) for name, source in STUDY.trained.items()
         },
+        like=STUDY.twins,
         bos=[ref for ref in STUDY.refs if STUDY.model(ref).bos],
         tables=STUDY.quoted,
+        pairs=STUDY.judged,
         compute=COMPUTE.model_dump(),
+        drawn={"resamples": COMPUTE.bootstrap, "seed": COMPUTE.seed},
         figures=list(STUDY.figures),
         code=code("collect_numbers.py"),
     message:

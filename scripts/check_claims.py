@@ -6,16 +6,16 @@ import pandas as pd
 from _job import job
 
 from stable_regions import claims
-from stable_regions.files import read_parquet, write_csv, write_json
+from stable_regions.files import read_csv, read_parquet, write_csv, write_json
 from stable_regions.ledger import Claim
 
 with job(snakemake):
     params, given = snakemake.params, snakemake.input
-    tables = dict(zip(params.tables, map(pd.read_csv, given.tables), strict=True))
+    tables = dict(zip(params.tables, map(read_csv, given.tables), strict=True))
     raw: dict[str, list[tuple[pd.DataFrame, dict[str, Any]]]] = {}
     for (experiment, _), path in zip(params.raw, given.raw, strict=True):
         raw.setdefault(experiment, []).append(read_parquet(path))
-    models = pd.read_csv(given.models)
+    models = read_csv(given.models)
     study = snakemake.wildcards.study
     found = []
     for name, entry in params.claims.items():

@@ -7,14 +7,14 @@ import torch
 from _job import job
 
 from stable_regions import huggingface
-from stable_regions.files import read_parquet, write_csv
+from stable_regions.files import read_csv, read_parquet, write_csv
 from stable_regions.model import placed
 from stable_regions.progress import Progress
 from stable_regions.second_road import agreement, compare
 
 with job(snakemake) as log:
     params = snakemake.params
-    slopes = pd.read_csv(snakemake.input.pairs, dtype={"pair": str})
+    slopes = read_csv(snakemake.input.pairs)
     parts = []
     progress = Progress("second road", len(params.refs), "models")
     torch.set_num_threads(snakemake.threads)

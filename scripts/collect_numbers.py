@@ -1,27 +1,33 @@
 """Collect the numbers of the paper into one file."""
 
-import pandas as pd
 from _job import job
 
-from stable_regions.files import read_json, write_json
+from stable_regions.files import read_csv, read_json, write_json
+from stable_regions.findings import findings, series_of
 from stable_regions.numbers import collect, constants
 
 with job(snakemake):
-    params = snakemake.params
+    params, given = snakemake.params, snakemake.input
     tables = {
-        name: (pd.read_csv(path), keys)
-        for (name, keys), path in zip(params.tables.items(), snakemake.input.tables, strict=True)
+        name: (read_csv(path), keys)
+        for (name, keys), path in zip(params.tables.items(), given.tables, strict=True)
     }
+    ledger, models = read_json(given.claims), read_csv(given.models)
+    held = {name: table for name, (table, _) in tables.items()}
+    held |= {name: read_csv(path) for name, path in zip(params.pairs, given.pairs, strict=True)}
     facts = {
         "study": {"name": snakemake.wildcards.study, "title": params.title},
         "experiments": params.experiments,
         "prompts": params.prompts,
         "trained_on": params.trained_on,
+        "like": params.like,
         "bos": params.bos,
         "compute": params.compute,
         "constants": constants(),
         "figures": params.figures,
-        "claims": read_json(snakemake.input.claims),
-        "checks": [read_json(path) for path in snakemake.input.checks],
+        "claims": ledger,
+        "series": series_of(held, models),
+        "findings": findings(held, ledger, models, **params.drawn),
+        "checks": [read_json(path) for path in given.checks],
     }
-    write_json(snakemake.output[0], collect(tables, pd.read_csv(snakemake.input.models), facts))
+    write_json(snakemake.output[0], collect(tables, models, facts))

@@ -8,6 +8,7 @@ from _job import job
 from _models import models, placing
 
 from stable_regions import choices
+from stable_regions.distances import DISTANCES, L2
 from stable_regions.engine import check_again
 from stable_regions.files import read_object, read_parquet, write_parquet
 from stable_regions.model import load_model
@@ -28,8 +29,7 @@ with job(snakemake) as log:
         strict=True,
     ):
         facts = experiment_record(model, ref, params, drawn) | {
-            "units": "L2: residual stream or logits; cosine: 1 - cos; angle: radians; "
-            "Jensen-Shannon: bits",
+            "units": "; ".join(f"{one.label}: {one.unit}" for one in (L2, *DISTANCES.values())),
         }
         tables = [
             choices.varied_table(

@@ -2,12 +2,12 @@
 
 from importlib import import_module
 
-import pandas as pd
 from _job import job
 
 from stable_regions.figures import style
+from stable_regions.files import read_csv
 
 with job(snakemake):
     module = import_module(snakemake.params.module)
-    data, figure = module.draw(*(pd.read_csv(path) for path in snakemake.input))
+    data, figure = module.draw(*map(read_csv, snakemake.input), **snakemake.params.settings)
     style.save(figure, data, *snakemake.output)

@@ -5,18 +5,17 @@ from html import escape
 from importlib.resources import files
 from pathlib import Path
 
-import pandas as pd
 from _job import job
 
 from stable_regions import explorer
 from stable_regions.figures import style
-from stable_regions.files import atomic, read_parquet, read_safetensors
+from stable_regions.files import atomic, read_csv, read_parquet, read_safetensors
 from stable_regions.numbers import records
 from stable_regions.prompts import load_tokenizer
 
 with job(snakemake) as log:
     given, params = snakemake.input, snakemake.params
-    models = pd.read_csv(given.models)
+    models = read_csv(given.models)
     measured = [
         explorer.Measured(name, *read_parquet(raw), read_parquet(prompts)[0])
         for name, raw, prompts in zip(params.paths, given.paths, given.path_prompts, strict=True)
@@ -26,20 +25,18 @@ with job(snakemake) as log:
         for name, path in zip(params.planes, given.planes, strict=True)
     ]
     tables = {
-        name: (pd.read_csv(slopes), pd.read_csv(curves))
+        name: (read_csv(slopes), read_csv(curves))
         for name, slopes, curves in zip(params.series, given.slopes, given.curves, strict=True)
     }
     maps = [
-        explorer.cluster_map(
-            name, pd.read_csv(places), pd.read_csv(entries), read_parquet(prompts)[0]
-        )
+        explorer.cluster_map(name, read_csv(places), read_csv(entries), read_parquet(prompts)[0])
         for name, places, entries, prompts in zip(
             params.maps, given.maps, given.entries, given.map_prompts, strict=True
         )
     ]
     figures = []
     for figure, path in zip(params.figures, given.figures, strict=True):
-        drawn = pd.read_csv(path, low_memory=False)
+        drawn = read_csv(path)
         figures.append(figure | {"rows": len(drawn), "columns": list(drawn)})
     token_text = {
         ref: partial(explorer.token_text, load_tokenizer(Path(folder)))

@@ -1,13 +1,12 @@
 """The table of deviations: what is different here, and how much it moves where that is measured."""
 
-import pandas as pd
 from _job import job
 
 from stable_regions.deviations import Deviation, tabulate
-from stable_regions.files import write_csv
+from stable_regions.files import read_csv, write_csv
 
 with job(snakemake):
     params = snakemake.params
-    tables = dict(zip(params.tables, map(pd.read_csv, snakemake.input), strict=True))
+    tables = dict(zip(params.tables, map(read_csv, snakemake.input), strict=True))
     entries = [Deviation.model_validate(entry) for entry in params.deviations.values()]
     write_csv(snakemake.output[0], tabulate(entries, tables))

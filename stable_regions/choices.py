@@ -4,7 +4,8 @@ The default is the one of `stable_regions.interpolation`: the output read after 
 L2 distance, the straight path from A to B. Every choice is measured on the same pairs.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from stable_regions.adaptive import adaptive_paths
+from stable_regions.distances import DISTANCES, L2, Distance
 from stable_regions.engine import clean, sweep
 from stable_regions.interpolation import path_points, promoted
 from stable_regions.measures import alphas
@@ -23,51 +25,12 @@ from stable_regions.progress import Progress
 # A measurement's name: the choice that is changed, and what it is changed to.
 Key = tuple[str, str]
 DEFAULT: Key = ("default", "default")
-Outputs = Float[Tensor, "step width"]
-Distances = Float[Tensor, " step"]
-
-
-def l2(out: Outputs) -> Distances:
-    """L2 distance of each output from the first."""
-    return torch.linalg.vector_norm(out - out[:1], dim=-1)
-
-
-def _chord(out: Outputs) -> Distances:
-    # between unit vectors: exact where 1 - cos would cancel
-    return l2(out / torch.linalg.vector_norm(out, dim=-1, keepdim=True))
-
-
-def cosine(out: Outputs) -> Distances:
-    """1 - cos of the angle to the first output; grows with the square of a small angle."""
-    return _chord(out) ** 2 / 2
-
-
-def angle(out: Outputs) -> Distances:
-    """Angle to the first output, in radians."""
-    return 2 * torch.asin((_chord(out) / 2).clamp(max=1))
-
-
-def jensen_shannon(logits: Outputs) -> Distances:
-    """Jensen-Shannon divergence from the first prediction, in bits; grows with the square."""
-    p = torch.softmax(logits, dim=-1)
-    mixed, own = (torch.special.entr(q).sum(-1) for q in ((p + p[:1]) / 2, p))
-    return ((mixed - (own + own[:1]) / 2) / np.log(2)).clamp(min=0)
-
-
-def root_jensen_shannon(logits: Outputs) -> Distances:
-    """Square root of the Jensen-Shannon divergence, which is a metric."""
-    return jensen_shannon(logits).sqrt()
-
-
 # What is read of an output, and how far it is from where the path begins.
-READINGS: dict[Key, tuple[str, Callable[[Outputs], Distances]]] = {
-    DEFAULT: ("post_norm", l2),
-    ("read_site", "pre_norm"): ("pre_norm", l2),
-    ("read_site", "logits"): ("logits", l2),
-    ("distance", "cosine"): ("post_norm", cosine),
-    ("distance", "angle"): ("post_norm", angle),
-    ("distance", "jensen_shannon"): ("logits", jensen_shannon),
-    ("distance", "root_jensen_shannon"): ("logits", root_jensen_shannon),
+READINGS: dict[Key, Distance] = {
+    DEFAULT: L2,
+    ("read_site", "pre_norm"): replace(L2, site="pre_norm"),
+    ("read_site", "logits"): replace(L2, site="logits"),
+    **{("distance", name): distance for name, distance in DISTANCES.items()},
 }
 
 
@@ -136,13 +99,14 @@ def measure(
         torch.tensor(np.stack(contexts)),
         torch.arange(len(contexts)),
         lambda rows: points[rows],
-        sorted({READINGS[key][0] for key in readings}),
+        sorted({READINGS[key].site for key in readings}),
         budget=budget,
     ):
         for key in readings:
-            site, distance = READINGS[key]
+            distance = READINGS[key]
             # one path at a time: a batch's logits in float64 would not fit the budget
-            found[key] += [distance(path.double()).cpu().numpy() for path in out[site]]
+            paths = (distance.function(path.double()) for path in out[distance.site])
+            found[key] += [path.cpu().numpy() for path in paths]
         progress.advance((rows.stop - rows.start) * points.shape[1])
     return {key: np.stack(paths) for key, paths in found.items()}
 

@@ -27,6 +27,7 @@ from scipy.stats import binomtest
 from stable_regions.boundaries import in_boundary, speed
 from stable_regions.errors import UserError
 from stable_regions.ledger import (
+    AnyTest,
     Cells,
     Change,
     Claim,
@@ -41,6 +42,7 @@ from stable_regions.ledger import (
     Value,
 )
 from stable_regions.measures import block_bootstrap, interval
+from stable_regions.series import Sizes, checkpoints, sizes
 from stable_regions.summaries import Raw, block_of, stacked
 
 # Draws resamples of `values`, in blocks, and gives the statistic of each.
@@ -178,16 +180,14 @@ def _raw_parts(test: OnRaw, raw: Raw, models: pd.DataFrame) -> Iterator[tuple[pd
             yield part, meta["model"]
 
 
-Point = tuple[float, str, int]  # where in its series, model, write layer
+Point = tuple[float, str, int]  # place in its series, model, write layer
 
 
 def series(test: Series, table: pd.DataFrame, models: pd.DataFrame) -> dict[str, list[Point]]:
     """The series of a table: for each its points in order, two at least.
 
-    `training`: the checkpoints of a model, by tokens seen. `size`: the models of a family that
-    differ in depth alone, by layers, and in width alone, by hidden size; a family that these do not
-    take in whole is one series by parameters. `write layers`: those of a trained model. All but the
-    last are at the first write layer of the table.
+    `training` and `size` are those of the module `series`, at the first write layer of the table;
+    `write layers` are those of a trained model.
     """
     first = int(table["layer"].min())
     models = models[models["model"].isin(table["model"]) & (models["source"] != "random")]
@@ -196,29 +196,20 @@ def series(test: Series, table: pd.DataFrame, models: pd.DataFrame) -> dict[str,
         layers = sorted(map(int, table["layer"].unique()))
         for model in models["model"]:
             found[model] = [(layer, model, layer) for layer in layers]
-        return {name: points for name, points in found.items() if len(points) > 1}
-
-    def ordered(part: pd.DataFrame, by: str) -> list[Point]:
-        part = part[part[by].notna()].sort_values(by, kind="stable")
-        return [(float(x), model, first) for x, model in zip(part[by], part["model"], strict=True)]
-
-    if test.series == "training":
-        for name, part in models.groupby("name", sort=False):
-            found[str(name)] = ordered(part, "tokens")
+    elif test.series == "training":
+        tokens = models.set_index("model")["tokens"]
+        for name, refs in checkpoints(models).items():
+            found[name] = [(float(tokens[ref]), ref, first) for ref in refs]
     else:
-        for family, part in models.groupby("family", sort=False):
-            pure = {}
-            for by, fixed, what in (
-                ("layers", "hidden_size", "depth, at width"),
-                ("hidden_size", "layers", "width, at depth"),
-            ):
-                for value, some in part.groupby(fixed):
-                    if some[by].nunique() > 1:
-                        pure[f"{family}: {what} {value}"] = ordered(some, by)
-            covered = {model for points in pure.values() for _, model, _ in points}
-            whole = {f"{family}: parameters": ordered(part, "parameters")}
-            found |= pure if covered == set(part["model"]) else whole
+        for one in sizes(models)[0]:
+            found[size_name(one)] = [(i, ref, first) for i, ref in enumerate(one.models)]
     return {name: points for name, points in found.items() if len(points) > 1}
+
+
+def size_name(one: Sizes) -> str:
+    """What an estimate over a series of sizes is of."""
+    fixed = {"depth": ", at width", "width": ", at depth", "parameters": ""}[one.varies]
+    return " ".join([f"{one.family}: {one.varies}{fixed}", *([str(one.at)] if one.at else [])])
 
 
 def _along(
@@ -254,6 +245,13 @@ def change(test: Change, table: pd.DataFrame, models: pd.DataFrame, draw: Draw) 
     for name, points in series(test, table, models).items():
         last = points[-1:] if test.to is None else [p for p in points[1:] if p[0] == test.to]
         found |= {name: [points[0], *last]} if last else {}
+    return change_between(test, table, found, draw)
+
+
+def change_between(
+    test: Series, table: pd.DataFrame, found: Mapping[str, list[Point]], draw: Draw
+) -> list[Estimate]:
+    """Median max slope at the last of the points given over that at the first."""
     return _along(test, table, found, lambda _, medians: float(medians[-1] / medians[0]), draw)
 
 
@@ -276,6 +274,18 @@ def trend(test: Trend, table: pd.DataFrame, models: pd.DataFrame, draw: Draw) ->
 TESTS: Mapping[str, Callable[..., list[Estimate]]] = {
     "cells": cells, "share": share, "change": change, "trend": trend, "rest": rest, "jumps": jumps,
 }  # fmt: skip
+
+
+def estimates(
+    test: AnyTest, held: pd.DataFrame | Raw, models: pd.DataFrame, draw: Draw
+) -> list[dict[str, Any]]:
+    """What a test estimates, of data it reads: the fields of `Estimate`, and `outcome`."""
+    return with_outcomes(test, TESTS[test.test](test, held, models, draw))
+
+
+def with_outcomes(test: Test, found: list[Estimate]) -> list[dict[str, Any]]:
+    """Estimates as plain values, each with its outcome by the test's threshold."""
+    return [asdict(one) | {"outcome": test.outcome(one.low, one.high)} for one in found]
 
 
 def verdict(outcomes: list[list[str]], needs: list[str]) -> str:
@@ -319,15 +329,14 @@ def check(
     draw = partial(block_bootstrap, resamples=resamples, seed=seed)
     tests, needs = [], []
     for test in claim.tests:
-        estimates: list[Estimate] = []
+        judged: list[dict[str, Any]] = []
         held = tables.get(test.source) if isinstance(test, OnTable) else raw.get(test.source)
         if held is None:
             needs.append(test.experiment)
         else:
-            estimates = TESTS[test.test](test, _read(claim, test, held), models, draw)
-            if not estimates:
+            judged = estimates(test, _read(claim, test, held), models, draw)
+            if not judged:
                 needs.append(f"{test.needs} in {test.experiment}")
-        judged = [asdict(one) | {"outcome": test.outcome(one.low, one.high)} for one in estimates]
         tests.append(test.model_dump() | {"estimates": judged})
     needs = list(dict.fromkeys(needs))
     outcomes = [[one["outcome"] for one in test["estimates"]] for test in tests]

@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar, get_a
 from pydantic import AfterValidator, Field, StringConstraints, ValidationError
 from pydantic_core import PydanticCustomError
 
+from stable_regions.distances import DistanceName
 from stable_regions.errors import UserError, short
 from stable_regions.gpus import GPUS
 from stable_regions.privacy import homeless
@@ -520,10 +521,15 @@ class CrossedPrompts(PromptSet):
 
 
 class PromptPair(Strict):
-    """Two prompts written by hand."""
+    """Two prompts written by hand, and whether they are `similar`: continue alike.
+
+    Figures set the similar pairs apart. What is measured does not depend on it, so it is left out
+    of what results are held to.
+    """
 
     a: Text
     b: Text
+    similar: bool = Field(default=False, exclude=True)
 
 
 class PairPrompts(PromptSet):
@@ -532,6 +538,11 @@ class PairPrompts(PromptSet):
     first: ClassVar[bool] = True
     kind: Literal["pairs"]
     pairs: dict[Name, PromptPair] = Field(min_length=1)
+
+    @property
+    def similar(self) -> list[str]:
+        """The pairs of similar prompts."""
+        return [name for name, pair in self.pairs.items() if pair.similar]
 
     def check(self, config: "Config", key: str, where: str) -> None:
         for name, pair in self.pairs.items():
@@ -763,7 +774,7 @@ class Choices(_OnPairs):
     steps: TwoOrMore = 50
     layers: Layers = Field(default=[0], max_length=1)
     read_sites: Once[Literal["pre_norm", "logits"]] = []
-    distances: Once[Literal["cosine", "angle", "jensen_shannon", "root_jensen_shannon"]] = []
+    distances: Once[DistanceName] = []
     grids: Once[TwoOrMore] = []
     adaptive: Once[Annotated[float, Field(gt=0, lt=1)]] = []
     paths: Once[Literal["interpolated_norm"]] = []

@@ -19,8 +19,8 @@ from matplotlib.colors import to_hex
 from stable_regions.boundaries import SPEED, in_boundary
 from stable_regions.errors import UserError
 from stable_regions.figures import style
-from stable_regions.figures.fig4 import size_series
 from stable_regions.measures import max_slope
+from stable_regions.series import sizes
 from stable_regions.summaries import stacked
 
 if TYPE_CHECKING:
@@ -352,7 +352,7 @@ def series(
         slopes, curves = (some[some["read_site"] == SITE] for some in (slopes, curves))
         first = slopes["layer"].min()
         of_first = slopes[slopes["layer"] == first].join(
-            facts[["name", "family", "layers", "hidden_size", "tokens"]], on="model"
+            facts[["name", "family", "source", "layers", "hidden_size", "tokens"]], on="model"
         )
         for title, kind, members in _orders(slopes, of_first):
             found.append(
@@ -381,10 +381,13 @@ def _orders(
             rows = rows.sort_values("tokens", kind="stable")
             found.append((str(name), "training", place(rows)))
     if of_first["name"].is_unique and len(of_first) > 1:
-        sizes = {n: rows for n, rows in size_series(of_first).items() if len(rows) > 1}
-        if len(sizes) != 1 or len(next(iter(sizes.values()))) < len(of_first):
-            sizes["all models"] = of_first.sort_values("parameters", kind="stable")
-        found += [(name, "size", place(rows)) for name, rows in sizes.items()]
+        rows = of_first.set_index("model", drop=False)
+        series = {one.title: rows.loc[one.models] for one in sizes(of_first)[0]}
+        longest = sorted(series, key=lambda title: -len(series[title]))
+        series = {title: series[title] for title in longest if len(series[title]) > 1}
+        if len(series) != 1 or len(next(iter(series.values()))) < len(of_first):
+            series["all models"] = of_first.sort_values("parameters", kind="stable")
+        found += [(title, "size", place(members)) for title, members in series.items()]
     for model, rows in slopes.groupby("model", sort=False):
         if rows["layer"].nunique() > 1:
             found.append((str(model), "write layer", place(rows.sort_values("layer"))))

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 METADATA_KEY = b"stable_regions"
 SCRATCH = ".part"  # what the folder of a file being written ends in
 
+# Columns of CSV tables that hold names, however much these look like numbers.
+NAMES = (
+    "model", "pair", "name", "family", "revision", "source", "licence", "norm", "series",
+    "claim", "of", "deviation", "corpus",
+)  # fmt: skip
+
 
 def quoted(text: str) -> str:
     """A text for a table: in double quotes, its line breaks escaped.
@@ -99,6 +105,19 @@ def write_csv(path: str | Path, table: "pd.DataFrame") -> None:
     """Write a tidy table; floats with nine significant digits, enough to give a float32 back."""
     with atomic(path) as made:
         table.to_csv(made, index=False, float_format="%.9g", lineterminator="\n")
+
+
+def read_csv(path: str | Path) -> "pd.DataFrame":
+    """Read a table that `write_csv` wrote: names are texts, and only an empty cell is missing.
+
+    So a model may go by `NA`, `007` or `1e5`.
+    """
+    import pandas as pd
+
+    return pd.read_csv(
+        path, dtype=dict.fromkeys(NAMES, str), keep_default_na=False, na_values=[""],
+        low_memory=False,
+    )  # fmt: skip
 
 
 def write_parquet(path: str | Path, table: "pd.DataFrame", metadata: Mapping[str, Any]) -> None:

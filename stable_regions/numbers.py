@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from stable_regions import boundaries, meaning
+from stable_regions.distances import DISTANCES
 from stable_regions.figures import figA_losses, figA_meaning, figA_planes_tokens
 
 # Facts about the original that the text needs: its models on the hub, and its later write layer.
@@ -29,6 +30,7 @@ def constants() -> dict[str, Any]:
         "high": meaning.HIGH,
         "whiskers": list(figA_meaning.WHISKERS),
         "losses": figA_losses.WINDOW,
+        "distances": {name: distance.label for name, distance in DISTANCES.items()},
         "named": figA_planes_tokens.NAMED,
         "original": ORIGINAL,
     }

@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from stable_regions.errors import UserError
-from stable_regions.files import read_json, read_parquet, read_safetensors
+from stable_regions.files import read_csv, read_json, read_parquet, read_safetensors
 from stable_regions.manifest import Job, output_hash
 from stable_regions.records import found, identity, same_code
 
@@ -94,7 +94,7 @@ def _all_of(name: str, targets: list[Target]) -> Target:
 def _line(file: str, number: int) -> dict[str, Any]:
     if not file.endswith(".csv"):
         raise UserError(f"{file}: a line of a CSV file can be traced, not of another")
-    table = pd.read_csv(found(file), dtype={"pair": str})
+    table = read_csv(found(file))
     if not 2 <= number <= len(table) + 1:
         raise UserError(f"{file}: its rows are in lines 2 to {len(table) + 1}, not in {number}")
     return {str(k): v for k, v in table.iloc[number - 2].to_dict().items()}
@@ -152,7 +152,7 @@ def _number(name: str, keys: list[str], tree: Mapping[str, Any], results: Path) 
     file = results / "tables" / f"{keys[1] if keys[0] == 'tables' else keys[0]}.csv"
     if not file.exists():
         return Target(name, target.about, [(results / "numbers.json").as_posix()])
-    table = pd.read_csv(file, dtype={"pair": str})
+    table = read_csv(file)
     leaf = _look_up(tree, ".".join(keys[:-1]))[1]
     told = [column for column in table.columns if column not in leaf]
     wanted = sorted(keys[2:-1]) if told else None

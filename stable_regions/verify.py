@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from stable_regions.errors import UserError
-from stable_regions.files import read_json, read_parquet, sha256
+from stable_regions.files import read_csv, read_json, read_parquet, sha256
 from stable_regions.manifest import (
     CODE,
     CRATE,
@@ -289,7 +288,7 @@ def difference(old: Path, new: Path) -> str | None:
     """The first place where two tables or JSON files differ by more than the tolerance."""
     if old.suffix == ".json":
         return next(_apart(read_json(old), read_json(new), "", rel=TOLERANCE), None)
-    read = pd.read_csv if old.suffix == ".csv" else lambda path: read_parquet(path)[0]
+    read = read_csv if old.suffix == ".csv" else lambda path: read_parquet(path)[0]
     a, b = read(old), read(new)
     if list(a.columns) != list(b.columns) or len(a) != len(b):
         return f"{len(a)} rows of {len(a.columns)} columns, and {len(b)} of {len(b.columns)}"

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from stable_regions.distances import DISTANCES
 from stable_regions.gpus import Gpu
 from stable_regions.shapes import BYTES, Shape
 
@@ -12,7 +13,8 @@ LIBRARIES = 600 * 10**6
 NUMBER = 4  # bytes of one that is kept: activations, distances and weights are float32
 # Numbers that are kept of a point: distances and steps at both read sites, and what comes to them.
 LOGITS = ("predictions", "planes", "choices")  # ways that read them
-KEPT = {"paths": 4, "short": 4, "predictions": 8, "gates": 6, "planes": 3, "choices": 14}
+KEPT = {"paths": 4, "short": 4, "predictions": 8, "gates": 6, "planes": 3}
+KEPT["choices"] = 2 * (3 + len(DISTANCES))  # float64: the default, two read sites, distances
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """Choices: each variant does what its name says, and its effect is found on made-up data."""
 
-from typing import Any
+import subprocess
+import sys
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -9,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stable_regions import choices, config
+from stable_regions import choices, config, distances, plan
 from stable_regions.effects import effects, steps
 from stable_regions.errors import UserError
 from stable_regions.interpolation import interpolation_table, path_points
@@ -36,35 +38,56 @@ def turning(angles: torch.Tensor, length: float = 1.0) -> torch.Tensor:
 def test_angle_is_that_between_outputs_whatever_their_length(length: float) -> None:
     angles = GRID * 3
     out = turning(angles) * torch.linspace(1, length, 11)[:, None]
-    torch.testing.assert_close(choices.angle(out), angles)
-    torch.testing.assert_close(choices.cosine(out), 1 - angles.cos())
+    torch.testing.assert_close(distances.angle(out), angles)
+    torch.testing.assert_close(distances.cosine(out), 1 - angles.cos())
 
 
 def test_small_angles_do_not_drown_in_rounding() -> None:
     angles = torch.tensor([0.0, 1e-9], dtype=torch.float64)
-    assert choices.cosine(turning(angles))[1].item() == pytest.approx(5e-19, rel=1e-6)
+    assert distances.cosine(turning(angles))[1].item() == pytest.approx(5e-19, rel=1e-6)
 
 
 def test_an_output_that_moves_evenly_has_slope_one_and_its_square_two() -> None:
     angles = alphas(101) * 0.01
     out = turning(torch.from_numpy(angles))
-    assert max_slope(choices.angle(out).numpy()) == pytest.approx(1, abs=1e-6)
+    assert max_slope(distances.angle(out).numpy()) == pytest.approx(1, abs=1e-6)
     # the last difference of alpha^2 is 2 - 1 / 100
-    assert max_slope(choices.cosine(out).numpy()) == pytest.approx(1.99, abs=1e-4)
+    assert max_slope(distances.cosine(out).numpy()) == pytest.approx(1.99, abs=1e-4)
 
 
 def test_jensen_shannon_is_zero_for_equal_and_one_bit_for_disjoint_predictions() -> None:
     logits = torch.tensor([[0.0, -900.0], [5.0, -895.0], [-900.0, 0.0]], dtype=torch.float64)
     torch.testing.assert_close(
-        choices.jensen_shannon(logits), torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
+        distances.divergence(logits), torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
     )
+
+
+def test_small_divergences_do_not_drown_in_rounding() -> None:
+    """Of two predictions that are 2e for and against, it is e**2 / 2 nats in first order."""
+    logits = torch.tensor([[0.0, 0.0], [4e-9, 0.0]], dtype=torch.float64)
+    wanted = 1e-9**2 / 2 / np.log(2)
+    assert distances.divergence(logits)[1].item() == pytest.approx(wanted, rel=1e-6)
+
+
+def test_every_distance_of_the_configuration_is_listed_once() -> None:
+    assert tuple(distances.DISTANCES) == get_args(distances.DistanceName)
+    assert {name for choice, name in choices.READINGS if choice == "distance"} == set(
+        distances.DISTANCES
+    )
+    assert plan.KEPT["choices"] == 2 * len(choices.READINGS)
+
+
+def test_distances_are_listed_without_starting_torch() -> None:
+    """The configuration and the figures read the names."""
+    code = "import sys, stable_regions.distances; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_root_jensen_shannon_keeps_the_triangle_inequality() -> None:
     a, b, c = drawn(0, 3, 40, 7) * 3
     between = [
         torch.stack(
-            [choices.root_jensen_shannon(torch.stack(pair))[1] for pair in zip(*two, strict=True)]
+            [distances.root_divergence(torch.stack(pair))[1] for pair in zip(*two, strict=True)]
         )
         for two in ((a, b), (b, c), (a, c))
     ]

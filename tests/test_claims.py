@@ -459,8 +459,8 @@ SERIES = Trend.model_construct(series="size")
 def sized(facts: list[tuple[str, int, int, int]]) -> dict[str, list[str]]:
     """Series of models given by name, layers, width and parameters."""
     table = pd.DataFrame({"model": [name for name, *_ in facts], "layer": 0})
-    rows = [(name, name, "f", "hub", layers, width, n) for name, layers, width, n in facts]
-    columns = ["model", "name", "family", "source", "layers", "hidden_size", "parameters"]
+    rows = [(name, name, "f", "hub", layers, width, n, None) for name, layers, width, n in facts]
+    columns = ["model", "name", "family", "source", "layers", "hidden_size", "parameters", "tokens"]
     found = claims.series(SERIES, table, pd.DataFrame(rows, columns=columns))
     return {name: [model for _, model, _ in points] for name, points in found.items()}
 

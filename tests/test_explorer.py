@@ -263,7 +263,8 @@ def test_planes_are_packed_context_by_context() -> None:
 
 
 def facts_of(refs: dict[str, dict]) -> pd.DataFrame:
-    default = {"family": "F", "layers": 2, "hidden_size": 8, "parameters": 10, "tokens": np.nan}
+    default = {"family": "F", "source": "hub", "layers": 2, "hidden_size": 8, "parameters": 10,
+               "tokens": np.nan}  # fmt: skip
     rows = [
         {"model": ref, "name": ref.partition("@")[0]} | default | own for ref, own in refs.items()
     ]

@@ -11,9 +11,10 @@ import torch
 from scipy.spatial import distance
 
 from stable_regions import meaning
+from stable_regions.distances import jensen_shannon
 from stable_regions.engine import clean
 from stable_regions.files import write_csv
-from stable_regions.interpolation import interpolate, jensen_shannon
+from stable_regions.interpolation import interpolate
 from stable_regions.model import Model
 
 STEPS = 21

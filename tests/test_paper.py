@@ -63,6 +63,7 @@ def part(numbers: dict, experiments: set[str]) -> dict:
         "checks": [check for check in numbers["checks"] if check["model"] in used],
         "bos": sorted(used),
         "figures": [name for name in numbers["figures"] if NEEDS[name] <= experiments],
+        "findings": [one for one in numbers["findings"] if one["experiment"] in experiments],
     }
 
 

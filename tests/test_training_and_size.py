@@ -188,8 +188,8 @@ def sized(families: dict[str, str]) -> tuple[pd.DataFrame, pd.DataFrame, pd.Data
         for name in families
     ]
     models = [
-        {"model": name, "name": name, "family": family, "layers": 4, "hidden_size": WIDTHS[name],
-         "parameters": SIZES[name], "tokens": None}
+        {"model": name, "name": name, "family": family, "source": "hub", "layers": 4,
+         "hidden_size": WIDTHS[name], "parameters": SIZES[name], "tokens": None}
         for name, family in families.items()
     ]  # fmt: skip
     sharpness = both_sites(rows)
@@ -212,16 +212,18 @@ def test_fig4_with_one_family_has_two_panels() -> None:
     assert len(figure.axes) == 2
 
 
-def test_family_of_depths_and_widths_is_two_series() -> None:
-    shapes = [(4, 64), (8, 64), (16, 64), (8, 32), (8, 128)]
-    models = pd.DataFrame(shapes, columns=["layers", "hidden_size"])
-    models["parameters"] = models["layers"] * models["hidden_size"] ** 2
-    found = fig4.size_series(models.assign(family="suite"))
-    assert {name: list(part.index) for name, part in found.items()} == {
-        "suite, width 64": [0, 1, 2], "suite, 8 layers": [3, 1, 4],
-    }  # fmt: skip
-    together = models.iloc[[3, 0, 2, 4]].assign(layers=[2, 4, 16, 32], family="other")
-    assert list(fig4.size_series(together)) == ["other"]
+def test_fig4_shows_models_that_are_in_no_series() -> None:
+    """The second model of a size is no point of a curve, but its max slope is drawn."""
+    sharpness, curves, models = sized(dict.fromkeys(SIZES, "suite"))
+    same = models["model"] == "middle"
+    models.loc[same, ["layers", "hidden_size"]] = [4, WIDTHS["small"]]
+    data, figure = fig4.draw(sharpness, curves, models)
+    assert set(data.loc[data["panel"] == "a", "model"]) == {"small", "large"}
+    last = data[data["panel"] == "b"].set_index("model")
+    assert set(last.index) == set(SIZES)
+    assert last.loc["middle", "series"] == "in no series"
+    [line] = [line for line in figure.axes[-1].lines if line.get_label() == "in no series"]
+    assert line.get_linestyle() == "None"
 
 
 def test_layers_are_drawn_for_both_sites_and_every_model() -> None:

@@ -57,7 +57,9 @@ def draw_matrix(
         for run in _runs(list(zip(labels, kinds, strict=True)))
         if run[1] - run[0] >= shortest_run
     ]
-    axes.set_yticks([(a + b - 1) / 2 for a, b in runs], [kinds[a] for a, _ in runs], fontsize=4.5)
+    axes.set_yticks(
+        [(a + b - 1) / 2 for a, b in runs], [style.plain(kinds[a]) for a, _ in runs], fontsize=4.5
+    )
     clusters = _runs(labels)
     names = ["noise" if labels[a] < 0 else str(labels[a]) for a, _ in clusters]
     axes.set_xticks([(a + b - 1) / 2 for a, b in clusters], names, fontsize=5)
@@ -106,6 +108,7 @@ def draw_tree(axes: Axes, tree: pd.DataFrame, labels: NDArray, kinds: NDArray) -
                 ha="center",
                 fontsize=5,
                 path_effects=HALO,
+                parse_math=False,
             )
         inner = leaving[leaving["child_size"] > 1]
         left = centre - float(inner["child_size"].sum()) / 2
@@ -128,7 +131,16 @@ def draw_map(
     """
     axes.scatter(places[:, 0], places[:, 1], s=0)  # sets the limits
     for (x, y), label, word in zip(places, labels, words, strict=True):
-        axes.text(x, y, word, color=colour(label), fontsize=size, ha="center", va="center")
+        axes.text(
+            x,
+            y,
+            word,
+            color=colour(label),
+            fontsize=size,
+            ha="center",
+            va="center",
+            parse_math=False,
+        )
     for label in np.unique(labels[labels >= 0]):
         x, y = np.median(places[labels == label], axis=0)
         axes.text(
@@ -175,13 +187,14 @@ def draw_scores(axes: Axes, scores: pd.DataFrame, bands: pd.DataFrame, *, along:
         band.index, band["low"], band["high"], color="0.85", linewidth=0, label="shuffled kinds"
     )
     for i, (name, part) in enumerate(scores.groupby("distance", sort=False)):
+        shade, dash, _ = style.look(i)
         axes.errorbar(
             part[along],
             part["value"],
             yerr=[part["value"] - part["low"], part["high"] - part["value"]],
-            color=style.COLOURS[i],
-            linestyle=style.DASHES[i],
-            marker="osDv^P*"[i],
+            color=shade,
+            linestyle=dash,
+            marker="osDv^P*"[i % 7],
             markersize=3,
             elinewidth=0.6,
             label=name,

@@ -1,5 +1,7 @@
 """Figure 2: single pairs. Similar prompts share a region, dissimilar ones are a jump apart."""
 
+from collections.abc import Collection
+
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
@@ -7,25 +9,26 @@ from matplotlib.figure import Figure
 from stable_regions.figures import style
 
 
-def draw(paths: pd.DataFrame) -> tuple[pd.DataFrame, Figure]:
-    """Relative output distance of the similar (S) and dissimilar (D) pairs, and logit difference.
+def draw(paths: pd.DataFrame, similar: Collection[str]) -> tuple[pd.DataFrame, Figure]:
+    """Relative output distance of the similar and dissimilar pairs, and logit difference.
 
     Parameters
     ----------
     paths
-        The table `examples_paths` of one model: pairs named S... and D....
+        The table `examples_paths`; its first model and write layer are drawn.
+    similar
+        Names of the pairs that are similar; the others are dissimilar.
     """
     style.use()
     first = paths.iloc[0]
     paths = paths[(paths["model"] == first["model"]) & (paths["layer"] == first["layer"])]
-    similar = paths[paths["pair"].str.startswith("S")]
-    dissimilar = paths[paths["pair"].str.startswith("D")]
+    alike, unlike = paths[paths["pair"].isin(similar)], paths[~paths["pair"].isin(similar)]
     figure, axes = plt.subplots(1, 3, figsize=(style.FULL, 2.2), sharex=True)
     panels = [
-        (similar, "relative_post_norm", "similar pairs", style.DISTANCE_LABEL),
-        (dissimilar, "relative_post_norm", "dissimilar pairs", style.DISTANCE_LABEL),
+        (alike, "relative_post_norm", "similar pairs", style.DISTANCE_LABEL),
+        (unlike, "relative_post_norm", "dissimilar pairs", style.DISTANCE_LABEL),
         (
-            dissimilar,
+            unlike,
             "normalised_logit_difference",
             "predictions of the dissimilar",
             "normalised logit difference",
@@ -33,18 +36,20 @@ def draw(paths: pd.DataFrame) -> tuple[pd.DataFrame, Figure]:
     ]
     for axis, letter, (part, column, title, label) in zip(axes, "abc", panels, strict=True):
         for i, (name, pair) in enumerate(part.groupby("pair")):
+            colour, dash, _ = style.look(i)
             axis.plot(
                 pair["alpha"],
                 pair[column],
-                color=style.COLOURS[i],
-                linestyle=style.DASHES[i],
+                color=colour,
+                linestyle=dash,
                 label=name,
             )
         axis.axline((0, 0), (1, 1), color="0.7", linewidth=0.6, zorder=0)
         axis.set(xlabel=style.ALPHA_LABEL, ylabel=label)
         style.panel(axis, letter, title)
-        axis.legend()
+        if len(part):
+            axis.legend(ncols=1 + (part["pair"].nunique() > 6), fontsize=7)
     axes[2].lines[-1].remove()
     axes[2].axline((0, 1), (1, 0), color="0.7", linewidth=0.6, zorder=0)
     columns = ["model", "pair", "alpha", "relative_post_norm", "normalised_logit_difference"]
-    return pd.concat([similar, dissimilar])[columns], figure
+    return pd.concat([alike, unlike])[columns], figure

@@ -14,29 +14,9 @@ from stable_regions.figures.medians import (
     straight_line,
     with_facts,
 )
+from stable_regions.series import sizes
 
-
-def size_series(models: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Models of one family that differ in size, by name, the series with most models first.
-
-    A family in which depth varies at one width, and width at one depth, is two series or more: one
-    for each width with several depths, and one for each depth with several widths. Any other
-    family is one series, whatever varies in it.
-
-    Parameters
-    ----------
-    models
-        One row a model: `family`, `layers`, `hidden_size`, `parameters`.
-    """
-    found: dict[str, pd.DataFrame] = {}
-    for family, members in models.groupby("family", sort=False):
-        depths = {
-            f"{family}, width {w}": m for w, m in members.groupby("hidden_size") if len(m) > 1
-        }
-        widths = {f"{family}, {n} layers": m for n, m in members.groupby("layers") if len(m) > 1}
-        found |= depths | widths if depths and widths else {str(family): members}
-    order = sorted(found, key=lambda name: -len(found[name]))
-    return {name: found[name].sort_values("parameters", kind="stable") for name in order}
+APART = "in no series"  # how the last panel names the models that no series takes in
 
 
 def draw(
@@ -53,9 +33,13 @@ def draw(
     """
     style.use()
     sharpness, curves = (with_facts(t, models) for t in (sharpness, curves))
-    sharpness = sharpness.sort_values("parameters", kind="stable")
-    series = size_series(sharpness)
+    rows = sharpness.set_index("model", drop=False).rename_axis(None)
+    listed, left_out = sizes(models[models["model"].isin(sharpness["model"])])
+    listed.sort(key=lambda one: -len(one.models))
+    series = {one.title: rows.loc[one.models] for one in listed}
     shown = list(series)[:2]
+    if left_out:
+        series[APART] = rows.loc[list(left_out)]
     figure, axes = plt.subplots(1, len(shown) + 1, figsize=(style.FULL, 2.5))
     drawn = []
     for axis, letter, name in zip(axes, "ab", shown, strict=False):
@@ -72,7 +56,7 @@ def draw(
     last, letter = axes[-1], "abc"[len(shown)]
     last.set_xscale("log")
     for i, (name, part) in enumerate(series.items()):
-        draw_medians(last, part, "parameters", name, i)
+        draw_medians(last, part, "parameters", name, i, joined=name != APART)
         drawn.append(part.assign(panel=letter, series=name))
     least, most = sharpness["parameters"].min(), sharpness["parameters"].max()
     last.set_xlim(least / 2, most * 2)

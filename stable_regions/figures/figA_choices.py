@@ -6,8 +6,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from stable_regions.distances import DISTANCES
 from stable_regions.figures import style
-from stable_regions.figures.medians import MARKERS, spread_key
+from stable_regions.figures.medians import spread_key
 
 CHOICES = {
     "default": "",
@@ -22,9 +23,7 @@ CHOICES = {
 VALUES = {
     "default": "default",
     "pre_norm": "before the norm",
-    "jensen_shannon": "Jensen-Shannon",
-    "root_jensen_shannon": "root of Jensen-Shannon",
-    "cosine": "1 − cosine",
+    **{name: distance.label for name, distance in DISTANCES.items()},
     "interpolated_norm": "norm interpolated",
     "covariance": "random point, same covariance",
     "isotropic": "random direction, same length",
@@ -32,11 +31,11 @@ VALUES = {
 
 
 def _bars(axes: Axes, rows: pd.DataFrame, y: np.ndarray, column: str, ends: list, i: int) -> None:
-    colour = style.COLOURS[i % len(style.COLOURS)]
+    colour, _, marker = style.look(i)
     for low, high, width in ends:
         axes.hlines(y, rows[low], rows[high], color=colour, linewidth=width)
     axes.plot(
-        rows[column], y, linestyle="none", marker=MARKERS[i], markersize=3.8, color=colour,
+        rows[column], y, linestyle="none", marker=marker, markersize=3.8, color=colour,
         markeredgecolor="white", markeredgewidth=0.4, label=rows["model"].iloc[0],
     )  # fmt: skip
 
@@ -60,13 +59,13 @@ def draw(effects: pd.DataFrame) -> tuple[pd.DataFrame, Figure]:
     models = list(effects["model"].unique())
     for i, model in enumerate(models):
         rows = effects[effects["model"] == model]
-        y = places + 0.3 * ((len(models) - 1) / 2 - i)
+        y = places + min(0.3, 0.9 / len(models)) * ((len(models) - 1) / 2 - i)
         bars = [("q25", "q75", 0.6), ("ci_low", "ci_high", 2.4)]
         _bars(left, rows, y, "median", bars, i)
         changed = (rows["choice"] != "default").to_numpy()
         _bars(right, rows[changed], y[changed], "change", [("change_low", "change_high", 2.4)], i)
         default = rows.loc[~changed, "median"].iloc[0]
-        left.axvline(default, color=style.COLOURS[i], linewidth=0.6, alpha=0.5, zorder=0)
+        left.axvline(default, color=style.look(i)[0], linewidth=0.6, alpha=0.5, zorder=0)
     right.axvline(0, color="0.7", linewidth=0.6, zorder=0)
     names = [
         f"{CHOICES[choice]}: {VALUES.get(value, value)}".removeprefix(": ")
@@ -83,7 +82,10 @@ def draw(effects: pd.DataFrame) -> tuple[pd.DataFrame, Figure]:
     key = spread_key()
     lines = left.get_legend_handles_labels()[0] if len(models) > 1 else []
     figure.legend(
-        handles=[*lines, *key], loc="outside lower center", ncols=len(lines) + len(key), fontsize=7
+        handles=[*lines, *key],
+        loc="outside lower center",
+        ncols=min(5, len(lines) + len(key)),
+        fontsize=7,
     )
     style.panel(left, "a", "max slope")
     style.panel(right, "b", "against the default")

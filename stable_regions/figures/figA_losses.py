@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from stable_regions.figures import style
-from stable_regions.figures.medians import MARKERS, short
+from stable_regions.figures.medians import short
 
 # Updates that a smoothed point of the training loss is the mean of.
 WINDOW = 20
@@ -28,15 +28,14 @@ def draw(losses: pd.DataFrame) -> tuple[pd.DataFrame, Figure]:
         part = part.sort_values("step")
         smooth = part["train_loss"].rolling(WINDOW, min_periods=1).mean()
         part = part.assign(train_loss_smoothed=smooth.where(part["train_loss"].notna()))
-        colour = style.COLOURS[i % len(style.COLOURS)]
-        dash = style.DASHES[i % len(style.DASHES)]
+        colour, dash, marker = style.look(i)
         axes.plot(
             part["tokens"], part["train_loss_smoothed"], color=colour, linestyle=dash,
             linewidth=0.9, label=model,
         )  # fmt: skip
         axes.scatter(
             part["tokens"], part["held_out_loss"], color=colour, s=12, zorder=3,
-            marker=MARKERS[i % len(MARKERS)], edgecolor="white", linewidth=0.4,
+            marker=marker, edgecolor="white", linewidth=0.4,
         )  # fmt: skip
         drawn.append(part)
     # the loss before any training is the logarithm of the vocabulary; it has no place on this axis

@@ -21,10 +21,10 @@ def draw(
     ----------
     slopes, controls, predictions
         The tables `meaning_slopes`, `controls_slopes` and `meaning_predictions`; the lowest write
-        layer is drawn, and in (a) and (c) the model whose name comes first.
+        layer is drawn, and in (a) and (c) the first model.
     """
     style.use()
-    first = slopes["model"].min()
+    first = slopes["model"].iloc[0]
     slopes, controls, predictions = (
         table[table["layer"] == slopes["layer"].min()] for table in (slopes, controls, predictions)
     )
@@ -94,7 +94,7 @@ def _controls(axes: plt.Axes, controls: pd.DataFrame) -> pd.DataFrame:
                 manage_ticks=False,
                 medianprops={"color": "black"},
             )
-            box["boxes"][0].set(facecolor=style.COLOURS[i], alpha=0.55 if i == 0 else 0.25)
+            box["boxes"][0].set(facecolor=style.look(i)[0], alpha=0.55 if i == 0 else 0.25)
             box["boxes"][0].set_hatch(None if i == 0 else "....")
             quantiles = np.quantile(values, [WHISKERS[0], 0.25, 0.5, 0.75, WHISKERS[1]])
             names = ["q05", "q25", "median", "q75", "q95"]
@@ -103,7 +103,7 @@ def _controls(axes: plt.Axes, controls: pd.DataFrame) -> pd.DataFrame:
                 | dict(zip(names, quantiles, strict=True))
             )
         axes.bar(
-            0, 0, color=style.COLOURS[i], alpha=0.55 if i == 0 else 0.25,
+            0, 0, color=style.look(i)[0], alpha=0.55 if i == 0 else 0.25,
             hatch=None if i == 0 else "....", label=model,
         )  # fmt: skip
     top = max(row["q95"] for row in drawn)

@@ -42,11 +42,9 @@ def _mismatches(axes: plt.Axes, pairs: pd.DataFrame) -> pd.DataFrame:
     drawn = []
     for i, (model, some) in enumerate(pairs.groupby("model", sort=False)):
         number, _ = np.histogram(some["mismatch_last"], edges)
-        axes.stairs(number, edges, fill=True, color=style.COLOURS[i], alpha=0.3)
-        axes.stairs(
-            number, edges, color=style.COLOURS[i], linestyle=style.DASHES[i], linewidth=1.1,
-            label=model,
-        )  # fmt: skip
+        colour, dash, _ = style.look(i)
+        axes.stairs(number, edges, fill=True, color=colour, alpha=0.3)
+        axes.stairs(number, edges, color=colour, linestyle=dash, linewidth=1.1, label=model)
         drawn.append(
             pd.DataFrame(
                 {"panel": "a", "model": model, "mismatch": edges[:-1], "bin_end": edges[1:],
@@ -62,11 +60,11 @@ def _layers(axes: plt.Axes, gates: pd.DataFrame) -> pd.DataFrame:
     gates = gates[gates["read_layer"] != "all"]
     gates = gates.assign(panel="b", read_layer=gates["read_layer"].astype(int))
     for i, (_, some) in enumerate(gates.groupby("model", sort=False)):
-        colour = style.COLOURS[i]
+        colour, dash, _ = style.look(i)
         for measure, width in (("passed", 1.6), ("mismatch", 0.8)):
             line = some[some["measure"] == measure]
             axes.plot(
-                line["read_layer"], line["median"], color=colour, linestyle=style.DASHES[i],
+                line["read_layer"], line["median"], color=colour, linestyle=dash,
                 linewidth=width,
             )  # fmt: skip
             axes.fill_between(
@@ -87,18 +85,20 @@ def _ratios(axes: plt.Axes, comparison: pd.DataFrame) -> pd.DataFrame:
     )
     rows = comparison[chosen & (comparison["pairs"] > 0)].assign(panel="c")
     names = list(comparison["definition"].unique())
-    for i, model in enumerate(comparison["model"].unique()):
+    models = comparison["model"].unique()
+    for i, model in enumerate(models):
+        colour, _, _ = style.look(i)
         for measure, marker in (("per_boundary", "o"), ("per_boundary_last", "s")):
             some = rows[(rows["model"] == model) & (rows["measure"] == measure)]
-            places = np.array([names.index(n) for n in some["definition"]]) + 0.18 * i
+            places = np.array([names.index(n) for n in some["definition"]])
             axes.errorbar(
                 some["median"],
-                places,
+                places + min(0.18, 0.8 / len(models)) * i,
                 xerr=[some["median"] - some["q25"], some["q75"] - some["median"]],
-                color=style.COLOURS[i],
+                color=colour,
                 marker=marker,
                 markersize=3,
-                markerfacecolor=style.COLOURS[i] if marker == "o" else "white",
+                markerfacecolor=colour if marker == "o" else "white",
                 linestyle="none",
                 elinewidth=0.8,
             )

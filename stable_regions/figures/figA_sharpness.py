@@ -8,6 +8,8 @@ from matplotlib.figure import Figure
 
 from stable_regions.figures import style
 
+INSIDE = 4  # models that a panel has room to name
+
 
 def draw(curves: pd.DataFrame, pairs: pd.DataFrame) -> tuple[pd.DataFrame, Figure]:
     """Median relative output distance with its quartile band, and the max slopes' distribution.
@@ -25,7 +27,7 @@ def draw(curves: pd.DataFrame, pairs: pd.DataFrame) -> tuple[pd.DataFrame, Figur
     edges = np.geomspace(1, max(1.01, pairs["max_slope_post_norm"].max()), 41)
     drawn = []
     for i, (model, curve) in enumerate(curves.groupby("model", sort=False)):
-        colour, dash = style.COLOURS[i], style.DASHES[i]
+        colour, dash, _ = style.look(i)
         left.plot(curve["alpha"], curve["median"], color=colour, linestyle=dash, label=model)
         left.fill_between(
             curve["alpha"], curve["q25"], curve["q75"], color=colour, alpha=0.2, linewidth=0
@@ -45,12 +47,18 @@ def draw(curves: pd.DataFrame, pairs: pd.DataFrame) -> tuple[pd.DataFrame, Figur
         )  # fmt: skip
     left.axline((0, 0), (1, 1), color="0.7", linewidth=0.6, zorder=0)
     left.set(xlabel=style.ALPHA_LABEL, ylabel=style.DISTANCE_LABEL)
-    left.legend()
     right.set(xlabel="max slope", ylabel="pairs", xscale="log")
     ticks = [t for t in (1, 2, 3, 5, 10, 20, 50) if t <= edges[-1]]
     right.set_xticks(ticks, [str(t) for t in ticks])
     right.minorticks_off()
-    right.legend()
+    if len(curves["model"].unique()) <= INSIDE:
+        left.legend()
+        right.legend()
+    else:
+        figure.legend(
+            *left.get_legend_handles_labels(), loc="outside lower center", ncols=INSIDE, fontsize=6
+        )
+        figure.set_figheight(2.4 + 0.15 * len(left.get_legend_handles_labels()[1]) / INSIDE)
     style.panel(left, "a", "median and quartiles over pairs")
     style.panel(right, "b", "sharpness of single pairs")
     columns = ["panel", "model", "alpha", "median", "q25", "q75", "max_slope", "bin_end", "pairs"]

@@ -31,9 +31,8 @@ def draw(words: pd.DataFrame, control: pd.DataFrame) -> tuple[pd.DataFrame, Figu
     for axis, letter, (score, title) in zip(axes, "ab", PANELS.items(), strict=True):
         for i, model in enumerate(models):
             part = drawn[(drawn["model"] == model) & (drawn["score"] == score)]
-            at = np.array([names.index(n) for n in part["distance"]]) + 0.22 * (
-                i - (len(models) - 1) / 2
-            )
+            step = min(0.22, 0.9 / len(models)) * (i - (len(models) - 1) / 2)
+            at = np.array([names.index(n) for n in part["distance"]]) + step
             axis.hlines(
                 at, part["chance_low"], part["chance_high"], color="0.8", linewidth=5, zorder=0,
                 label="shuffled kinds" if i == 0 else None,
@@ -41,7 +40,7 @@ def draw(words: pd.DataFrame, control: pd.DataFrame) -> tuple[pd.DataFrame, Figu
             axis.errorbar(
                 part["value"], at,
                 xerr=[part["value"] - part["ci_low"], part["ci_high"] - part["value"]],
-                color=style.COLOURS[i], marker="osDv"[i % 4], markersize=3.5, linestyle="none",
+                color=style.look(i)[0], marker="osDv"[i % 4], markersize=3.5, linestyle="none",
                 elinewidth=0.9, label=model,
             )  # fmt: skip
         axis.set(xlim=(min(-0.02, drawn["ci_low"].min() - 0.02), 1.02))
@@ -49,6 +48,8 @@ def draw(words: pd.DataFrame, control: pd.DataFrame) -> tuple[pd.DataFrame, Figu
     axes[0].set_yticks(range(len(names)), names)
     axes[0].invert_yaxis()
     figure.legend(
-        *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(models) + 1
+        *axes[0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=min(4, len(models) + 1),
     )
     return drawn, figure

@@ -8,13 +8,15 @@ from stable_regions.figures.figA_words_layers import series
 
 
 def draw(scores: pd.DataFrame) -> tuple[pd.DataFrame, Figure]:
-    """Two scores along the checkpoints, in the order of the study.
+    """Two scores along the checkpoints of the first model, in the order of the study.
 
     Parameters
     ----------
     scores
         The table `words-training_scores`.
     """
+    names = scores["model"].str.partition("@")[0]
+    scores = scores[names == names.iloc[0]]
     rows = (scores["labels"] == "kind") & (scores["layer"] == scores["layer"].iloc[0])
     steps = [style.frame_title(ref).removeprefix("step ") for ref in scores["model"]]
     return series(scores.assign(step=steps)[rows], "step", "training step")

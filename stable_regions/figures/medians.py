@@ -7,7 +7,6 @@ from matplotlib.transforms import ScaledTranslation
 
 from stable_regions.figures import style
 
-MARKERS = "osD^vP*"
 FACTS = ["model", "name", "family", "layers", "hidden_size", "tokens"]
 
 
@@ -43,7 +42,9 @@ def draw_curves(axes: Axes, curves: pd.DataFrame, labels: dict[str, str], title:
     )  # fmt: skip
 
 
-def draw_medians(axes: Axes, table: pd.DataFrame, along: str, label: str, index: int) -> None:
+def draw_medians(
+    axes: Axes, table: pd.DataFrame, along: str, label: str, index: int, *, joined: bool = True
+) -> None:
     """Median max slope along a column: quartiles as thin bars, the median's interval as thick ones.
 
     Parameters
@@ -52,11 +53,13 @@ def draw_medians(axes: Axes, table: pd.DataFrame, along: str, label: str, index:
         Columns `along`, `median`, `q25`, `q75`, `ci_low`, `ci_high`.
     index
         Which series it is: its colour, dash and marker, and how far it stands aside of the others.
+    joined
+        Whether a line goes through the points.
     """
     assert axes.figure is not None
     aside = ScaledTranslation(1.6 * index / 72, 0, axes.figure.dpi_scale_trans)
     place = axes.transData + aside
-    colour = style.COLOURS[index % len(style.COLOURS)]
+    colour, dash, marker = style.look(index)
     for low, high, width in (("q25", "q75", 0.6), ("ci_low", "ci_high", 2.2)):
         axes.vlines(
             table[along], table[low], table[high], color=colour, linewidth=width, transform=place
@@ -65,13 +68,13 @@ def draw_medians(axes: Axes, table: pd.DataFrame, along: str, label: str, index:
         table[along],
         table["median"],
         color=colour,
-        linestyle=style.DASHES[index % len(style.DASHES)],
+        linestyle=dash if joined else "none",
         linewidth=1,
-        marker=MARKERS[index % len(MARKERS)],
+        marker=marker,
         markersize=3,
         markeredgecolor="white",
         markeredgewidth=0.4,
-        label=label,
+        label=style.plain(label),
         transform=place,
     )
 

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -27,6 +28,7 @@ DASHES = [
     "-",
     "--",
 ]
+MARKERS = "osD^vP*"
 ALPHA_LABEL = r"$\alpha$ along the path"
 DISTANCE_LABEL = "relative output distance"
 
@@ -57,6 +59,21 @@ def use() -> None:
     )
 
 
+def look(index: int) -> tuple[str, Any, str]:
+    """Colour, dash and marker of the series with this index.
+
+    After the last colour they come round again, each time with other dashes and markers.
+    """
+    place, turn = index % len(COLOURS), index // len(COLOURS)
+    other = (place + turn) % len(COLOURS)
+    return COLOURS[place], DASHES[other], MARKERS[other]
+
+
+def plain(text: str) -> str:
+    """A text that is none of ours, such as a word or a family: its dollars are no mathematics."""
+    return text.replace("$", r"\$")
+
+
 def shades(count: int) -> list[tuple[float, float, float]]:
     """Colours for an ordered series (training, size, depth), light to dark."""
     return sns.color_palette("viridis_r", count + 1)[1:]
@@ -64,7 +81,7 @@ def shades(count: int) -> list[tuple[float, float, float]]:
 
 def panel(axes: Axes, letter: str, title: str) -> None:
     """Head a panel: `(a) title`, on the left."""
-    axes.set_title(f"({letter}) {title}", loc="left")
+    axes.set_title(f"({letter}) {plain(title)}", loc="left")
 
 
 def frame_title(ref: str) -> str:

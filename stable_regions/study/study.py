@@ -17,7 +17,9 @@ from stable_regions.config import (
     Interpolation,
     Measurement,
     Model,
+    PairPrompts,
     Points,
+    RandomSource,
     Size,
     TrainSource,
 )
@@ -55,6 +57,9 @@ FIGURES = {
     "figA_words_layers": ["words-layers_scores"],
     "figA_words_training": ["words-training_scores"],
 }
+
+# Experiments whose single pairs the text's judgements resample.
+JUDGED = ("size", "training", "layers")
 
 
 @dataclass(frozen=True)
@@ -518,6 +523,26 @@ class Study:
             tables |= entry.quoted(name, self.config.prompts[entry.prompts])
         own = [name for name in ("deviations", "second-road") if self.has_table(name)]
         return tables | {name: [] for name in own}
+
+    @property
+    def judged(self) -> list[str]:
+        """The tables of single pairs that the text's judgements resample."""
+        return [f"{name}_pairs" for name in JUDGED if name in self.experiments]
+
+    @property
+    def twins(self) -> dict[str, str]:
+        """The models with random weights, and the one that each is like."""
+        sources = {ref: self.model(ref).source for ref in self.refs}
+        return {
+            ref: source.like for ref, source in sources.items() if isinstance(source, RandomSource)
+        }
+
+    def figure_settings(self, figure: str) -> dict[str, Any]:
+        """What a figure is told beside its tables: Figure 2, which pairs are of similar prompts."""
+        if figure != "fig2":
+            return {}
+        shown = self.config.prompts[self.entry("examples").prompts]
+        return {"similar": shown.similar if isinstance(shown, PairPrompts) else []}
 
     def figure_title(self, figure: str) -> str:
         """What a figure shows: the first line of its module."""
