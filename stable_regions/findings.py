@@ -32,7 +32,7 @@ def side(test: Mapping[str, Any], outcome: str) -> str:
 
 
 def judged(
-    test: claims.OnTable,
+    test: claims.Cells | claims.Change,
     ledger: Sequence[Mapping[str, Any]],
     table: pd.DataFrame,
     models: pd.DataFrame,

@@ -9,6 +9,7 @@ from typing import Literal
 import pandas as pd
 
 RANDOM = "(random weights)"
+Varied = Literal["depth", "width", "parameters"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Sizes:
     """
 
     family: str
-    varies: Literal["depth", "width", "parameters"]
+    varies: Varied
     at: int | None
     alone: bool
     models: list[str]
@@ -70,7 +71,9 @@ def sizes(models: pd.DataFrame) -> tuple[list[Sizes], dict[str, str]]:
             ordered = part.sort_values("parameters", kind="stable")
             pure = {("parameters", None): list(ordered["model"])}
         alone = len(pure) == 1
-        found += [Sizes(family, *what, alone, members) for what, members in pure.items()]
+        found += [
+            Sizes(family, varies, at, alone, members) for (varies, at), members in pure.items()
+        ]
     return found, left_out
 
 
@@ -89,16 +92,18 @@ def _unlike(
     return part[~part["model"].isin(left_out)]
 
 
-def _pure(part: pd.DataFrame) -> dict[tuple, list[str]]:
+def _pure(part: pd.DataFrame) -> dict[tuple[Varied, int | None], list[str]]:
     """Models that differ in depth alone and in width alone, smallest first."""
-    found = {}
-    for varies, by, fixed in (
+    found: dict[tuple[Varied, int | None], list[str]] = {}
+    ways: list[tuple[Varied, str, str]] = [
         ("depth", "layers", "hidden_size"),
         ("width", "hidden_size", "layers"),
-    ):
-        for at, some in part.groupby(fixed):
+    ]
+    for varies, by, fixed in ways:
+        for _, some in part.groupby(fixed):
             if len(some) > 1:
-                found[varies, int(at)] = list(some.sort_values(by, kind="stable")["model"])
+                ordered = some.sort_values(by, kind="stable")
+                found[varies, int(some[fixed].iloc[0])] = list(ordered["model"])
     return found
 
 

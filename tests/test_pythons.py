@@ -33,7 +33,8 @@ sys.path.insert(0, sys.argv[1])
 from stable_regions.figures import style
 for name, paths in json.loads(sys.argv[2]).items():
     data, figure = import_module(f"stable_regions.figures.{name}").draw(
-        *(pd.read_csv(path) for path in paths)
+        *(pd.read_csv(path) for path in paths),
+        **({"similar": ["S1", "S2", "S3"]} if name == "fig2" else {}),
     )
     style.save(figure, data, *(f"{name}.{kind}" for kind in ("csv", "pdf", "png")))
 """
