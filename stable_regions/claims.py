@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -59,7 +59,7 @@ class Test(Strict):
     needs: Text
 
     @model_validator(mode="after")
-    def _one_threshold(self) -> Self:
+    def _one_threshold(self) -> "Test":
         if (self.above is None) == (self.below is None):
             raise ValueError("one threshold is needed: above, or below")
         return self

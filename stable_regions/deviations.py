@@ -1,7 +1,7 @@
 """The ledger of deviations: what we do otherwise than the paper or its code, and what it moves."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 import pandas as pd
 from pydantic import Field, model_validator
@@ -42,7 +42,7 @@ class Deviation(Strict):
     reason: Text | None = None
 
     @model_validator(mode="after")
-    def _one_of_two(self) -> Self:
+    def _one_of_two(self) -> "Deviation":
         if (self.effect is None) == (self.reason is None):
             raise ValueError("either an effect or a reason why it is not measured is needed")
         return self
