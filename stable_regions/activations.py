@@ -8,13 +8,13 @@ from torch import Tensor
 from stable_regions.engine import batch_rows, clean
 from stable_regions.model import Model
 from stable_regions.progress import Progress
-from stable_regions.prompts import by_length
+from stable_regions.prompts import Tokens, by_length
 
 SITES = ("pre_norm", "post_norm", "logits")
 
 
 def cache(
-    model: Model, tokens: Sequence[Sequence[int]], layers: Sequence[int], *, budget: int
+    model: Model, tokens: Sequence[Tokens], layers: Sequence[int], *, budget: int
 ) -> dict[str, Tensor]:
     """Activations and outputs at the last position of each prompt, on the CPU.
 

@@ -21,6 +21,7 @@ from stable_regions.interpolation import path_points, promoted
 from stable_regions.measures import alphas
 from stable_regions.model import Model
 from stable_regions.progress import Progress
+from stable_regions.prompts import Tokens
 
 # A measurement's name: the choice that is changed, and what it is changed to.
 Key = tuple[str, str]
@@ -70,7 +71,7 @@ def isotropic_points(
 
 def measure(
     model: Model,
-    contexts: Sequence[Sequence[int]],
+    contexts: Sequence[Tokens],
     points: Float[Tensor, "pair step d"],
     readings: Iterable[Key],
     *,

@@ -364,7 +364,7 @@ def rand_counts(labels: ArrayLike, kinds: ArrayLike) -> Floats:
     return np.stack(counts, axis=-1).astype(np.float64)
 
 
-def rand_of_counts(sums: Floats) -> Floats:
+def rand_of_counts(sums: Floats) -> Floats | np.floating:
     """Adjusted Rand index from sums [..., 4] of `rand_counts`."""
     mates, alike, both, n = np.moveaxis(sums, -1, 0)
     chance = mates * alike / (n * (n - 1))
@@ -374,7 +374,7 @@ def rand_of_counts(sums: Floats) -> Floats:
 def swap_test(
     first: Floats,
     second: Floats,
-    of_counts: Callable[[Floats], Floats],
+    of_counts: Callable[[Floats], Floats | np.floating],
     units: ArrayLike,
     *,
     draws: int,

@@ -100,7 +100,7 @@ class Fused:
     heads: int
     kv_heads: int
     d_head: int
-    frequencies: Float[Tensor, " d_head/2"]
+    frequencies: Float[Tensor, " half"]
     scaling: float
     clip: float | None
     n_parameters: int
@@ -306,7 +306,7 @@ def _rotated(
     return (x * cos + torch.cat([-second, first], dim=-1) * sin).to(x.dtype)
 
 
-def _rotation(config: "PretrainedConfig") -> tuple[Float[Tensor, " d_head/2"], float]:
+def _rotation(config: "PretrainedConfig") -> tuple[Float[Tensor, " half"], float]:
     """Frequencies of the rotation, and what sine and cosine are multiplied by."""
     kind, width = config.rope_parameters["rope_type"], _d_head(config)
     if kind != "default":

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
@@ -32,7 +32,7 @@ class Test(Strict):
     needs: Text
 
     @model_validator(mode="after")
-    def _one_threshold(self) -> Self:
+    def _one_threshold(self) -> "Test":
         if (self.above is None) == (self.below is None):
             raise ValueError("one threshold is needed: above, or below")
         return self
@@ -217,7 +217,7 @@ class Deviation(Strict):
     reason: Text | None = None
 
     @model_validator(mode="after")
-    def _one_of_two(self) -> Self:
+    def _one_of_two(self) -> "Deviation":
         if (self.effect is None) == (self.reason is None):
             raise ValueError("either an effect or a reason why it is not measured is needed")
         return self

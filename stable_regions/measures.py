@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Num
 
 
 def alphas(steps: int) -> Float[np.ndarray, " step"]:
@@ -24,7 +24,7 @@ def max_slope(distance: Float[np.ndarray, "*pair step"]) -> Float[np.ndarray, "*
     A straight line gives 1 (paper, section 4.1). NaN where the relative distance is.
     """
     curve = relative(distance)
-    return np.diff(curve, axis=-1).max(axis=-1) * (curve.shape[-1] - 1)
+    return np.asarray(np.diff(curve, axis=-1).max(axis=-1) * (curve.shape[-1] - 1))
 
 
 def slopes(
@@ -79,7 +79,7 @@ def normalised_logit_difference(
 
 
 def block_bootstrap(
-    values: Float[np.ndarray, " pair *values"],
+    values: Num[np.ndarray, " pair *values"],
     *,
     block: int,
     resamples: int,

@@ -12,6 +12,7 @@ from stable_regions.errors import UserError, first_line
 from stable_regions.files import read_object
 
 SPACE = "\u2581"  # what some tokenizers write for one
+Tokens = Sequence[int] | np.ndarray  # of one prompt: a list, or an array as a Parquet file gives it
 COLUMNS = ["prompt", "text", "tokens", "last_token", "work", "offset"]
 
 
@@ -281,7 +282,7 @@ def written_pairs(
     return prompts, table
 
 
-def by_length(tokens: Sequence[Sequence[int]]) -> list[tuple[np.ndarray, np.ndarray]]:
+def by_length(tokens: Sequence[Tokens]) -> list[tuple[np.ndarray, np.ndarray]]:
     """Group token lists by their length.
 
     Returns

@@ -5,7 +5,6 @@ It is apart from `stable_regions.training` so that a configuration is checked wi
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 from stable_regions.errors import UserError
 
@@ -42,7 +41,7 @@ class TrainingSettings:
     batch: int
     learning_rate: float
     warmup: int
-    schedule: Literal["constant", "cosine"]
+    schedule: str
     weight_decay: float
     seed: int
     checkpoints: tuple[int, ...]

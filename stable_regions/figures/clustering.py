@@ -19,7 +19,7 @@ NOISE = "0.6"
 HALO = [withStroke(linewidth=1.5, foreground="white")]
 
 
-def colour(label: int) -> str:
+def colour(label: int | np.integer) -> str:
     """Colour of a cluster, grey for noise; colours come round again, so numbers are written too."""
     return NOISE if label < 0 else style.COLOURS[label % len(style.COLOURS)]
 
@@ -123,7 +123,7 @@ def draw_tree(axes: Axes, tree: pd.DataFrame, labels: NDArray, kinds: NDArray) -
 
 
 def draw_map(
-    axes: Axes, places: NDArray, labels: NDArray, words: Sequence[str], *, size: float = 4
+    axes: Axes, places: NDArray, labels: NDArray, words: Sequence[str] | NDArray, *, size: float = 4
 ) -> None:
     """Each word at its place [n, 2] of `classical_map`, in the colour of its cluster.
 
@@ -159,7 +159,7 @@ def draw_map(
 
 
 def draw_maps(
-    places: Mapping[str, NDArray], labels: Mapping[str, NDArray], words: Sequence[str]
+    places: Mapping[str, NDArray], labels: Mapping[str, NDArray], words: Sequence[str] | NDArray
 ) -> Figure:
     """Maps of the same words under several distances, two a row, by the distances' names."""
     style.use()

@@ -1,5 +1,6 @@
 """What figures of medians over pairs share: curves along the path, and points with their spread."""
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -10,7 +11,7 @@ from stable_regions.figures import style
 FACTS = ["model", "name", "family", "layers", "hidden_size", "tokens"]
 
 
-def short(number: float) -> str:
+def short(number: float | np.integer) -> str:
     """A count in at most three digits: `0`, `102 k`, `3.28 M`, `4 B`."""
     for size, unit in ((1e12, " T"), (1e9, " B"), (1e6, " M"), (1e3, " k")):
         if number >= size:
