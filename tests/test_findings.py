@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 
 from stable_regions import claims, findings
+from stable_regions.ledger import Claim, load_ledger
 from tests.tiny_study import ROOT
 
-CLAIMS = claims.load_ledger(ROOT / "paper" / "claims.yaml", claims.Claim)
+CLAIMS = load_ledger(ROOT / "paper" / "claims.yaml", Claim)
 PAIRS = 60
 
 
