@@ -10,8 +10,8 @@ min_version("9.27")
 HERE = Path(str(workflow.current_basedir))
 sys.path.insert(0, str(HERE))  # the library is used from the checkout
 
-from stable_regions.config import check_file
-from stable_regions.errors import UserError
+from stable_regions.study.config import check_file
+from stable_regions.base.errors import UserError
 
 try:
     for path in [HERE / "config.yaml", *workflow.configfiles]:

@@ -46,15 +46,15 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from stable_regions.config import load
-from stable_regions.engine import batch_rows, plain, sweep
+from stable_regions.audit.provenance import machine, versions
+from stable_regions.base.files import read_json, write_csv
+from stable_regions.experiments.interpolation.measure import READ_SITES, path_points
 from stable_regions.figures import style
-from stable_regions.files import read_json, write_csv
-from stable_regions.interpolation import READ_SITES, path_points
-from stable_regions.model import Model, load_model
-from stable_regions.provenance import machine, versions
-from stable_regions.shapes import Shape, shape_of
-from stable_regions.training import first_model
+from stable_regions.models.model import Model, load_model
+from stable_regions.models.shapes import Shape, shape_of
+from stable_regions.models.sweep import batch_rows, plain, sweep
+from stable_regions.study.config import load
+from stable_regions.training.train import first_model
 
 ROOT = Path(__file__).parent.parent
 LAYER = 0
@@ -327,7 +327,7 @@ def peaks(folder: Path, threads: int, say: Callable[[str], None]) -> pd.DataFram
 
 def peak(folder: Path, way: str, case: Case, threads: int) -> int:
     """Bytes that loading and running a way, as a job does, adds at most to this process."""
-    from stable_regions import bridge  # noqa: F401  # libraries are not what is measured
+    from stable_regions.models import hooked as bridge  # noqa: F401  # libraries are not what is measured
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     torch.set_num_threads(threads)

@@ -3,7 +3,7 @@ import time
 
 from snakemake.jobs import GroupJob
 
-from stable_regions.errors import told_in
+from stable_regions.base.errors import told_in
 
 
 def growing(wanted):

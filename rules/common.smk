@@ -2,10 +2,10 @@
 import re
 from functools import cache
 
-from stable_regions import presence
-from stable_regions.errors import UserError
-from stable_regions.files import sha256
-from stable_regions.provenance import code_digest
+from stable_regions.audit import run_lock as presence
+from stable_regions.base.errors import UserError
+from stable_regions.base.files import sha256
+from stable_regions.audit.provenance import code_digest
 from stable_regions.study import paths, resources, work
 from stable_regions.study.study import FIGURES, Study, any_of
 

@@ -28,10 +28,10 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
     What was done is recorded beside the log. The traceback of an error that is not the user's
     mistake is in the log file alone.
     """
-    from stable_regions.errors import UserError, first_line, no_space  # after the path is set
-    from stable_regions.presence import stay
-    from stable_regions.privacy import discreet
-    from stable_regions.records import check_inputs, now, write_record
+    from stable_regions.audit.records import check_inputs, now, write_record
+    from stable_regions.audit.run_lock import stay
+    from stable_regions.base.errors import UserError, first_line, no_space  # after the path is set
+    from stable_regions.base.redact import discreet
 
     class Discreet(logging.Formatter):
         def format(self, record: logging.LogRecord) -> str:

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from stable_regions.engine import check_again
-from stable_regions.files import read_object, read_safetensors
-from stable_regions.model import check_layer, load_model
+from stable_regions.base.files import read_object, read_safetensors
+from stable_regions.models.model import check_layer, load_model
+from stable_regions.models.sweep import check_again
 
 
 def placing(compute: dict[str, Any]) -> dict[str, Any]:

@@ -7,14 +7,14 @@ import torch
 from _job import job
 from _models import placing
 
-from stable_regions import engine
-from stable_regions.activations import cache
-from stable_regions.errors import UserError
-from stable_regions.files import read_object, read_parquet, write_json, write_safetensors
-from stable_regions.model import check_layer, load_model
-from stable_regions.prompts import by_length
-from stable_regions.provenance import model_record
-from stable_regions.shapes import Shape, check_shape
+from stable_regions.audit.provenance import model_record
+from stable_regions.base.errors import UserError
+from stable_regions.base.files import read_object, read_parquet, write_json, write_safetensors
+from stable_regions.experiments.activations import cache
+from stable_regions.models import sweep as engine
+from stable_regions.models.model import check_layer, load_model
+from stable_regions.models.shapes import Shape, check_shape
+from stable_regions.prompts.draw import by_length
 
 with job(snakemake) as log:
     params, compute, output = snakemake.params, snakemake.params.compute, snakemake.output

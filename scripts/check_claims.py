@@ -5,9 +5,9 @@ from typing import Any
 import pandas as pd
 from _job import job
 
-from stable_regions import claims
-from stable_regions.files import read_csv, read_parquet, write_csv, write_json
-from stable_regions.ledger import Claim
+from stable_regions.base.files import read_csv, read_parquet, write_csv, write_json
+from stable_regions.paper import claims
+from stable_regions.paper.ledger import Claim
 
 with job(snakemake):
     params, given = snakemake.params, snakemake.input

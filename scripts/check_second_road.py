@@ -6,11 +6,11 @@ import pandas as pd
 import torch
 from _job import job
 
-from stable_regions import huggingface
-from stable_regions.files import read_csv, read_parquet, write_csv
-from stable_regions.model import placed
-from stable_regions.progress import Progress
-from stable_regions.second_road import agreement, compare
+from stable_regions.audit.independent import agreement, compare
+from stable_regions.base.files import read_csv, read_parquet, write_csv
+from stable_regions.base.progress import Progress
+from stable_regions.models import huggingface
+from stable_regions.models.model import placed
 
 with job(snakemake) as log:
     params = snakemake.params

@@ -3,8 +3,8 @@
 import pandas as pd
 from _job import job
 
-from stable_regions import cluster_tables as tables
-from stable_regions.files import read_parquet, read_safetensors, write_parquet
+from stable_regions.base.files import read_parquet, read_safetensors, write_parquet
+from stable_regions.experiments.pairwise import tables
 
 with job(snakemake) as log:
     entry = snakemake.params.entry

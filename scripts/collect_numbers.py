@@ -2,9 +2,9 @@
 
 from _job import job
 
-from stable_regions.files import read_csv, read_json, write_json
-from stable_regions.findings import findings, series_of
-from stable_regions.numbers import collect, constants
+from stable_regions.base.files import read_csv, read_json, write_json
+from stable_regions.paper.findings import findings, series_of
+from stable_regions.paper.numbers import collect, constants
 
 with job(snakemake):
     params, given = snakemake.params, snakemake.input

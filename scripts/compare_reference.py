@@ -4,8 +4,8 @@ from pathlib import Path
 
 from _job import job
 
-from stable_regions.files import read_json, write_json
-from stable_regions.reference import compare, digest
+from stable_regions.audit.reference import compare, digest
+from stable_regions.base.files import read_json, write_json
 
 with job(snakemake) as log:
     found = compare(read_json(snakemake.params.reference), digest(Path(snakemake.input[0]).parent))

@@ -3,10 +3,10 @@
 from _job import job
 from _models import models
 
-from stable_regions.files import read_parquet, write_parquet
-from stable_regions.measures import alphas
-from stable_regions.polytopes import gate_table
-from stable_regions.provenance import experiment_record
+from stable_regions.audit.provenance import experiment_record
+from stable_regions.base.files import read_parquet, write_parquet
+from stable_regions.experiments.polytopes.measure import gate_table
+from stable_regions.measures.paths import alphas
 
 with job(snakemake):
     params, entry = snakemake.params, snakemake.params.entry

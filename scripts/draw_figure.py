@@ -4,8 +4,8 @@ from importlib import import_module
 
 from _job import job
 
+from stable_regions.base.files import read_csv
 from stable_regions.figures import style
-from stable_regions.files import read_csv
 
 with job(snakemake):
     module = import_module(snakemake.params.module)

@@ -2,8 +2,8 @@
 
 from _job import job
 
-from stable_regions.files import write_parquet
-from stable_regions.hub import read_texts
+from stable_regions.base.files import write_parquet
+from stable_regions.sources.hub import read_texts
 
 with job(snakemake) as log:
     entry = snakemake.params.entry

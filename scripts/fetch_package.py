@@ -4,7 +4,7 @@ from pathlib import Path
 
 from _job import job
 
-from stable_regions.sources import download_package
+from stable_regions.sources.packages import download_package
 
 with job(snakemake):
     entry = snakemake.params.entry

@@ -3,7 +3,7 @@
 import pandas as pd
 from _job import job
 
-from stable_regions.files import read_parquet, write_parquet
+from stable_regions.base.files import read_parquet, write_parquet
 
 with job(snakemake):
     shards = [read_parquet(path) for path in snakemake.input]

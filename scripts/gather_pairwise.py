@@ -2,8 +2,8 @@
 
 from _job import job
 
-from stable_regions.files import read_parquet, read_safetensors, write_arrays
-from stable_regions.pairwise_blocks import gathered
+from stable_regions.base.files import read_parquet, read_safetensors, write_arrays
+from stable_regions.experiments.pairwise.blocks import gathered
 
 with job(snakemake):
     prompts, _ = read_parquet(snakemake.input.prompts)

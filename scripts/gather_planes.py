@@ -2,8 +2,8 @@
 
 from _job import job
 
-from stable_regions.files import read_safetensors, write_arrays
-from stable_regions.plane_tables import gathered
+from stable_regions.base.files import read_safetensors, write_arrays
+from stable_regions.experiments.plane.tables import gathered
 
 with job(snakemake):
     shards = [read_safetensors(path, framework="numpy") for path in snakemake.input]

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from _job import job
 
-from stable_regions.files import atomic, write_json
-from stable_regions.model_facts import model_row
-from stable_regions.sources import describe
+from stable_regions.base.files import atomic, write_json
+from stable_regions.models.facts import model_row
+from stable_regions.sources.packages import describe
 
 with job(snakemake):
     params, output = snakemake.params, snakemake.output

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from _job import job
 
-from stable_regions import crate, manifest
-from stable_regions.files import atomic, write_json
+from stable_regions.audit import crate, manifest
+from stable_regions.base.files import atomic, write_json
 
 with job(snakemake):
     results = Path(snakemake.input[0]).parent

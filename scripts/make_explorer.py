@@ -7,11 +7,11 @@ from pathlib import Path
 
 from _job import job
 
-from stable_regions import explorer
+from stable_regions.base.files import atomic, read_csv, read_parquet, read_safetensors
+from stable_regions.explorer import pack as explorer
 from stable_regions.figures import style
-from stable_regions.files import atomic, read_csv, read_parquet, read_safetensors
-from stable_regions.numbers import records
-from stable_regions.prompts import load_tokenizer
+from stable_regions.paper.numbers import records
+from stable_regions.prompts.draw import load_tokenizer
 
 with job(snakemake) as log:
     given, params = snakemake.input, snakemake.params

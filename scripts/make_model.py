@@ -5,9 +5,10 @@ from pathlib import Path
 
 from _job import job
 
-from stable_regions import gguf_file, sources
-from stable_regions.files import atomic, sha256, write_json
-from stable_regions.model_facts import model_row
+from stable_regions.base.files import atomic, sha256, write_json
+from stable_regions.models.facts import model_row
+from stable_regions.sources import gguf_file
+from stable_regions.sources import packages as sources
 
 with job(snakemake) as log:
     import torch

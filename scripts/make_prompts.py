@@ -4,10 +4,10 @@ from pathlib import Path
 
 from _job import job
 
-from stable_regions import prompts
-from stable_regions.files import read_parquet, write_parquet
-from stable_regions.word_list import WordList
-from stable_regions.words import only_single, word_prompts
+from stable_regions.base.files import read_parquet, write_parquet
+from stable_regions.prompts import draw as prompts
+from stable_regions.prompts.word_list import WordList
+from stable_regions.prompts.words import only_single, word_prompts
 
 with job(snakemake) as log:
     entry = snakemake.params.entry

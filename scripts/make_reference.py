@@ -4,7 +4,7 @@ from pathlib import Path
 
 from _job import job
 
-from stable_regions.reference import digest, write
+from stable_regions.audit.reference import digest, write
 
 with job(snakemake) as log:
     kept = digest(Path(snakemake.params.results))

@@ -3,10 +3,10 @@
 from _job import job
 from _models import models
 
-from stable_regions.files import read_parquet, write_arrays
-from stable_regions.pairwise import fine_grids, pairwise_arrays
-from stable_regions.pairwise_blocks import row_blocks
-from stable_regions.provenance import experiment_record
+from stable_regions.audit.provenance import experiment_record
+from stable_regions.base.files import read_parquet, write_arrays
+from stable_regions.experiments.pairwise.blocks import row_blocks
+from stable_regions.experiments.pairwise.measure import fine_grids, pairwise_arrays
 
 with job(snakemake) as log:
     params, entry = snakemake.params, snakemake.params.entry

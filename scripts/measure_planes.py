@@ -5,10 +5,10 @@ from pathlib import Path
 from _job import job
 from _models import models
 
-from stable_regions.files import read_parquet, write_safetensors
-from stable_regions.planes import grid_axis, plane_tensors
-from stable_regions.prompts import load_tokenizer
-from stable_regions.provenance import experiment_record
+from stable_regions.audit.provenance import experiment_record
+from stable_regions.base.files import read_parquet, write_safetensors
+from stable_regions.experiments.plane.measure import grid_axis, plane_tensors
+from stable_regions.prompts.draw import load_tokenizer
 
 with job(snakemake):
     params, entry = snakemake.params, snakemake.params.entry

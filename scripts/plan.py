@@ -10,12 +10,12 @@ from typing import Any
 import yaml
 from _job import job
 
-from stable_regions import calibration, plan
-from stable_regions.errors import UserError
-from stable_regions.gpus import GPUS
-from stable_regions.shapes import Shape
-from stable_regions.training_settings import TrainingSettings
-from stable_regions.workload import Cost, Machine, Source, Work
+from stable_regions.base.errors import UserError
+from stable_regions.estimate import calibration, plan
+from stable_regions.estimate.gpus import GPUS
+from stable_regions.estimate.workload import Cost, Machine, Source, Work
+from stable_regions.models.shapes import Shape
+from stable_regions.training.settings import TrainingSettings
 
 
 def shape(model: str, told: dict[str, Any] | None) -> Shape:
@@ -73,8 +73,8 @@ with job(snakemake) as log:
             costs.setdefault(model, {})["update"] = Cost(seconds, 0)
     machine = Machine(
         cores=cores,
-        start=calibration.start_seconds("stable_regions.model"),
-        light=calibration.start_seconds("stable_regions.summaries"),
+        start=calibration.start_seconds("stable_regions.models.model"),
+        light=calibration.start_seconds("stable_regions.experiments.interpolation.tables"),
         baseline=baseline,
         costs=costs,
         gpu=GPUS[params.gpu] if params.gpu else None,

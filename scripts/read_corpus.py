@@ -4,9 +4,9 @@ from pathlib import Path
 
 from _job import job
 
-from stable_regions.corpora import read_local, read_package
-from stable_regions.files import write_parquet
-from stable_regions.sources import check_file
+from stable_regions.base.files import write_parquet
+from stable_regions.sources.corpora import read_local, read_package
+from stable_regions.sources.packages import check_file
 
 with job(snakemake) as log:
     origin, entry, package = (

@@ -5,9 +5,9 @@ from pathlib import Path
 import typst
 from _job import job
 
-from stable_regions.costs import cost_table
-from stable_regions.errors import UserError
-from stable_regions.files import atomic
+from stable_regions.base.errors import UserError
+from stable_regions.base.files import atomic
+from stable_regions.estimate.costs import cost_table
 
 with job(snakemake):
     results = Path(snakemake.input.numbers).parent.resolve()

@@ -2,8 +2,8 @@
 
 from _job import job
 
-from stable_regions.effects import effects, steps
-from stable_regions.files import read_parquet, write_csv
+from stable_regions.base.files import read_parquet, write_csv
+from stable_regions.experiments.choices.tables import effects, steps
 
 with job(snakemake):
     raw = [read_parquet(path) for path in snakemake.input]

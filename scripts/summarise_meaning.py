@@ -2,8 +2,8 @@
 
 from _job import job
 
-from stable_regions import meaning
-from stable_regions.files import read_parquet, write_csv
+from stable_regions.base.files import read_parquet, write_csv
+from stable_regions.experiments.interpolation import predictions as meaning
 
 with job(snakemake):
     raw = [read_parquet(path) for path in snakemake.input.raw]

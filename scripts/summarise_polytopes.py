@@ -2,8 +2,8 @@
 
 from _job import job
 
-from stable_regions import polytope_tables as tables
-from stable_regions.files import read_parquet, write_csv
+from stable_regions.base.files import read_parquet, write_csv
+from stable_regions.experiments.polytopes import tables
 
 with job(snakemake):
     raw = [read_parquet(path) for path in snakemake.input]

@@ -2,8 +2,8 @@
 
 from _job import job
 
-from stable_regions.deviations import Deviation, tabulate
-from stable_regions.files import read_csv, write_csv
+from stable_regions.base.files import read_csv, write_csv
+from stable_regions.paper.deviations import Deviation, tabulate
 
 with job(snakemake):
     params = snakemake.params

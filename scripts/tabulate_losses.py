@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 from _job import job
 
-from stable_regions.files import write_csv
+from stable_regions.base.files import write_csv
 
 with job(snakemake):
     curves = [

@@ -2,8 +2,8 @@
 
 from _job import job
 
-from stable_regions import plane_tables
-from stable_regions.files import read_safetensors, write_csv
+from stable_regions.base.files import read_safetensors, write_csv
+from stable_regions.experiments.plane import tables as plane_tables
 
 with job(snakemake):
     raw = [read_safetensors(path, framework="numpy") for path in snakemake.input]

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from _job import job
 
-from stable_regions.files import read_safetensors
-from stable_regions.training import TrainingSettings, train
+from stable_regions.base.files import read_safetensors
+from stable_regions.training.train import TrainingSettings, train
 
 with job(snakemake):
     source = dict(snakemake.params.source)

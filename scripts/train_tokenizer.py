@@ -4,8 +4,8 @@ from pathlib import Path
 
 from _job import job
 
-from stable_regions import tokenizer
-from stable_regions.files import atomic, read_parquet, write_arrays
+from stable_regions.base.files import atomic, read_parquet, write_arrays
+from stable_regions.training import tokenizer
 
 with job(snakemake) as log:
     entry = snakemake.params.entry

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from _job import job
 
-from stable_regions import manifest, records, verify
-from stable_regions.errors import UserError
+from stable_regions.audit import manifest, records, verify
+from stable_regions.base.errors import UserError
 
 with job(snakemake) as log:
     params = snakemake.params

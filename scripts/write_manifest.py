@@ -4,7 +4,7 @@ from pathlib import Path
 
 from _job import job
 
-from stable_regions import manifest, records
+from stable_regions.audit import manifest, records
 
 with job(snakemake) as log:
     results = Path(snakemake.output[0]).parent

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stable_regions.model import Model, load_model
+from stable_regions.models.model import Model, load_model
 from tests import marks, readme, slurm
 from tests.beside import Beside, Turns
 from tests.models import make_model

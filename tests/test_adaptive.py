@@ -6,11 +6,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stable_regions import config
-from stable_regions.adaptive import CELLS, CUT, adaptive_paths, refine
-from stable_regions.engine import clean
-from stable_regions.interpolation import interpolate
-from stable_regions.measures import alphas, max_slope, slopes
+from stable_regions.experiments.choices.adaptive import CELLS, CUT, adaptive_paths, refine
+from stable_regions.experiments.interpolation.measure import interpolate
+from stable_regions.measures.paths import alphas, max_slope, slopes
+from stable_regions.models.sweep import clean
+from stable_regions.study import config
 from tests.models import VOCAB
 
 BUDGET = 2**26

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from stable_regions.files import read_parquet
+from stable_regions.base.files import read_parquet
 from tests.beside import Beside
 from tests.gguf_model import write_gguf
 from tests.hub_stand_in import Repository, serve

@@ -16,11 +16,12 @@ from rocrate_validator import services
 from rocrate_validator.models import Severity, ValidationSettings
 from rocrate_validator.utils.http import HttpRequester
 
-from stable_regions import crate, records, reference, replay, sampling, trace, verify
-from stable_regions import manifest as manifests
-from stable_regions.errors import UserError
-from stable_regions.files import read_json, read_parquet, sha256, write_parquet
-from stable_regions.model import load_model
+from stable_regions.audit import crate, records, reference, replay, trace, verify
+from stable_regions.audit import manifest as manifests
+from stable_regions.audit import sample as sampling
+from stable_regions.base.errors import UserError
+from stable_regions.base.files import read_json, read_parquet, sha256, write_parquet
+from stable_regions.models.model import load_model
 from tests.tiny_study import ROOT, environments, snakemake
 
 RESULTS = Path("results/tiny")
@@ -151,7 +152,12 @@ def test_one_byte_of_any_result_is_found(study: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["ro-crate-metadata.json", "workflow/Snakefile", "workflow/stable_regions/engine.py"]
+    "name",
+    [
+        "ro-crate-metadata.json",
+        "workflow/Snakefile",
+        "workflow/stable_regions/models/sweep.py",
+    ],
 )
 def test_one_byte_of_what_describes_the_results_is_found(study: Path, name: str) -> None:
     flip(RESULTS / name)
@@ -662,7 +668,7 @@ def test_a_kind_that_has_no_sample_could_not_be_checked(
     monkeypatch.setattr(verify, "facts_of", lambda _: facts)
     monkeypatch.setattr(sampling, "facts_of", lambda _: facts)
     monkeypatch.setattr(verify, "read_parquet", lambda _: (pd.DataFrame(), {}))
-    monkeypatch.setattr("stable_regions.model.load_model", lambda *_, **__: None)
+    monkeypatch.setattr("stable_regions.models.model.load_model", lambda *_, **__: None)
     (tmp_path / "m").mkdir()
     report = verify.Report()
     verify.check_samples({}, Path("results/x"), tmp_path, 0, report)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stable_regions.boundaries import DEFINITIONS, MAIN, count, in_boundary, speed
+from stable_regions.measures.boundaries import DEFINITIONS, MAIN, count, in_boundary, speed
 
 STEPS = 49
 

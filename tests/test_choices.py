@@ -11,11 +11,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stable_regions import choices, config, distances, plan
-from stable_regions.effects import effects, steps
-from stable_regions.errors import UserError
-from stable_regions.interpolation import interpolation_table, path_points
-from stable_regions.measures import alphas, max_slope
+from stable_regions.base.errors import UserError
+from stable_regions.estimate import plan
+from stable_regions.experiments.choices import measure as choices
+from stable_regions.experiments.choices.tables import effects, steps
+from stable_regions.experiments.interpolation.measure import interpolation_table, path_points
+from stable_regions.measures import distances
+from stable_regions.measures.paths import alphas, max_slope
+from stable_regions.study import config
 from tests.models import D_MODEL, VOCAB
 
 BUDGET = 2**24
@@ -138,7 +141,7 @@ def material(model_of):
     tokens = np.random.default_rng(0).integers(3, VOCAB, size=(7, 5))
     prompts = pd.DataFrame({"prompt": range(7), "tokens": list(tokens)})
     pairs = pd.DataFrame({"pair": list("abcdef"), "prompt_a": range(6), "prompt_b": range(1, 7)})
-    from stable_regions.activations import cache
+    from stable_regions.experiments.activations import cache
 
     return model, prompts, pairs, cache(model, list(tokens), [0], budget=BUDGET)
 

@@ -11,11 +11,15 @@ import pytest
 import yaml
 from scipy.stats import binomtest
 
-from stable_regions import boundaries, claims, meaning, polytope_tables, summaries
-from stable_regions.deviations import tabulate
-from stable_regions.errors import UserError
-from stable_regions.ledger import Claim, Deviation, Trend, load_ledger
-from stable_regions.measures import alphas
+from stable_regions.base.errors import UserError
+from stable_regions.experiments.interpolation import predictions as meaning
+from stable_regions.experiments.interpolation import tables as summaries
+from stable_regions.experiments.polytopes import tables as polytope_tables
+from stable_regions.measures import boundaries
+from stable_regions.measures.paths import alphas
+from stable_regions.paper import claims
+from stable_regions.paper.deviations import tabulate
+from stable_regions.paper.ledger import Claim, Deviation, Trend, load_ledger
 from tests.tiny_study import ROOT
 
 CLAIMS = load_ledger(ROOT / "paper" / "claims.yaml", Claim)

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from scipy.spatial.distance import cdist
 
-from stable_regions import cluster_tables as tables
-from stable_regions.errors import UserError
-from stable_regions.measures import DISTANCES
+from stable_regions.base.errors import UserError
+from stable_regions.experiments.pairwise import tables
+from stable_regions.measures.paths import DISTANCES
 
 KINDS = np.repeat(["red", "dog", "run", "two"], 8)
 N, CONTEXTS, STEPS = len(KINDS), 3, 6

@@ -14,9 +14,9 @@ from sklearn import metrics
 from sklearn.metrics import adjusted_rand_score
 from threadpoolctl import threadpool_limits
 
-from stable_regions import clustering as cl
-from stable_regions.errors import UserError
+from stable_regions.base.errors import UserError
 from stable_regions.figures import clustering as figures
+from stable_regions.measures import clusters as cl
 
 KINDS = np.repeat(np.arange(6), 12)
 

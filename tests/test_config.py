@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from stable_regions import config
-from stable_regions.errors import UserError
+from stable_regions.base.errors import UserError
+from stable_regions.study import config
 from tests.models import make_model
 
 ROOT = Path(__file__).parent.parent

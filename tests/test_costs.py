@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from stable_regions.costs import cost_table
+from stable_regions.estimate.costs import cost_table
 
 HEADER = "s\th:m:s\tmax_rss\tcpu_time\n"
 

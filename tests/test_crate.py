@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stable_regions import crate
+from stable_regions.audit import crate
 from tests.tiny_study import ROOT
 
 # What tells how the code is set up, run, checked and read.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stable_regions.records import load_records
+from stable_regions.audit.records import load_records
 from tests.tiny_study import hashes
 
 TIMED = ("paper.pdf", "manifest.json", "ro-crate-metadata.json")

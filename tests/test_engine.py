@@ -21,10 +21,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from stable_regions.engine import TOLERANCE, batch_rows, check, clean, plain, sweep
-from stable_regions.errors import UserError
-from stable_regions.fused import FAMILIES as FUSED_FAMILIES
-from stable_regions.model import check_layer, load_model
+from stable_regions.base.errors import UserError
+from stable_regions.models.fused import FAMILIES as FUSED_FAMILIES
+from stable_regions.models.model import check_layer, load_model
+from stable_regions.models.sweep import TOLERANCE, batch_rows, check, clean, plain, sweep
 from tests.models import D_MLP, D_MODEL, FAMILIES, HEADS, MAX_TOKENS, VOCAB, WINDOW, make_model
 
 SITES = ("pre_norm", "post_norm", "logits", "gate.2", "resid.2")
@@ -129,7 +129,7 @@ def test_rotations_that_depend_on_length_are_left_to_the_bridge(tmp_path):
 
 
 def test_a_fused_engine_that_disagrees_is_not_chosen(tmp_path, monkeypatch):
-    monkeypatch.setattr("stable_regions.fused._rotated", lambda x, *_: x)
+    monkeypatch.setattr("stable_regions.models.fused._rotated", lambda x, *_: x)
     model = load_model(make_model(tmp_path), dtype="float64", device="cpu", threads=1)
     assert model.engine == "bridge"
 
@@ -350,7 +350,7 @@ def test_check_fails_on_a_wrong_engine(model_of, monkeypatch):
         for part, out in sweep(*args, **kwargs):
             yield part, {site: value * 1.01 for site, value in out.items()}
 
-    monkeypatch.setattr("stable_regions.engine.sweep", shifted)
+    monkeypatch.setattr("stable_regions.models.sweep.sweep", shifted)
     result = check(model_of(), tokens(3), 0, budget=BUDGET)
     assert result.verdict.startswith(
         "pre_norm differs from its own activation patched back by 1.0e-02"
@@ -469,7 +469,7 @@ def test_weights_with_other_names_are_loaded_the_long_way(tmp_path):
 def test_a_job_that_sweeps_a_fused_family_imports_no_model_library(tmp_path):
     folders = [make_model(tmp_path / family, family) for family in sorted(FUSED_FAMILIES)]
     program = (
-        "import sys; from pathlib import Path; from stable_regions.model import load_model\n"
+        "import sys; from pathlib import Path; from stable_regions.models.model import load_model\n"
         "from stable_regions import choices, interpolation, pairwise, planes\n"
         "for folder in sys.argv[1:]:\n"
         "    load_model(Path(folder), device='cpu', engine='fused', threads=1)\n"

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from stable_regions.records import PACKAGE_OF_MODULE, load_records
+from stable_regions.audit.records import PACKAGE_OF_MODULE, load_records
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENTS = sorted((ROOT / "envs").glob("*.yaml"))

@@ -18,12 +18,12 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
-from stable_regions import explorer
-from stable_regions.boundaries import in_boundary
-from stable_regions.errors import UserError
-from stable_regions.files import read_parquet, read_safetensors
-from stable_regions.measures import max_slope, relative
-from stable_regions.summaries import stacked
+from stable_regions.base.errors import UserError
+from stable_regions.base.files import read_parquet, read_safetensors
+from stable_regions.experiments.interpolation.tables import stacked
+from stable_regions.explorer import pack as explorer
+from stable_regions.measures.boundaries import in_boundary
+from stable_regions.measures.paths import max_slope, relative
 from tests.browser import requests
 
 KINDS = {"Uint8Array": "<u1", "Uint16Array": "<u2", "Uint32Array": "<u4", "Float32Array": "<f4"}

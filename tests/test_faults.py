@@ -27,9 +27,10 @@ import pytest
 import torch
 import yaml
 
-from stable_regions import files, records
-from stable_regions.errors import UserError, no_space
-from stable_regions.files import sha256
+from stable_regions.audit import records
+from stable_regions.base import files
+from stable_regions.base.errors import UserError, no_space
+from stable_regions.base.files import sha256
 from tests.tiny_study import CONFIG, ROOT, hashes, make_sources, snakemake
 
 # A part of the tiny study: the sources, training, shards, and a figure; TARGETS take JOBS jobs.

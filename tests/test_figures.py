@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from stable_regions.experiments.interpolation.predictions import DIFFERS
 from stable_regions.figures import (
     clustering,
     fig2,
@@ -16,7 +17,6 @@ from stable_regions.figures import (
     figA_words_scores,
     style,
 )
-from stable_regions.meaning import DIFFERS
 
 MODELS = [f"model-{i}" for i in range(8)]
 SPREAD = {"pairs": 9, "median": 2.0, "q25": 1.5, "q75": 3.0, "ci_low": 1.9, "ci_high": 2.1}

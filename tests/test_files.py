@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 import torch
 
-from stable_regions import files
-from stable_regions.errors import UserError
-from stable_regions.files import read_csv, write_csv
+from stable_regions.base import files
+from stable_regions.base.errors import UserError
+from stable_regions.base.files import read_csv, write_csv
 
 
 def test_a_failure_leaves_nothing_and_keeps_what_was(tmp_path: Path) -> None:

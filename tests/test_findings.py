@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stable_regions import claims, findings
-from stable_regions.ledger import Claim, load_ledger
+from stable_regions.paper import claims, findings
+from stable_regions.paper.ledger import Claim, load_ledger
 from tests.tiny_study import ROOT
 
 CLAIMS = load_ledger(ROOT / "paper" / "claims.yaml", Claim)

@@ -10,8 +10,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-from stable_regions.errors import UserError
-from stable_regions.gguf_file import LLAMA3, convert_gguf
+from stable_regions.base.errors import UserError
+from stable_regions.sources.gguf_file import LLAMA3, convert_gguf
 from tests.gguf_model import write_gguf
 from tests.tiny_study import make_sources
 

@@ -14,10 +14,10 @@ import pandas as pd
 import pytest
 from safetensors.numpy import save_file
 
-from stable_regions import hub
-from stable_regions.errors import UserError
-from stable_regions.model_facts import model_row
-from stable_regions.sources import describe
+from stable_regions.base.errors import UserError
+from stable_regions.models.facts import model_row
+from stable_regions.sources import hub
+from stable_regions.sources.packages import describe
 from tests.hub_stand_in import Hub, Repository, serve, visited
 from tests.tiny_study import ROOT
 
@@ -232,8 +232,8 @@ def test_what_cannot_be_had_is_one_line(
 PROGRAM = """
 import sys
 from pathlib import Path
-from stable_regions import hub
-from stable_regions.errors import UserError
+from stable_regions.sources import hub
+from stable_regions.base.errors import UserError
 try:
     Path(sys.argv[1]).mkdir()
     print(hub.fetch_model("me/gated", "main", Path(sys.argv[1])))

@@ -5,9 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from stable_regions.files import write_json
-from stable_regions.provenance import code_digest
-from stable_regions.yaml_file import read_yaml
+from stable_regions.audit.provenance import code_digest
+from stable_regions.base.files import write_json
+from stable_regions.base.yaml_file import read_yaml
 from tests.tiny_study import ROOT
 
 # In a process whose locale knows ASCII alone.
@@ -16,8 +16,10 @@ import locale, sys
 from pathlib import Path
 assert locale.getpreferredencoding(False) != "UTF-8"
 sys.path.insert(0, "scripts")
-from stable_regions import config, provenance, yaml_file
-from stable_regions.files import write_json
+from stable_regions.study import config
+from stable_regions.audit import provenance
+from stable_regions.base import yaml_file
+from stable_regions.base.files import write_json
 for script in sorted(Path("scripts").glob("[!_]*.py")):
     print(provenance.code_digest(script))
 folder = Path(sys.argv[1])

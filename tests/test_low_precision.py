@@ -8,12 +8,14 @@ import pandas as pd
 import pytest
 import torch
 
-from stable_regions import choices, interpolation, planes
-from stable_regions.activations import cache
-from stable_regions.interpolation import interpolation_table, output_movement
-from stable_regions.model import Model
-from stable_regions.planes import frames, plane_tensors
-from stable_regions.polytopes import gate_table
+from stable_regions.experiments.activations import cache
+from stable_regions.experiments.choices import measure as choices
+from stable_regions.experiments.interpolation import measure as interpolation
+from stable_regions.experiments.interpolation.measure import interpolation_table, output_movement
+from stable_regions.experiments.plane import measure as planes
+from stable_regions.experiments.plane.measure import frames, plane_tensors
+from stable_regions.experiments.polytopes.measure import gate_table
+from stable_regions.models.model import Model
 from tests.models import VOCAB
 
 BUDGET = 2**24

@@ -10,12 +10,12 @@ import pytest
 import torch
 from scipy.spatial import distance
 
-from stable_regions import meaning
-from stable_regions.distances import jensen_shannon
-from stable_regions.engine import clean
-from stable_regions.files import write_csv
-from stable_regions.interpolation import interpolate
-from stable_regions.model import Model
+from stable_regions.base.files import write_csv
+from stable_regions.experiments.interpolation import predictions as meaning
+from stable_regions.experiments.interpolation.measure import interpolate
+from stable_regions.measures.distances import jensen_shannon
+from stable_regions.models.model import Model
+from stable_regions.models.sweep import clean
 
 STEPS = 21
 JUMP = 10  # the step at which a sharp path jumps

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from stable_regions import measures
+from stable_regions.measures import paths as measures
 
 STEPS = 50
 curves = arrays(np.float64, (3, 12), elements=st.floats(0.01, 100))

@@ -8,12 +8,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from stable_regions import huggingface, sources
-from stable_regions.engine import check, clean
-from stable_regions.errors import UserError
-from stable_regions.model import Model, load_model
-from stable_regions.model_facts import model_row
-from stable_regions.shapes import shape_of
+from stable_regions.base.errors import UserError
+from stable_regions.models import huggingface
+from stable_regions.models.facts import model_row
+from stable_regions.models.model import Model, load_model
+from stable_regions.models.shapes import shape_of
+from stable_regions.models.sweep import check, clean
+from stable_regions.sources import packages as sources
 from tests.models import D_MLP, FAMILIES, MIXTURES, OTHERS, make_model
 
 BUDGET = 2**30

@@ -11,10 +11,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from stable_regions import huggingface, sources
-from stable_regions.engine import check, check_again, sweep
-from stable_regions.errors import UserError
-from stable_regions.model import Model, load_model
+from stable_regions.base.errors import UserError
+from stable_regions.models import huggingface
+from stable_regions.models.model import Model, load_model
+from stable_regions.models.sweep import check, check_again, sweep
+from stable_regions.sources import packages as sources
 from tests.models import D_MODEL, VOCAB, make_model
 
 BUDGET = 2**30

@@ -5,18 +5,18 @@ import pandas as pd
 import pytest
 import torch
 
-from stable_regions import cluster_tables
-from stable_regions.activations import cache
-from stable_regions.engine import plain
-from stable_regions.errors import UserError
-from stable_regions.interpolation import interpolation_table
-from stable_regions.measures import PATH_MEASURES, path_measures
-from stable_regions.pairwise import (
+from stable_regions.base.errors import UserError
+from stable_regions.experiments.activations import cache
+from stable_regions.experiments.interpolation.measure import interpolation_table
+from stable_regions.experiments.pairwise import tables as cluster_tables
+from stable_regions.experiments.pairwise.blocks import gathered, row_blocks
+from stable_regions.experiments.pairwise.measure import (
     fine_grids,
     pairwise_arrays,
 )
-from stable_regions.pairwise_blocks import gathered, row_blocks
-from stable_regions.prompts import all_pairs
+from stable_regions.measures.paths import PATH_MEASURES, path_measures
+from stable_regions.models.sweep import plain
+from stable_regions.prompts.draw import all_pairs
 
 BUDGET = 2**24
 LAYER, STEPS = 0, 6

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import typst
 
-from stable_regions import findings, numbers
+from stable_regions.paper import findings, numbers
 from tests.test_findings import slopes_of
 from tests.tiny_study import ROOT
 

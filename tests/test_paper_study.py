@@ -20,8 +20,8 @@ import yaml
 from snakemake.utils import update_config
 from transformers import OlmoConfig, PreTrainedConfig, Qwen2Config
 
-from stable_regions import config
-from stable_regions.files import read_parquet
+from stable_regions.base.files import read_parquet
+from stable_regions.study import config
 from tests.beside import Beside
 from tests.hub_stand_in import Hub, Repository, serve
 from tests.test_workflow import jobs

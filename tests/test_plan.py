@@ -9,14 +9,14 @@ import torch
 import yaml
 from safetensors import safe_open
 
-from stable_regions import calibration, plan
-from stable_regions.config import load
-from stable_regions.errors import UserError
-from stable_regions.files import sha256
-from stable_regions.gpus import GPUS, Gpu
-from stable_regions.progress import duration
-from stable_regions.shapes import Shape, check_shape, shape_of
-from stable_regions.workload import Cost, Machine, Source, Sweep, Work, seconds_of
+from stable_regions.base.errors import UserError
+from stable_regions.base.files import sha256
+from stable_regions.base.progress import duration
+from stable_regions.estimate import calibration, plan
+from stable_regions.estimate.gpus import GPUS, Gpu
+from stable_regions.estimate.workload import Cost, Machine, Source, Sweep, Work, seconds_of
+from stable_regions.models.shapes import Shape, check_shape, shape_of
+from stable_regions.study.config import load
 from tests.models import FAMILIES, make_model
 from tests.readme import CONDA
 from tests.tiny_study import ROOT, environments, snakemake

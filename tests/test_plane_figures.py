@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from stable_regions import plane_tables
+from stable_regions.experiments.plane import tables as plane_tables
 from stable_regions.figures import (
     fig1,
     figA_planes_models,

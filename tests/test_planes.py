@@ -7,11 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stable_regions import engine, plane_tables
-from stable_regions.config import load
-from stable_regions.errors import UserError
-from stable_regions.files import read_safetensors, write_safetensors
-from stable_regions.planes import (
+from stable_regions.base.errors import UserError
+from stable_regions.base.files import read_safetensors, write_safetensors
+from stable_regions.experiments.plane import tables as plane_tables
+from stable_regions.experiments.plane.measure import (
     ROW,
     SITES,
     fields,
@@ -20,6 +19,8 @@ from stable_regions.planes import (
     plane_points,
     plane_tensors,
 )
+from stable_regions.models import sweep as engine
+from stable_regions.study.config import load
 from tests.models import VOCAB
 
 BUDGET = 2**24
@@ -157,7 +158,7 @@ def test_how_points_are_put_into_rows_does_not_show(measured, monkeypatch, resol
     outputs = {site: runs[site][:3].unflatten(0, (1, 3)) for site in SITES}
     results = []
     for row in (ROW, 3):
-        monkeypatch.setattr("stable_regions.planes.ROW", row)
+        monkeypatch.setattr("stable_regions.experiments.plane.measure.ROW", row)
         results.append(
             fields(
                 model,

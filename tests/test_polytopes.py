@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 import torch
 
-from stable_regions import polytope_tables
-from stable_regions.engine import clean, plain
-from stable_regions.interpolation import path_points
-from stable_regions.measures import alphas
-from stable_regions.model import Model
-from stable_regions.polytopes import gate_changes, gate_table
-from stable_regions.summaries import stacked
+from stable_regions.experiments.interpolation.measure import path_points
+from stable_regions.experiments.interpolation.tables import stacked
+from stable_regions.experiments.polytopes import tables as polytope_tables
+from stable_regions.experiments.polytopes.measure import gate_changes, gate_table
+from stable_regions.measures.paths import alphas
+from stable_regions.models.model import Model
+from stable_regions.models.sweep import clean, plain
 
 BUDGET = 2**22
 STEPS = 6

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stable_regions import prompts
-from stable_regions.errors import UserError
+from stable_regions.base.errors import UserError
+from stable_regions.prompts import draw as prompts
 from tests.tiny_study import text, tokenizer
 
 TOKENIZER = tokenizer()

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from stable_regions import provenance
-from stable_regions.records import same_code
+from stable_regions.audit import provenance
+from stable_regions.audit.records import same_code
 from tests.tiny_study import ROOT
 
 MODULES = {
@@ -145,7 +145,7 @@ def test_what_is_loaded_by_name_is_a_parameter() -> None:
                 ("import_module", "__import__", "run_module", "spec_from_file_location")
             ):
                 arguments[path.relative_to(ROOT).as_posix()] = ast.unparse(node.args[0])
-    assert arguments.pop("stable_regions/replay.py") == "name"  # of packages of others
+    assert arguments.pop("stable_regions/audit/replay.py") == "name"  # of packages of others
     assert arguments == {"scripts/draw_figure.py": "snakemake.params.module"}
 
 

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from packaging.specifiers import SpecifierSet
 
-from stable_regions.files import read_json, sha256
+from stable_regions.base.files import read_json, sha256
 from tests.test_environments import LOCK
 from tests.tiny_study import ROOT
 

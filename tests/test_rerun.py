@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from stable_regions.provenance import code_digest
-from stable_regions.records import identity, load_records
+from stable_regions.audit.provenance import code_digest
+from stable_regions.audit.records import identity, load_records
 from tests.tiny_study import ROOT
 
 TABLE = "results/x/tables/losses.csv"
@@ -43,7 +43,7 @@ def rerun(folder: Path, record: Any, *arguments: str, pdb: tuple[str, ...] = ())
     path = folder / "run" / "logs" / "x" / "losses.record.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(record), encoding="utf-8")
-    command = [sys.executable, *pdb, "-m", "stable_regions.rerun", str(path), *arguments]
+    command = [sys.executable, *pdb, "-m", "stable_regions.audit.rerun", str(path), *arguments]
     return subprocess.run(
         command, cwd=ROOT, env=os.environ | {"TMPDIR": str(folder)}, stdin=subprocess.DEVNULL,
         capture_output=True, encoding="utf-8", check=False,
@@ -74,9 +74,9 @@ def test_the_folder_can_be_named_and_other_code_is_told(
 
 
 def test_a_breakpoint_stops_it(tmp_path: Path, record: dict[str, Any]) -> None:
-    lines = (ROOT / "stable_regions/files.py").read_text(encoding="utf-8").splitlines()
+    lines = (ROOT / "stable_regions/base/files.py").read_text(encoding="utf-8").splitlines()
     [place] = [number for number, line in enumerate(lines, 1) if "table.to_csv" in line]
-    orders = [f"break stable_regions/files.py:{place}", "continue",
+    orders = [f"break stable_regions/base/files.py:{place}", "continue",
               "print('at', table['loss'].tolist())", "continue", "quit"]  # fmt: skip
     pdb = ("-m", "pdb", *(part for order in orders for part in ("-c", order)))
     assert "at [1.5]" in rerun(tmp_path, record, pdb=pdb).stdout
@@ -104,7 +104,7 @@ def test_what_goes_wrong_is_one_line(
 
 
 def test_a_record_that_is_not_there_is_one_line() -> None:
-    command = [sys.executable, "-m", "stable_regions.rerun", "logs/none.record.json"]
+    command = [sys.executable, "-m", "stable_regions.audit.rerun", "logs/none.record.json"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 1
     assert re.fullmatch(r"error: logs/none\.record\.json: not a readable JSON.*\n", done.stderr)

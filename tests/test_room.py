@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from stable_regions import room, workload
-from stable_regions.errors import UserError
-from stable_regions.shapes import Shape
-from stable_regions.workload import Source, Sweep, Work
+from stable_regions.base.errors import UserError
+from stable_regions.estimate import capacity as room
+from stable_regions.estimate import workload
+from stable_regions.estimate.workload import Source, Sweep, Work
+from stable_regions.models.shapes import Shape
 from tests.tiny_study import CONFIG, ROOT, make_sources, snakemake
 
 SHAPE = Shape(model_type="llama", layers=4, width=8, heads=2, mlp=16, vocabulary=100, tied=True)

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from stable_regions.costs import cost_table
-from stable_regions.files import read_json
-from stable_regions.records import load_records
+from stable_regions.audit.records import load_records
+from stable_regions.base.files import read_json
+from stable_regions.estimate.costs import cost_table
 from tests.tiny_study import ROOT
 
 # A workflow that tells of our rules, as Snakemake has understood them.

@@ -10,12 +10,14 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from stable_regions import huggingface, measures, second_road
-from stable_regions.engine import clean
-from stable_regions.errors import UserError
-from stable_regions.interpolation import interpolate
-from stable_regions.model import Model
-from stable_regions.second_road import agreement, compare, output_distances, sharpest_rise
+from stable_regions.audit import independent as second_road
+from stable_regions.audit.independent import agreement, compare, output_distances, sharpest_rise
+from stable_regions.base.errors import UserError
+from stable_regions.experiments.interpolation.measure import interpolate
+from stable_regions.measures import paths as measures
+from stable_regions.models import huggingface
+from stable_regions.models.model import Model
+from stable_regions.models.sweep import clean
 from tests.models import FAMILIES
 from tests.tiny_study import ROOT
 
@@ -45,9 +47,9 @@ def reached(module: Path) -> set[str]:
 
 
 def test_it_shares_no_code_with_the_first() -> None:
-    assert "stable_regions.fused" in reached(ROOT / "stable_regions" / "engine.py")
+    assert "stable_regions.models.fused" in reached(ROOT / "stable_regions" / "models" / "sweep.py")
     source = Path(second_road.__file__)
-    assert reached(source) == {"stable_regions.errors"}
+    assert reached(source) == {"stable_regions.base.errors"}
     assert "transformer_lens" not in source.read_text()
 
 

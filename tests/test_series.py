@@ -3,9 +3,10 @@
 import pandas as pd
 import pytest
 
-from stable_regions import claims, explorer, findings
+from stable_regions.explorer import pack as explorer
 from stable_regions.figures import fig4
-from stable_regions.series import checkpoints, sizes
+from stable_regions.paper import claims, findings
+from stable_regions.paper.series import checkpoints, sizes
 
 
 def models_of(*shapes: tuple[str, int, int], **columns: object) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from stable_regions.files import sha256
+from stable_regions.base.files import sha256
 from tests.gguf_model import write_gguf
 from tests.hub_stand_in import Repository, serve
 from tests.test_hub import PROGRAM, make_repository

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from stable_regions.errors import told_in
-from stable_regions.records import load_records
+from stable_regions.audit.records import load_records
+from stable_regions.base.errors import told_in
 from tests import slurm
 from tests.readme import CONDA
 from tests.tiny_study import CONFIG, ROOT

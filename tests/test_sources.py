@@ -13,9 +13,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from stable_regions import corpora, gguf_file, sources
-from stable_regions.errors import UserError
-from stable_regions.files import sha256
+from stable_regions.base.errors import UserError
+from stable_regions.base.files import sha256
+from stable_regions.sources import corpora, gguf_file
+from stable_regions.sources import packages as sources
 from tests.models import make_model
 
 

@@ -12,10 +12,10 @@ import pytest
 import torch
 import yaml
 
-from stable_regions import room
-from stable_regions.errors import UserError
-from stable_regions.files import write_json
-from stable_regions.model import placed
+from stable_regions.base.errors import UserError
+from stable_regions.base.files import write_json
+from stable_regions.estimate import capacity as room
+from stable_regions.models.model import placed
 from stable_regions.study import paths, resources, work
 from stable_regions.study.study import Study, job_rules
 from tests.tiny_study import ROOT, make_sources

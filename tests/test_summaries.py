@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stable_regions import numbers, summaries
-from stable_regions.measures import alphas
+from stable_regions.experiments.interpolation import tables as summaries
+from stable_regions.measures.paths import alphas
+from stable_regions.paper import numbers
 
 STEPS = 41
 

@@ -16,11 +16,11 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, LlamaForCausalLM
 
-from stable_regions import tokenizer as byte_level
-from stable_regions import training
-from stable_regions.errors import UserError
-from stable_regions.files import read_safetensors
-from stable_regions.training import TrainingSettings
+from stable_regions.base.errors import UserError
+from stable_regions.base.files import read_safetensors
+from stable_regions.training import tokenizer as byte_level
+from stable_regions.training import train as training
+from stable_regions.training.train import TrainingSettings
 
 VOCABULARY = 300
 SETTINGS = TrainingSettings(

@@ -12,10 +12,10 @@ import torch
 from matplotlib.collections import LineCollection
 from safetensors.torch import save_file
 
-from stable_regions.errors import UserError
+from stable_regions.base.errors import UserError
 from stable_regions.figures import fig3, fig4, figA_choices, figA_layers, figA_losses
 from stable_regions.figures.medians import short
-from stable_regions.model_facts import model_row, model_table, training_state
+from stable_regions.models.facts import model_row, model_table, training_state
 
 
 @pytest.fixture(autouse=True)

@@ -7,9 +7,9 @@ import pytest
 import yaml
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 
-from stable_regions.errors import UserError
-from stable_regions.word_list import load_words
-from stable_regions.words import log_frequency, only_single, word_prompts
+from stable_regions.base.errors import UserError
+from stable_regions.prompts.word_list import load_words
+from stable_regions.prompts.words import log_frequency, only_single, word_prompts
 
 LIST = Path(__file__).parents[1] / "config" / "words.yaml"
 LETTERS = list("abcdefghijklmnop")

@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from stable_regions.crate import copy_code
-from stable_regions.files import read_parquet, read_safetensors, sha256
-from stable_regions.measures import max_slope
-from stable_regions.summaries import stacked
+from stable_regions.audit.crate import copy_code
+from stable_regions.base.files import read_parquet, read_safetensors, sha256
+from stable_regions.experiments.interpolation.tables import stacked
+from stable_regions.measures.paths import max_slope
 from tests.tiny_study import CONFIG, ROOT, make_sources, snakemake
 
 pytestmark = pytest.mark.workflow
@@ -191,7 +191,8 @@ def test_editing_a_figure_remakes_it_and_what_shows_it_alone(tiny: Path, checkou
 
 
 def test_editing_a_measure_remakes_what_follows_from_it(tiny: Path, checkout: Path) -> None:
-    replace(checkout / "stable_regions/summaries.py", "[0.25, 0.5, 0.75])", "[0.2, 0.5, 0.8])")
+    tables = checkout / "stable_regions/experiments/interpolation/tables.py"
+    replace(tables, "[0.25, 0.5, 0.75])", "[0.2, 0.5, 0.8])")
     again = changed(tiny, checkout)
     assert "interpolation_tables" in again
     assert not {"model", "prompts"} & set(again)
@@ -201,7 +202,8 @@ def test_editing_a_measure_remakes_what_follows_from_it(tiny: Path, checkout: Pa
 def test_editing_a_comment_remakes_nothing(tiny: Path, checkout: Path) -> None:
     before = changed(tiny, checkout)  # the paper and the page, whose sources are copies
     assert not set(before) - {"paper", "explorer", *LAST}
-    replace(checkout / "stable_regions/engine.py", "import torch\n", "import torch  # tensors\n")
+    sweep = checkout / "stable_regions/models/sweep.py"
+    replace(sweep, "import torch\n", "import torch  # tensors\n")
     assert changed(tiny, checkout) == before
 
 

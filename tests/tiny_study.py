@@ -11,7 +11,7 @@ import yaml
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, PreTrainedConfig
 
-from stable_regions.files import sha256
+from stable_regions.base.files import sha256
 
 ROOT = Path(__file__).parent.parent
 CONFIG = ROOT / "tests" / "tiny" / "config.yaml"

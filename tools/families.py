@@ -18,10 +18,10 @@ from transformers import AutoModelForCausalLM
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from stable_regions.engine import check, clean  # noqa: E402
-from stable_regions.errors import UserError  # noqa: E402
-from stable_regions.hub import fetch_model  # noqa: E402
-from stable_regions.model import Model, load_model  # noqa: E402
+from stable_regions.base.errors import UserError  # noqa: E402
+from stable_regions.models.model import Model, load_model  # noqa: E402
+from stable_regions.models.sweep import check, clean  # noqa: E402
+from stable_regions.sources.hub import fetch_model  # noqa: E402
 from tests.hub_stand_in import Repository, serve, visited  # noqa: E402
 from tests.models import FAMILIES, OTHERS, VOCAB, make_model  # noqa: E402
 

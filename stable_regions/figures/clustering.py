@@ -73,7 +73,7 @@ def draw_tree(axes: Axes, tree: pd.DataFrame, labels: NDArray, kinds: NDArray) -
     """The condensed tree as icicles: as wide as a node has prompts, from its birth to its death.
 
     The clusters chosen are in colour, with their number and their most common kind. `tree` is
-    `stable_regions.clustering.Clustering.tree`.
+    `stable_regions.measures.clusters.Clustering.tree`.
     """
     distance = 1 / tree["lambda_val"]
     names = cluster_names(labels, kinds)

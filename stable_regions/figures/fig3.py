@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from stable_regions.errors import UserError
+from stable_regions.base.errors import UserError
 from stable_regions.figures import style
 from stable_regions.figures.medians import (
     draw_curves,

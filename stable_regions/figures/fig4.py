@@ -14,7 +14,7 @@ from stable_regions.figures.medians import (
     straight_line,
     with_facts,
 )
-from stable_regions.series import sizes
+from stable_regions.paper.series import sizes
 
 APART = "in no series"  # how the last panel names the models that no series takes in
 

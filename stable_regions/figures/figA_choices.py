@@ -6,9 +6,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from stable_regions.distances import DISTANCES
 from stable_regions.figures import style
 from stable_regions.figures.medians import spread_key
+from stable_regions.measures.distances import DISTANCES
 
 CHOICES = {
     "default": "",

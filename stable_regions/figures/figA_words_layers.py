@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from stable_regions.figures import style
 from stable_regions.figures.clustering import draw_scores
 from stable_regions.figures.figA_words_scores import PANELS
-from stable_regions.measures import DISTANCES
+from stable_regions.measures.paths import DISTANCES
 
 
 def draw(scores: pd.DataFrame) -> tuple[pd.DataFrame, Figure]:

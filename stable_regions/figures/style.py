@@ -11,7 +11,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from stable_regions.files import atomic, write_csv
+from stable_regions.base.files import atomic, write_csv
 
 mpl.use("Agg")
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from stable_regions import gpus as machine
+from stable_regions.estimate import gpus as machine
 from stable_regions.study.paths import split
 from stable_regions.study.study import Job, Study
 

@@ -9,8 +9,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from stable_regions import config as settings
-from stable_regions.config import (
+from stable_regions.base.errors import UserError
+from stable_regions.base.files import read_object
+from stable_regions.models.shapes import Shape, shape_of
+from stable_regions.paper.ledger import Claim, Deviation, OnRaw, OnTable, Test, load_ledger
+from stable_regions.prompts.word_list import WordList, load_words
+from stable_regions.study import config as settings
+from stable_regions.study import paths
+from stable_regions.study.config import (
     KINDS,
     Config,
     Experiment,
@@ -23,13 +29,7 @@ from stable_regions.config import (
     Size,
     TrainSource,
 )
-from stable_regions.errors import UserError
-from stable_regions.files import read_object
-from stable_regions.ledger import Claim, Deviation, OnRaw, OnTable, Test, load_ledger
-from stable_regions.shapes import Shape, shape_of
-from stable_regions.study import paths
 from stable_regions.study.paths import split
-from stable_regions.word_list import WordList, load_words
 
 # Figures, each a module of `stable_regions.figures`, and the tables that they draw. The first part
 # of a table's name (up to "_") is the experiment that it summarises: what a study doesn't run is

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from stable_regions import room
-from stable_regions.config import Pairwise
-from stable_regions.errors import UserError
+from stable_regions.base.errors import UserError
+from stable_regions.estimate import capacity as room
+from stable_regions.estimate.workload import Source, Sweep, Work
+from stable_regions.estimate.workload import room as needed
 from stable_regions.study import paths, resources
+from stable_regions.study.config import Pairwise
 from stable_regions.study.paths import split
 from stable_regions.study.study import Job, Study
-from stable_regions.workload import Source, Sweep, Work
-from stable_regions.workload import room as needed
 
 
 def works(study: Study) -> list[Work]:
@@ -85,7 +85,7 @@ def texts(study: Study) -> float:
 
 def clusters(study: Study) -> list[dict[str, int]]:
     """Matrices that are clustered and scored, by how many prompts they have: for their time."""
-    from stable_regions.measures import DISTANCES  # numpy, which no start needs but a plan's
+    from stable_regions.measures.paths import DISTANCES  # numpy, which no start needs but a plan's
 
     found = []
     for name in study.of_kind("pairwise"):

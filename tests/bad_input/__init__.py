@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 import yaml
 
-from stable_regions.errors import UserError
+from stable_regions.base.errors import UserError
 from tests.tiny_study import ROOT
 
 SHIPPED = yaml.safe_load((ROOT / "config.yaml").read_text())

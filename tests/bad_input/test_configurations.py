@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stable_regions import config
-from stable_regions.errors import UserError
+from stable_regions.base.errors import UserError
+from stable_regions.study import config
 from tests.bad_input import SHIPPED, refused
 from tests.tiny_study import CONFIG, ROOT
 

@@ -15,9 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from stable_regions import corpora, files, hub, records, sources
-from stable_regions.errors import UserError
-from stable_regions.verify import raw_of_models
+from stable_regions.audit import records
+from stable_regions.audit.verify import raw_of_models
+from stable_regions.base import files
+from stable_regions.base.errors import UserError
+from stable_regions.sources import corpora, hub
+from stable_regions.sources import packages as sources
 from tests.bad_input import refused
 from tests.hub_stand_in import Repository, serve, visited
 from tests.test_sources import sdist, wheel

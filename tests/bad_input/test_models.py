@@ -15,9 +15,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from stable_regions import config, engine, files, gguf_file, sources
-from stable_regions.model import load_model
-from stable_regions.model_facts import model_row
+from stable_regions.base import files
+from stable_regions.models import sweep as engine
+from stable_regions.models.facts import model_row
+from stable_regions.models.model import load_model
+from stable_regions.sources import gguf_file
+from stable_regions.sources import packages as sources
+from stable_regions.study import config
 from tests import gguf_model
 from tests.bad_input import SHIPPED, refused
 from tests.models import make_model

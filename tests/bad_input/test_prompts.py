@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from stable_regions import prompts, words
-from stable_regions.word_list import Kind, WordList
+from stable_regions.prompts import draw as prompts
+from stable_regions.prompts import words
+from stable_regions.prompts.word_list import Kind, WordList
 from tests.bad_input import refused
 from tests.tiny_study import text, tokenizer
 

@@ -1,0 +1,152 @@
+"""What a result was made with: recorded in every raw file."""
+
+import ast
+import hashlib
+import os
+import platform
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stable_regions.base.files import read_json
+
+if TYPE_CHECKING:  # importing it would bring torch into jobs that need none
+    from stable_regions.models.model import Model
+
+PACKAGE = Path(__file__).parent.parent
+TYPES_ONLY = ("TYPE_CHECKING", "typing.TYPE_CHECKING")  # a block that never runs
+
+
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """Versions of Python and of the installed packages named."""
+    found = {name: metadata.version(name) for name in packages}
+    return {"python": platform.python_version(), **found}
+
+
+def machine() -> dict[str, str]:
+    """Processor and system: what may change the last bits of a float."""
+    info = Path("/proc/cpuinfo")
+    names = [
+        line.split(":", 1)[1].strip()
+        for line in (info.read_text(encoding="utf-8").splitlines() if info.exists() else [])
+        if line.startswith("model name")
+    ]
+    return {"processor": names[0] if names else platform.processor(), "system": platform.system()}
+
+
+@cache
+def _read(text: str) -> tuple[str, frozenset[tuple[int, str]]]:
+    """What a module does, as text, and what it may import: level (dots before the name) and name.
+
+    The text is its syntax tree without docstrings; comments are not in it. It is kept, since the
+    scripts of a workflow reach the same modules.
+    """
+    tree = ast.parse(text)
+    imports: set[tuple[int, str]] = set()
+    todo: list[ast.AST] = [tree]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) in TYPES_ONLY:
+            todo.extend(node.orelse)
+            continue
+        todo.extend(ast.iter_child_nodes(node))
+        if isinstance(node, ast.Import):
+            imports.update((0, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            inside = f"{node.module}." if node.module else ""
+            imports.update((node.level, inside + alias.name) for alias in node.names)
+        elif (
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+            and node.body
+            and isinstance(node.body[0], ast.Expr)
+            and isinstance(node.body[0].value, ast.Constant)
+        ):
+            node.body[0] = ast.Expr(ast.Constant(None))
+    return ast.dump(tree), frozenset(imports)
+
+
+def _executed(folder: Path, name: str) -> Iterator[Path]:
+    """The files that run on the import of a module, or of a name in one, that lies in a folder.
+
+    With the module that is `__init__.py` of every package on the way. `*` may import any module of
+    its package.
+    """
+    for part in name.split("."):
+        if part == "*":
+            yield from folder.glob("*.py")
+            yield from folder.glob("*/__init__.py")
+        if (file := folder / f"{part}.py").is_file():
+            yield file
+        folder = folder / part
+        if not folder.is_dir():
+            return
+        if (file := folder / "__init__.py").is_file():
+            yield file
+
+
+def code_digest(script: str | Path, *modules: str) -> str:
+    """Digest of what a script does: itself and every module of this checkout that it reaches.
+
+    A rule passes this as a parameter, so that Snakemake makes a result again when the code behind
+    it changes, and only then. Comments and docstrings do not count.
+
+    Parameters
+    ----------
+    script
+        It may import modules that lie beside it, and those of this package.
+    modules
+        What it loads by name: no statement in it says which module that is.
+    """
+    script, root = Path(script).resolve(), PACKAGE.resolve().parent
+    seen: dict[Path, str] = {}
+    asked: set[tuple[Path, str]] = set()
+    todo = [script, *(file for module in modules for file in _executed(root, module))]
+    while todo:
+        file = todo.pop()
+        if file in seen:
+            continue
+        seen[file], imports = _read(file.read_text(encoding="utf-8"))
+        for level, name in imports:
+            for folder in [file.parents[level - 1]] if level else [script.parent, root]:
+                if (folder, name) not in asked:
+                    asked.add((folder, name))
+                    todo.extend(_executed(folder, name))
+    # a manifest may name a script that lies elsewhere
+    named = {Path(os.path.relpath(file, root)).as_posix(): text for file, text in seen.items()}
+    text = "\n".join(f"{name}\n{named[name]}" for name in sorted(named))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def model_record(model: "Model", ref: str, compute: Mapping[str, Any]) -> dict[str, Any]:
+    """The record that every raw output of a model carries: what made it, and on what.
+
+    There is no time and no host name in it: two clean runs give the same bytes.
+    """
+    source = read_json(model.folder / "source.json")
+    return {
+        "model": ref,
+        "revision": source.get("revision"),
+        "commit": source.get("commit"),
+        "parameters": model.n_parameters,
+        "source": source["source"],
+        "files": source["files"],
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "device": model.device.type,
+        "engine": model.engine,
+        "compute": dict(compute),
+        "versions": versions(("torch", "transformers", "transformer-lens", "numpy")),
+        "machine": machine(),
+    }
+
+
+def experiment_record(
+    model: "Model", ref: str, params: Any, drawn: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The same, and what was measured: the job's parameters, and the record of its prompts."""
+    return {
+        **model_record(model, ref, params.compute),
+        "experiment": {"name": params.name, **params.entry},
+        "prompts": drawn["prompts"],
+    }

@@ -1,0 +1,244 @@
+"""What each job did: a record beside its log, with the hashes of all that it read and made.
+
+Records hold times and machines, so they lie with the logs: results hold neither, and two clean runs
+give the same bytes.
+"""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from stable_regions.audit.provenance import PACKAGE, code_digest, machine, versions
+from stable_regions.base.errors import UserError, first_line
+from stable_regions.base.files import METADATA_KEY, atomic, read_json, read_object, sha256
+from stable_regions.base.redact import discreet, homeless
+
+ROOT = PACKAGE.parent
+SUFFIX = ".record.json"
+# Packages whose modules go by another name.
+PACKAGE_OF_MODULE = {"sklearn": "scikit-learn", "yaml": "pyyaml", "PIL": "pillow"}
+
+
+def identity(path: str | Path) -> str:
+    """SHA-256 of a file; of a folder, that of a list of its files with their SHA-256.
+
+    A model's folder is known by its `source.json`, which holds the SHA-256 of all else in it.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return sha256(path)
+    if (path / "source.json").is_file():
+        return sha256(path / "source.json")
+    lines = [
+        f"{sha256(file)} {file.relative_to(path).as_posix()}\n"
+        for file in sorted(path.rglob("*"))
+        if file.is_file() and not file.name.startswith(".")
+    ]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def named(path: str | Path) -> str:
+    """A file's name in records: relative to the working directory, or else to the checkout."""
+    for base in (Path.cwd(), ROOT):
+        if Path(path).is_absolute() and Path(path).is_relative_to(base):
+            return Path(path).relative_to(base).as_posix()
+    return homeless(str(path))
+
+
+def found(name: str) -> Path:
+    """Where a file named in a record lies."""
+    path = Path(name).expanduser()
+    return path if path.exists() or path.is_absolute() else ROOT / path
+
+
+def same_code(job: Mapping[str, Any]) -> bool:
+    """Whether a recorded job's script does what it did when it ran."""
+    script, params = ROOT / job["script"], job["params"]
+    modules = [params["module"]] if "module" in params else []
+    return script.is_file() and params.get("code") == code_digest(script, *modules)
+
+
+def now() -> str:
+    """The time, UTC, as ISO 8601 writes it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def loaded_versions() -> dict[str, str]:
+    """Versions of Python and of every installed package that this process has imported."""
+    modules = {name.partition(".")[0] for name in sys.modules} - set(sys.stdlib_module_names)
+    packages = []
+    for module in sorted(modules):
+        name = PACKAGE_OF_MODULE.get(module, module.replace("_", "-").lower())
+        try:
+            metadata.version(name)
+        except (metadata.PackageNotFoundError, ValueError):
+            continue
+        packages.append(name)
+    return versions(packages)
+
+
+def conda() -> str | None:
+    """SHA-256 of the file that this interpreter's conda environment was made from, if it is in one.
+
+    Snakemake keeps a copy of the file beside the environment.
+    """
+    made_from = Path(f"{sys.prefix}.yaml")
+    return sha256(made_from) if made_from.is_file() else None
+
+
+def _files(
+    paths: Iterable[str],
+    names: Mapping[str, tuple[int, int | None]],
+    hashes: Mapping[str, str],
+) -> dict[str, Any]:
+    """Files of a job: their hashes, and how the script calls them."""
+    return {
+        "files": [{"path": named(path), "sha256": hashes[path]} for path in paths],
+        "names": {name: list(place) for name, place in names.items()},
+    }
+
+
+def facts_of(path: Path) -> dict[str, Any]:
+    """What a raw file says of itself; only its metadata is read.
+
+    Raises
+    ------
+    UserError
+        If the file is damaged.
+    """
+    from safetensors import safe_open
+
+    try:
+        if path.suffix == ".parquet":
+            stored = (pq.read_schema(path).metadata or {}).get(METADATA_KEY)
+        else:
+            with safe_open(path, framework="numpy") as file:
+                stored = (file.metadata() or {}).get(METADATA_KEY.decode())
+        return json.loads(stored or "{}")
+    except Exception as error:  # of a damaged file, whatever the reader stumbles on
+        raise UserError(f"{path}: not a readable raw file ({first_line(error)})") from None
+
+
+def check_inputs(paths: Iterable[str], logs: Path) -> dict[str, str]:
+    """See that what a job is about to read is what other jobs made.
+
+    Parameters
+    ----------
+    logs
+        The folder of all records; what none of them made is not compared.
+
+    Returns
+    -------
+    Hash of each file, by the path as given.
+
+    Raises
+    ------
+    UserError
+        A file is not as the job that made it left it, or a model's folder not as it says itself.
+    """
+    hashes = {path: identity(path) for path in paths}
+    makers: dict[str, dict[str, str]] = {}
+    asked = [json.dumps(named(path), ensure_ascii=False) for path in hashes]
+    for record in _record_files(logs):
+        text = record.read_text(encoding="utf-8")
+        if any(name in text for name in asked):  # few do, and to parse all would take long
+            job = json.loads(text)
+            for file in job["output"]["files"]:
+                makers.setdefault(file["path"], {})[file["sha256"]] = job["rule"]
+    for path, digest in hashes.items():
+        made = makers.get(named(path), {})
+        if made and digest not in made:
+            raise altered(named(path), list(made.values())[-1])
+        if Path(path, "source.json").is_file():
+            check_folder(Path(path))
+    return hashes
+
+
+def check_folder(folder: Path) -> None:
+    """UserError unless the files of a model folder are what they were when it was made."""
+    held = read_object(folder / "source.json")["files"]
+    files = [folder / name for name in held if (folder / name).exists()]  # loaders miss the others
+    with ThreadPoolExecutor() as pool:
+        hashes = list(pool.map(sha256, files))
+    for file, found in zip(files, hashes, strict=True):
+        if found != held[file.name]:
+            raise UserError(
+                f"{file}: is not what it was when its folder was made; "
+                f"delete {folder} to have it made again"
+            )
+
+
+def altered(path: str, rule: str) -> UserError:
+    """What is said of a file that is not as the job that made it left it."""
+    return UserError(
+        f"{path}: is not as the rule {rule} left it: changed by hand or by a fault; "
+        "delete it to have it made again"
+    )
+
+
+def write_record(job: Any, script: Path, started: str, read: Mapping[str, str]) -> None:
+    """Record what a job did, once its outputs are whole.
+
+    Parameters
+    ----------
+    job
+        What Snakemake hands to a script.
+    started
+        When the script began, as `now` gives it.
+    read
+        The hashes of what it read, as `check_inputs` gives them.
+    """
+    made = {path: identity(path) for path in job.output}
+    record = {
+        "rule": job.rule,
+        "script": named(script),
+        "wildcards": dict(job.wildcards.items()),
+        "params": dict(job.params.items()),
+        "threads": job.threads,
+        "input": _files(job.input, job.input._names, read),
+        "output": _files(job.output, job.output._names, made),
+        "started": started,
+        "ended": now(),
+        "machine": machine() | {"cores": os.cpu_count()},
+        "slurm_job": os.environ.get("SLURM_JOB_ID"),
+        "conda": conda(),
+        "versions": loaded_versions(),
+    }
+    dump(Path(str(job.log[0])).with_suffix(SUFFIX), record)
+
+
+def dump(path: Path, value: Any) -> None:
+    """Write JSON, its keys in their order: a job run again must find its parameters as they were.
+
+    The home folder and secrets are left out.
+    """
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
+    with atomic(path) as made:
+        made.write_text(discreet(text) + "\n", encoding="utf-8")
+
+
+def _record_files(logs: Path) -> Iterator[Path]:
+    """The records below a folder of logs; hidden folders hold those that are being written."""
+    for folder, inside, files in os.walk(logs):
+        inside[:] = [name for name in inside if not name.startswith(".")]
+        yield from (Path(folder, name) for name in files if name.endswith(SUFFIX))
+
+
+def load_records(logs: Path) -> list[dict[str, Any]]:
+    """The records of all jobs below a folder of logs, first to last."""
+    records = []
+    for path in sorted(_record_files(logs)):
+        record = read_json(path)
+        if not isinstance(record, dict) or "ended" not in record:
+            raise UserError(f"{path}: not a record of a job; delete it")
+        records.append(record)
+    return sorted(records, key=lambda record: record["ended"])

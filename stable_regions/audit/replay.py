@@ -1,0 +1,108 @@
+"""Run a recorded job again: the same script on the same inputs, its outputs put elsewhere."""
+
+import importlib
+import logging
+import multiprocessing
+import os
+import runpy
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from stable_regions.audit.records import ROOT, found
+
+Job = Mapping[str, Any]
+# What takes longest to import, once for all the processes that are split off from this one.
+SHARED = ("seaborn", "hdbscan")
+
+
+class Given(list):
+    """Files, parameters or wildcards as a script sees them: a list some parts of which have names.
+
+    Parameters
+    ----------
+    names
+        The place of each named part: its first item, and the one after its last, or None for a
+        part that is a single item.
+    """
+
+    def __init__(self, items: Sequence[Any], names: Mapping[str, Sequence[int | None]]) -> None:
+        super().__init__(items)
+        self._names = names
+        for name, (start, end) in names.items():
+            assert start is not None
+            setattr(self, name, self[start] if end is None else Given(self[start:end], {}))
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> "Given":
+        """Values that all have names."""
+        return cls(list(values.values()), {name: (i, None) for i, name in enumerate(values)})
+
+    def __getitem__(self, key: Any) -> Any:
+        return getattr(self, key) if isinstance(key, str) else super().__getitem__(key)
+
+    def items(self) -> Iterator[tuple[str, Any]]:
+        """The named parts."""
+        return ((name, getattr(self, name)) for name in self._names)
+
+
+def outputs(job: Job, folder: Path) -> dict[str, Path]:
+    """Where a job run again in `folder` puts each file it made."""
+    return {file["path"]: folder / file["path"] for file in job["output"]["files"]}
+
+
+def run(job: Job, folder: Path, log: Path) -> None:
+    """Run a job again in this process; a script ends with SystemExit when its work fails.
+
+    Parameters
+    ----------
+    folder
+        Its outputs are put below this.
+    log
+        Its log file. Its record is put beside it.
+    """
+    files = outputs(job, folder)
+    for path in files.values():
+        path.parent.mkdir(parents=True, exist_ok=True)
+    script = ROOT / job["script"]
+    sys.path.insert(0, str(script.parent))
+    stand_in = SimpleNamespace(
+        rule=job["rule"],
+        input=Given([str(found(f["path"])) for f in job["input"]["files"]], job["input"]["names"]),
+        output=Given([str(path) for path in files.values()], job["output"]["names"]),
+        params=Given.of(job["params"]),
+        wildcards=Given.of(job["wildcards"]),
+        threads=job["threads"],
+        log=[str(log)],
+    )
+    runpy.run_path(str(script), init_globals={"snakemake": stand_in}, run_name="__main__")
+
+
+def _run(folder: Path, job: Job) -> str | None:
+    """Run a job again, in a process of its own; one line if it fails."""
+    said = folder / f"{os.getpid()}.log"
+    logging.getLogger("stable_regions").handlers.clear()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+    try:
+        run(job, folder, said)
+    except BaseException as error:
+        lines = said.read_text(encoding="utf-8").splitlines() if said.exists() else []
+        return next((line for line in reversed(lines) if "error: " in line), repr(error))
+    return None
+
+
+def replay(jobs: Sequence[Job], folder: Path, processes: int) -> Iterator[tuple[Job, str | None]]:
+    """Run jobs again, each in a process of its own, so many at a time.
+
+    Yields
+    ------
+    Each job in turn, and the line that it failed with, or None.
+    """
+    for name in SHARED:
+        importlib.import_module(name)
+    context = multiprocessing.get_context("fork")
+    with context.Pool(processes, maxtasksperchild=1) as pool:
+        yield from zip(jobs, pool.imap(partial(_run, folder), jobs, chunksize=1), strict=True)

@@ -1,0 +1,61 @@
+"""Who is at work in a folder, by locks that the system lifts when a process ends, however it ends.
+
+Snakemake notes in files what a run makes. The notes outlive a run that is killed, and two runs that
+start at one moment may both look for notes before either writes its own. So runs plan one after
+the other, and one that finds nobody at work removes the notes of the dead.
+
+Without this a run that follows a kill ends with "Directory cannot be locked", until somebody types
+--unlock; and who types it while a job of the dead run still writes has two jobs on the same files.
+"""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from stable_regions.base.progress import log
+
+AT_WORK, PLANNING, NOTES = "at-work.lock", "planning.lock", "locks"
+
+
+def stay(folder: Path) -> bool:
+    """Count as at work in a folder until this process ends; whether nobody else is.
+
+    Raises
+    ------
+    OSError
+        The folder is not there, or can't be locked.
+    """
+    place = os.open(folder / AT_WORK, os.O_RDWR | os.O_CREAT, 0o666)  # open until the end
+    try:
+        fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        alone = True
+    except BlockingIOError:
+        alone = False
+    fcntl.flock(place, fcntl.LOCK_SH)
+    return alone
+
+
+def enter(folder: Path) -> Callable[[], None]:
+    """Begin a run in Snakemake's folder: wait for others' planning, remove what the dead noted.
+
+    On a disk without such locks nothing is removed, and Snakemake's notes alone keep runs apart.
+
+    Returns
+    -------
+    What to call when the run has noted what it makes; its end does the same.
+    """
+    try:
+        folder.mkdir(exist_ok=True)
+        place = os.open(folder / PLANNING, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.warning("Another run is planning its work in this folder: waiting for it")
+            fcntl.flock(place, fcntl.LOCK_EX)
+        if stay(folder):
+            shutil.rmtree(folder / NOTES, ignore_errors=True)
+    except OSError:
+        return lambda: None
+    return lambda: os.close(place)

@@ -1,0 +1,398 @@
+"""Is a finished study what its manifest says, and does it follow from its raw outputs and models?
+
+Four questions, from the cheap to the dear: is every file as the manifest has it; does each fit the
+files that it was made from; do the tables, figures, claims and the paper come out of the raw
+outputs again; does a random sample of the raw outputs come out of the models again. Minutes, not
+the whole run.
+"""
+
+import json
+import math
+import platform
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stable_regions.audit.manifest import (
+    CODE,
+    CRATE,
+    NAME,
+    TEMPORARY,
+    Job,
+    output_hash,
+    result_files,
+)
+from stable_regions.audit.provenance import machine
+from stable_regions.audit.records import ROOT, facts_of, found, identity, same_code
+from stable_regions.audit.replay import outputs, replay
+from stable_regions.base.errors import UserError
+from stable_regions.base.files import read_csv, read_json, read_parquet, sha256
+from stable_regions.base.progress import log
+
+# What a number may differ by, as a part of itself, where another machine or other packages
+# recompute a table: they are written with nine digits.
+TOLERANCE = 1e-6
+NUMBERS = (".csv", ".json", ".parquet")  # files whose numbers are compared
+
+
+@dataclass
+class Report:
+    """What was checked, what could not be, and what is different: a line each."""
+
+    checked: list[str] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
+    different: list[str] = field(default_factory=list)
+
+
+def shown(paths: list[str]) -> str:
+    """A list of files in one line: the first three, and how many more."""
+    more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+    return ", ".join(paths[:3]) + more
+
+
+def check_files(
+    manifest: Mapping[str, Any], results: Path, records: list[Job], report: Report
+) -> None:
+    """Every file of the results against its hash in the manifest."""
+    known = manifest["files"]
+    owner = {held["sha256"]: path for path, held in known.items()}
+    size = 0
+    for path, held in known.items():
+        if not Path(path).is_file():
+            report.different.append(f"{path}: is gone")
+            continue
+        size += Path(path).stat().st_size
+        digest = sha256(path)
+        if digest == held["sha256"]:
+            continue
+        elsewhere = owner.get(digest)
+        report.different.append(
+            f"{path}: holds what belongs to {elsewhere}"
+            if elsewhere
+            else f"{path}: is changed, its SHA-256 is {digest[:16]} and was {held['sha256'][:16]}"
+        )
+    for path in result_files(results):
+        if path in known:
+            continue
+        rules = [job["rule"] for job in records if output_hash(job, path) == sha256(path)]
+        if rules:
+            report.unchecked.append(f"{path}: was made after the manifest, by the rule {rules[-1]}")
+        else:
+            report.different.append(f"{path}: is not in the manifest, and no recorded job made it")
+    report.checked.append(
+        f"{len(known)} files of {results} against {NAME}, {size / 1e6:.0f} MB in all"
+    )
+    if alone := [path for path, held in known.items() if held["job"] is None]:
+        report.unchecked.append(f"what made {len(alone)} files is not recorded: {shown(alone)}")
+
+
+def check_crate(manifest: Mapping[str, Any], results: Path, report: Report) -> None:
+    """The manifest itself and the code beside it against the hashes in the RO-Crate.
+
+    The crate in turn is a function of the manifest and the code: it must come out the same again.
+    """
+    path = results / CRATE
+    if not path.is_file():
+        report.different.append(f"{path}: is gone")
+        return
+    try:
+        held = read_json(path)
+        entities = {entity["@id"]: entity for entity in held["@graph"]}
+    except (UserError, KeyError, TypeError):
+        report.different.append(f"{path}: is changed, it is no longer an RO-Crate")
+        return
+    listed = [NAME, *(name for name in entities if name.startswith(f"{CODE}/"))]
+    inside = (results / CODE).rglob("*")
+    on_disk = {p.relative_to(results).as_posix() for p in inside if p.is_file()}
+    wrong = []
+    for name in listed:
+        if not (results / name).is_file():
+            wrong.append(f"{results / name}: is gone")
+        elif sha256(results / name) != entities.get(name, {}).get("sha256"):
+            wrong.append(f"{results / name}: is changed, its hash is not the one in {CRATE}")
+    added = sorted(on_disk - set(listed))
+    wrong += [
+        f"{results / name}: is not in {CRATE}"
+        for name in added
+        if not Path(name).name.startswith(".")
+    ]
+    report.different += wrong
+    if not wrong:
+        from stable_regions.audit.crate import describe  # its library is needed for nothing else
+
+        if describe(results, manifest) != held:
+            report.different.append(f"{path}: is changed, the manifest gives another one")
+    report.checked.append(f"{len(listed)} files against {CRATE}, and that against {NAME}")
+
+
+def check_chain(manifest: Mapping[str, Any], report: Report) -> None:
+    """Every job read what other jobs had made, and every file is what its job made."""
+    jobs: list[Job] = manifest["jobs"]
+    held = {
+        path: entry["sha256"] for path, entry in {**manifest["files"], **manifest["inputs"]}.items()
+    }
+    made = {(f["path"], f["sha256"]) for job in jobs for f in job["output"]["files"]}
+    links = 0
+    for job in jobs:
+        for file in job["input"]["files"]:
+            links += 1
+            path, digest = file["path"], file["sha256"]
+            if held.get(path) != digest and (path in held or (path, digest) not in made):
+                first = job["output"]["files"][0]["path"]
+                report.different.append(
+                    f"{first}: was made from another {path} than the manifest has"
+                )
+    for path, entry in {**manifest["files"], **manifest["inputs"]}.items():
+        if entry["job"] is not None and output_hash(jobs[entry["job"]], path) != entry["sha256"]:
+            report.different.append(f"{path}: is not what the job made that the manifest names")
+    report.checked.append(f"{len(jobs)} jobs: each of {links} inputs is what another job left")
+
+
+def check_inputs(manifest: Mapping[str, Any], report: Report) -> None:
+    """Models, texts and packages against their hashes, a model file by file."""
+    gone, edited, checked = [], [], 0
+    for path, held in manifest["inputs"].items():
+        if TEMPORARY.search(path):
+            continue
+        place = found(path)
+        if not place.exists():
+            gone.append(path)
+            continue
+        checked += 1
+        if identity(place) != held["sha256"]:
+            if path.startswith("resources/") or place != ROOT / path:
+                report.different.append(f"{path}: is not what the results were made from")
+            else:
+                edited.append(path)
+            continue
+        for name, digest in held.get("source", {}).get("files", {}).items():
+            if not (place / name).is_file():
+                report.different.append(f"{path}/{name}: is gone")
+            elif sha256(place / name) != digest:
+                report.different.append(f"{path}/{name}: is not what the results were made from")
+    report.checked.append(f"{checked} models, texts and other inputs against their hashes")
+    if gone:
+        report.unchecked.append(f"{len(gone)} inputs are no longer here: {shown(gone)}")
+    if edited:
+        report.unchecked.append(f"{len(edited)} files of the code are edited: {shown(edited)}")
+    other = [job["script"] for job in manifest["jobs"] if not same_code(job)]
+    if other:
+        report.unchecked.append(
+            f"the results are of another version of this code: {shown(sorted(set(other)))}"
+        )
+
+
+def same_place(manifest: Mapping[str, Any], job: Job) -> bool:
+    """Whether this machine and its packages are a job's: they must give the same bytes."""
+
+    def now(name: str) -> str | None:
+        try:
+            return platform.python_version() if name == "python" else metadata.version(name)
+        except metadata.PackageNotFoundError:
+            return None
+
+    then = manifest["machines"][job["machine"]]
+    wanted = manifest["environments"][job["environment"]]
+    return all(then[key] == value for key, value in machine().items()) and all(
+        now(name) == version for name, version in wanted.items()
+    )
+
+
+def summaries(manifest: Mapping[str, Any], results: Path) -> list[Job]:
+    """The jobs that made results without a model.
+
+    Only a script of this checkout is ever run, and only files below the results are named anew: a
+    manifest may come from anywhere.
+    """
+    own = {f"scripts/{path.name}" for path in (ROOT / "scripts").glob("*.py")}
+    return [
+        job
+        for job in manifest["jobs"]
+        if job["script"] in own
+        and not any(".." in Path(f["path"]).parts for f in job["output"]["files"])
+        and "torch" not in manifest["environments"][job["environment"]]
+        and all(Path(f["path"]).is_relative_to(results) for f in job["output"]["files"])
+        and not any(TEMPORARY.search(f["path"]) for f in job["input"]["files"])
+    ]
+
+
+def check_summaries(
+    manifest: Mapping[str, Any], results: Path, scratch: Path, processes: int, report: Report
+) -> None:
+    """Make tables, clusters, figures, claims and the paper again, from the raw outputs."""
+    jobs = summaries(manifest, results)
+    again: list[Job] = []
+    left_out: list[Job] = []
+    entries = {**manifest["files"], **manifest["inputs"]}
+    for job in jobs:
+        fit = all(
+            found(f["path"]).exists() and identity(found(f["path"])) == f["sha256"]
+            for f in job["input"]["files"]
+        )
+        (again if fit and same_code(job) else left_out).append(job)
+    made, close = 0, []
+    for replayed, failed in replay(again, scratch, processes):
+        log.info("made again: %s", replayed["output"]["files"][0]["path"])
+        # the paper also tells what the steps took, from notes that may be gone or of a later run
+        exact = same_place(manifest, dict(replayed)) and "timed" not in replayed["params"]
+        for path, file in outputs(replayed, scratch).items():
+            if path not in entries:
+                continue
+            if failed or not file.is_file():
+                report.different.append(f"{path}: cannot be made again: {failed or 'no file'}")
+                continue
+            made += 1
+            if sha256(file) == entries[path]["sha256"]:
+                continue
+            apart = difference(Path(path), file) if Path(path).suffix in NUMBERS else None
+            if exact or apart:
+                report.different.append(
+                    f"{path}: what it was made from gives another: {apart or 'other bytes'}"
+                )
+            else:
+                close.append(path)
+    report.checked.append(
+        f"{made} files made again from raw outputs, {made - len(close)} of them with the same bytes"
+    )
+    if close:
+        report.unchecked.append(
+            f"{len(close)} files made again have other bytes, on another machine, with other "
+            f"packages or of other run times; numbers agree to {TOLERANCE:.0e}, pictures and pages "
+            f"were not compared: {shown(close)}"
+        )
+    by_model = [
+        file["path"]
+        for job in manifest["jobs"]
+        if "torch" in manifest["environments"][job["environment"]]
+        for file in job["output"]["files"]
+        if file["path"] in manifest["files"] and Path(file["path"]).suffix in (".csv", ".json")
+    ]
+    if by_model:
+        report.unchecked.append(
+            f"{len(by_model)} load checks and tables that come from models alone were held against "
+            f"their hashes, not computed again: {shown(by_model)}"
+        )
+    if left_out:
+        names = [job["output"]["files"][0]["path"] for job in left_out]
+        report.unchecked.append(
+            f"{len(left_out)} jobs were not run again, what they read or their code is changed: "
+            f"{shown(names)}"
+        )
+
+
+def difference(old: Path, new: Path) -> str | None:
+    """The first place where two tables or JSON files differ by more than the tolerance."""
+    if old.suffix == ".json":
+        return next(_apart(read_json(old), read_json(new), "", rel=TOLERANCE), None)
+    read = read_csv if old.suffix == ".csv" else lambda path: read_parquet(path)[0]
+    a, b = read(old), read(new)
+    if list(a.columns) != list(b.columns) or len(a) != len(b):
+        return f"{len(a)} rows of {len(a.columns)} columns, and {len(b)} of {len(b.columns)}"
+    for name in a.columns:
+        for row, (x, y) in enumerate(zip(a[name].tolist(), b[name].tolist(), strict=True), 1):
+            for place in _apart(_plain(x), _plain(y), f"row {row}, {name}", rel=TOLERANCE):
+                return place
+    return None
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+
+
+def _apart(a: Any, b: Any, where: str, rel: float) -> Iterator[str]:
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        for key in dict.fromkeys([*a, *b]):
+            yield from _apart(a.get(key), b.get(key), f"{where}.{key}".strip("."), rel)
+    elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
+        for index, (x, y) in enumerate(zip(a, b, strict=True)):
+            yield from _apart(x, y, f"{where}[{index}]", rel)
+    elif isinstance(a, float) and isinstance(b, float):
+        if not (math.isclose(a, b, rel_tol=rel, abs_tol=rel) or (math.isnan(a) and math.isnan(b))):
+            yield f"{where}: {a!r} and {b!r}"
+    elif a != b:
+        yield f"{where}: {json.dumps(a)[:60]} and {json.dumps(b)[:60]}"
+
+
+def raw_of_models(manifest: Mapping[str, Any], results: Path) -> dict[str, list[Path]]:
+    """The raw outputs and the activations of each model, as they say themselves."""
+    raw: dict[str, list[Path]] = {}
+    for name in manifest["files"]:
+        path = Path(name)
+        if path.suffix in (".parquet", ".safetensors") and path.is_file():
+            try:
+                facts = facts_of(path)
+            except UserError:  # it is changed, as its hash has told
+                continue
+            if "engine" in facts:
+                raw.setdefault(facts["model"], []).append(path)
+    return raw
+
+
+def check_samples(
+    manifest: Mapping[str, Any], results: Path, models: Path, seed: int, report: Report
+) -> None:
+    """Recompute a random sample of the raw outputs of each model through the model."""
+    from stable_regions.audit import sample as sampling
+    from stable_regions.models.model import load_model
+
+    changed = {line.partition(": ")[0] for line in report.different}
+    values, worst, place, used, absent = 0, 0.0, "", 0, []
+    not_sampled = set()
+    for ref, paths in raw_of_models(manifest, results).items():
+        paths = [path for path in paths if str(path) not in changed]
+        folder = models / ref
+        touched = any(place.startswith(f"{folder}") for place in changed)
+        if not folder.is_dir() or touched or not paths:
+            absent.append(ref)
+            continue
+        facts = facts_of(paths[0])
+        model = load_model(
+            folder,
+            dtype=facts["dtype"],
+            device=facts["compute"]["device"],
+            device_map=facts["compute"].get("device_map"),
+            engine=facts["compute"].get("engine", "auto"),
+            threads=facts["compute"]["threads"],
+        )
+        used += 1
+        kinds = [facts_of(path).get("experiment", {}).get("kind") for path in paths]
+        by_pair = sum(kind in sampling.BY_PAIR for kind in kinds)
+        for path, kind in zip(paths, kinds, strict=True):
+            if kind is not None and kind not in sampling.SAMPLES:
+                not_sampled.add(f"of {kind}: anything, there is no sample of this kind")
+                continue
+            held = facts_of(path)
+            prompts = held["experiment"]["prompts"] if kind else path.parent.name
+            file = results / "prompts" / prompts / f"{ref.partition('@')[0]}.prompts.parquet"
+            if str(file) in changed:
+                continue
+            pairs = -(-sampling.PAIRS // max(by_pair, 1))
+            for one in sampling.sample(model, path, read_parquet(file)[0], seed, pairs):
+                values += one.values
+                if one.worst > worst:
+                    worst, place = one.worst, f"{one.quantity} of {path}"
+                if one.worst > 1:
+                    report.different.append(
+                        f"{path}: the model gives another {one.quantity}: off by {one.worst:.3g} "
+                        "times the tolerance"
+                    )
+            if kind in sampling.NOT_SAMPLED:
+                not_sampled.add(f"of {kind}: {sampling.NOT_SAMPLED[kind]}")
+        log.info("sampled: %s, %d files", ref, len(paths))
+    report.checked.append(
+        f"{values} numbers drawn from the raw outputs of {used} models, recomputed through them: "
+        f"the largest difference is {worst:.2g} of the tolerance" + (f" ({place})" if place else "")
+    )
+    if not_sampled:
+        report.unchecked.append(
+            f"raw outputs that no sample tells {'; '.join(sorted(not_sampled))}"
+        )
+    if absent:
+        report.unchecked.append(
+            f"raw outputs of {len(absent)} models were not sampled, model or outputs are gone or "
+            f"changed: {shown(absent)}"
+        )

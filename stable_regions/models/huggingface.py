@@ -1,0 +1,226 @@
+"""The one place that makes a model of transformers: from a folder, or from a config alone.
+
+Importing it takes seconds.
+"""
+
+import copy
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+
+from stable_regions.base.errors import UserError, first_line, short
+from stable_regions.base.progress import log
+from stable_regions.sources.packages import weight_files, weight_shapes
+
+# The plain way through attention and experts. A config.json may ask for another, which may not be
+# installed, or not know a dtype.
+PLAIN = {"attn_implementation": "eager", "experts_implementation": "eager"}
+# What old files hold beside weights: frequencies, positions, causal masks.
+CONSTANT = re.compile(
+    r"inv_freq$|position_ids$|(?<=attn\.)bias$|(?<=attention\.)bias$|masked_bias$"
+)
+
+
+def read_config(folder: Path) -> PretrainedConfig:
+    """The config of the decoder in a folder; `UserError` if it cannot be run here."""
+    where = f"{folder}/config.json"
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder}: no config.json; a Hugging Face model folder is needed")
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # of a wrong value, whatever the code behind it stumbles on
+        own = "trust_remote_code" in str(error)
+        reason = "the model needs code of its own, which is never run" if own else first_line(error)
+        raise UserError(f"{where}: {reason}") from error
+    config = config.get_text_config()
+    if getattr(config, "is_encoder_decoder", False):
+        raise UserError(
+            f"{folder}: {config.model_type!r} is an encoder-decoder; a decoder is needed"
+        )
+    if (quantised := getattr(config, "quantization_config", None)) is not None:
+        raise UserError(
+            f"{where}: quantization_config: holds {short(quantised)}; weights that are not "
+            "quantised are right"
+        )
+    longest = getattr(config, "max_position_embeddings", None)
+    if longest is not None and longest < 2:
+        raise UserError(f"{where}: max_position_embeddings: holds {longest}; at least 2 is right")
+    return config
+
+
+def initialise(
+    config: PretrainedConfig, dtype: torch.dtype = torch.float32, device: str = "cpu"
+) -> PreTrainedModel:
+    """A model with fresh weights, drawn from torch's generator; on "meta" with none."""
+    with torch.device(device):
+        return AutoModelForCausalLM.from_config(
+            config, dtype=dtype, trust_remote_code=False, **PLAIN
+        )
+
+
+def load(
+    folder: Path,
+    *,
+    config: PretrainedConfig | None = None,
+    dtype: torch.dtype = torch.float32,
+    device: str | torch.device = "cpu",
+    device_map: str | None = None,
+) -> PreTrainedModel:
+    """The model of a folder, each of its weights in its place.
+
+    Parameters
+    ----------
+    config
+        What `read_config` gives, if it is at hand.
+    device, device_map
+        Where the weights lie; a map in place of one device.
+
+    Raises
+    ------
+    UserError
+        If a weight is missing, left over, of another shape, or not finite.
+    """
+    config = config or read_config(folder)
+    shapes = weight_shapes(folder)
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder,
+            config=config,
+            dtype=dtype,
+            device_map=device_map,
+            **PLAIN,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except Exception as error:  # whatever the code of its architecture stumbles on
+        reason = _misfit(config, shapes) or first_line(error)
+        raise UserError(f"{folder}: cannot be loaded: {reason}") from error
+    hf, info = loaded
+    # transformers fills what the file lacks with random numbers, and only warns
+    if absent := sorted(info["missing_keys"]):
+        raise UserError(f"{folder}: the weights lack {absent[0]} ({len(absent)} tensors missing)")
+    # ... and leaves out what the config does not declare
+    _check_left_over(hf, folder, set(info["unexpected_keys"]), shapes)
+    for name, weight in hf.named_parameters():
+        if not torch.isfinite(weight).all():
+            raise UserError(f"{folder}: weight {name} holds a number that is not finite")
+    if device_map is None:
+        hf.to(device)
+    return hf.eval().requires_grad_(False)
+
+
+def parameter_count(hf: nn.Module) -> int:
+    """Numbers in a model's parameters, a tied weight once; buffers are not counted."""
+    return sum(weight.numel() for weight in hf.parameters())
+
+
+def layers_of(hf: PreTrainedModel) -> nn.ModuleList | None:
+    """The blocks of a decoder: its first list of as many modules as its config counts layers."""
+    count = hf.config.get_text_config().num_hidden_layers
+    lists = (module for module in hf.modules() if isinstance(module, nn.ModuleList))
+    return next((each for each in lists if len(each) == count), None)
+
+
+@torch.no_grad()
+def norm_kind(hf: PreTrainedModel) -> str | None:
+    """What the final norm does: "layer" if it takes the mean away, or else "rms"; None without one.
+
+    It is tried, on a copy with plain weights, so a model on "meta" will do.
+    """
+    inside = {id(module) for module in (layers_of(hf) or nn.ModuleList()).modules()}
+    norms = [
+        module
+        for module in hf.modules()
+        if id(module) not in inside and "norm" in type(module).__name__.lower()
+    ]
+    if not norms:
+        return None
+    norm = copy.deepcopy(norms[-1]).to_empty(device="cpu").float()
+    for name, weight in norm.named_parameters():
+        weight.fill_(0.0 if name.endswith("bias") else 1.0)
+    x = torch.linspace(-1, 1, hf.config.get_text_config().hidden_size).sin()[None]
+    return "layer" if torch.allclose(norm(x), norm(x + 3), atol=1e-3) else "rms"
+
+
+def _check_left_over(
+    hf: Any, folder: Path, unexpected: Collection[str], shapes: Collection[str]
+) -> None:
+    """See what becomes of the tensors of a folder that are no weights of the model.
+
+    Old files hold constants that are computed today: those must be what is computed. What
+    transformers passes over on purpose belongs to parts that predict no next token, and is named
+    in the log.
+    """
+    prefix = f"{hf.base_model_prefix}."
+    known = {short for name in hf.state_dict() for short in (name, name.removeprefix(prefix))}
+    passed = [*(hf._keys_to_ignore_on_load_unexpected or ()), CONSTANT.pattern]
+    left = [
+        name
+        for name in sorted(shapes)
+        if name in unexpected
+        or (name not in known and any(re.search(pattern, name) for pattern in passed))
+    ]
+    others = []
+    for path in (folder / name for name in weight_files(folder)) if left else ():
+        with safe_open(path, framework="pt") as file:
+            for name in sorted({*left} & {*file.keys()}):
+                constant = CONSTANT.search(name)
+                if constant and _is_computed(hf, constant[0], file.get_tensor(name)):
+                    continue
+                if not constant and name not in unexpected:
+                    others.append(name)
+                    continue
+                raise UserError(f"{folder}: the weights hold {name}{_why(hf, name)}")
+    if others:
+        log.info(
+            "%s: %d tensors are no part of the decoder and are left out, as %s",
+            folder, len(others), others[0],
+        )  # fmt: skip
+
+
+def _why(hf: Any, name: str) -> str:
+    """What to say of a weight that a model has no place for."""
+    if re.sub(r"\.\d+\.", ".0.", name, count=1) in hf.state_dict():
+        layers = hf.config.get_text_config().num_hidden_layers
+        return f"; config.json says that there are {layers} layers"
+    if name.endswith("inv_freq"):
+        return ", which are other rotary frequencies than config.json gives: mend one of the two"
+    return (
+        ", for which the model of config.json has no place: mend config.json, or remove the weight"
+    )
+
+
+def _is_computed(hf: nn.Module, name: str, held: Tensor) -> bool:
+    """Whether a constant is what the model computes: frequencies to bfloat16's bits, or a mask."""
+    if name == "inv_freq":
+        ours = [each for key, each in hf.named_buffers() if key.endswith(name)]
+        return any(
+            each.shape == held.shape
+            and torch.allclose(each.float().cpu(), held.float(), rtol=1e-2, atol=0)
+            for each in ours
+        )
+    if name == "position_ids":
+        return torch.equal(held.flatten(), torch.arange(held.numel()))
+    if held.ndim < 2:
+        return held.numel() == 1
+    return torch.equal(held.bool(), torch.ones_like(held, dtype=torch.bool).tril())
+
+
+def _misfit(config: PretrainedConfig, shapes: Mapping[str, list[int]]) -> str | None:
+    """The first weight whose shape is not what the config asks for, in words."""
+    try:
+        wanted = initialise(config, device="meta").state_dict()
+    except Exception:  # the config alone is wrong: the error that led here says more
+        return None
+    for name, weight in wanted.items():
+        if shapes.get(name, list(weight.shape)) != list(weight.shape):
+            return f"{name} has the shape {shapes[name]}; config.json asks for {[*weight.shape]}"
+    return None

@@ -1,0 +1,395 @@
+"""The ledger of claims: what is said, what is estimated from which data, and whether it holds.
+
+A claim has one test or more, and says all that they test. A test makes one estimate, with a 95 %
+interval, for each model, series of models or pair, and has one threshold. The same rule decides all
+claims:
+
+- an estimate *holds* if its whole interval is beyond the threshold, *fails* if none of it is, and
+  is *open* if the threshold lies inside;
+- a claim is `replicated` if all estimates of all its tests hold, `not replicated` if it has a test
+  of which none holds, and `partly` otherwise: all that it says is so, but not everywhere. It is
+  `not run` as long as one of its tests has no data.
+
+The intervals are over pairs (`measures.block_bootstrap`): they say what other pairs of the same
+prompt set would give on the same models, not what other models would.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from scipy.stats import binomtest
+
+from stable_regions.base.errors import UserError
+from stable_regions.experiments.interpolation.tables import Raw, block_of, stacked
+from stable_regions.measures.boundaries import in_boundary, speed
+from stable_regions.measures.paths import block_bootstrap, interval
+from stable_regions.paper.ledger import (
+    AnyTest,
+    Cells,
+    Change,
+    Claim,
+    Jumps,
+    OnRaw,
+    OnTable,
+    Rest,
+    Series,
+    Share,
+    Test,
+    Trend,
+    Value,
+)
+from stable_regions.paper.series import Sizes, checkpoints, sizes
+
+# Draws resamples of `values`, in blocks, and gives the statistic of each.
+Draw = Callable[..., np.ndarray]
+
+
+# Estimators: each gives one estimate a model or series, and none where the data have nothing.
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its 95 % interval: of what, on which models, over how many pairs (if any)."""
+
+    of: str
+    models: list[str]
+    pairs: int | None
+    value: float
+    low: float
+    high: float
+
+
+def chosen(table: pd.DataFrame, where: Mapping[str, Value | list[Value]]) -> pd.DataFrame:
+    """The rows whose columns hold the given value, or one of the given values, as they are written.
+
+    A column of names is read from CSV as one of numbers where all of them look like numbers.
+    """
+    for column, wanted in where.items():
+        names = map(str, wanted if isinstance(wanted, list) else [wanted])
+        table = table[table[column].astype(str).isin(list(names))]
+    return table
+
+
+def refs(models: pd.DataFrame, which: str) -> set[str]:
+    """The models that are `trained`, `random` (weights), `untrained` or the `last` checkpoints."""
+    twin, start = models["source"] == "random", models["step"] == 0
+    if which == "last":
+        checkpoints = models[models["step"] > 0].sort_values("tokens")
+        return set(checkpoints.groupby("name")["model"].last())
+    rows = {"trained": ~twin & ~start, "random": twin, "untrained": ~twin & start}[which]
+    return set(models.loc[rows, "model"])
+
+
+def cells(test: Cells, table: pd.DataFrame, models: pd.DataFrame, draw: Draw) -> list[Estimate]:
+    """Numbers that a table holds, with their intervals. Without one a number counts as exact.
+
+    One estimate a row, over as many `pairs` as the table says, or the one `pair` of the row. A row
+    without a number (of no pairs) is passed over. With `families`, models of others are too.
+    """
+    if test.families is not None:
+        models = models[models["family"].isin(test.families)]
+    found = chosen(table, test.where)
+    found = found[found["model"].isin(refs(models, test.models)) & found[test.value].notna()]
+    low, high = test.interval or [test.value, test.value]
+    told = [column for column, wanted in test.where.items() if isinstance(wanted, list)]
+    return [
+        Estimate(
+            of=", ".join(str(row[column]) for column in ["model", *told]),
+            models=[row["model"]],
+            pairs=int(row["pairs"]) if "pairs" in row else 1 if "pair" in row else None,
+            value=row[test.value],
+            low=row[low],
+            high=row[high],
+        )
+        for row in found.to_dict("records")
+    ]
+
+
+def _share(model: str, values: np.ndarray, block: int, draw: Draw) -> Estimate:
+    """A share with the wider, at either end, of Wilson's interval and the bootstrap's.
+
+    The bootstrap knows of prompts that pairs share, but takes a share of 1 for certain; Wilson's
+    interval doesn't.
+    """
+    value = float(values.mean())
+    alone = binomtest(int(values.sum()), len(values)).proportion_ci(method="wilson")
+    both = [alone, interval(draw(values, block=block, statistic=np.mean))]
+    low, high = min(float(ends[0]) for ends in both), max(float(ends[1]) for ends in both)
+    return Estimate(model, [model], len(values), value, low, high)
+
+
+def share(test: Share, table: pd.DataFrame, models: pd.DataFrame, draw: Draw) -> list[Estimate]:
+    """Share of the chosen pairs for which a column (of 0 and 1) is 1, by trained model."""
+    found = chosen(table[table["model"].isin(refs(models, "trained"))], test.where)
+    return [
+        _share(str(model), part[test.value].to_numpy(dtype=np.float64), block_of(part), draw)
+        for model, part in found.groupby("model", sort=False)
+    ]
+
+
+def _median(model: str, values: Float[np.ndarray, " pair"], block: int, draw: Draw) -> Estimate:
+    low, high = interval(draw(values, block=block))
+    return Estimate(model, [model], len(values), float(np.median(values)), low, high)
+
+
+def rest(test: Rest, raw: Raw, models: pd.DataFrame, draw: Draw) -> list[Estimate]:
+    """Median share of a path's steps that are slower than `slower_than` times its mean, by model.
+
+    Of trained models; read after the norm. Even movement has a share of 0.
+    """
+    found = []
+    for table, model in _raw_parts(test, raw, models):
+        pace = speed(stacked(table["step_post_norm"]))
+        pace = pace[np.isfinite(pace).all(axis=1)]
+        slow = (pace < test.slower_than).mean(axis=1)
+        if len(slow):
+            found.append(_median(model, slow, block_of(table), draw))
+    return found
+
+
+def jumps(test: Jumps, raw: Raw, models: pd.DataFrame, draw: Draw) -> list[Estimate]:
+    """Share of paths whose largest step of the prediction is in a boundary of the output.
+
+    Of trained models. The step is that of `of`: the logit difference of the ends' top tokens, or
+    the Jensen-Shannon divergence of successive predictions. Boundaries as in `boundaries.MAIN`;
+    paths without one, and those on which the prediction doesn't move, do not count.
+    """
+    found = []
+    for table, model in _raw_parts(test, raw, models):
+        mask = in_boundary(stacked(table["step_post_norm"]))
+        moves = stacked(table[test.of])
+        if test.of == "logit_difference":
+            moves = np.abs(np.diff(moves, axis=1))
+        used = mask.any(axis=1) & (moves.max(axis=1) > 0)
+        inside = mask[used][np.arange(used.sum()), moves[used].argmax(axis=1)]
+        if len(inside):
+            found.append(_share(model, inside.astype(np.float64), block_of(table), draw))
+    return found
+
+
+def _raw_parts(test: OnRaw, raw: Raw, models: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, str]]:
+    """Raw outputs of the trained models at the test's write layer, and which model's they are."""
+    for table, meta in raw:
+        part = table[table["layer"] == test.layer]
+        if meta["model"] in refs(models, "trained") and len(part):
+            yield part, meta["model"]
+
+
+Point = tuple[float, str, int]  # place in its series, model, write layer
+
+
+def series(test: Series, table: pd.DataFrame, models: pd.DataFrame) -> dict[str, list[Point]]:
+    """The series of a table: for each its points in order, two at least.
+
+    `training` and `size` are those of the module `series`, at the first write layer of the table;
+    `write layers` are those of a trained model.
+    """
+    first = int(table["layer"].min())
+    models = models[models["model"].isin(table["model"]) & (models["source"] != "random")]
+    found: dict[str, list[Point]] = {}
+    if test.series == "write layers":
+        layers = sorted(map(int, table["layer"].unique()))
+        for model in models["model"]:
+            found[model] = [(layer, model, layer) for layer in layers]
+    elif test.series == "training":
+        tokens = models.set_index("model")["tokens"]
+        for name, refs in checkpoints(models).items():
+            found[name] = [(float(tokens[ref]), ref, first) for ref in refs]
+    else:
+        for one in sizes(models)[0]:
+            found[size_name(one)] = [(i, ref, first) for i, ref in enumerate(one.models)]
+    return {name: points for name, points in found.items() if len(points) > 1}
+
+
+def size_name(one: Sizes) -> str:
+    """What an estimate over a series of sizes is of."""
+    fixed = {"depth": ", at width", "width": ", at depth", "parameters": ""}[one.varies]
+    return " ".join([f"{one.family}: {one.varies}{fixed}", *([str(one.at)] if one.at else [])])
+
+
+def _along(
+    test: Series,
+    table: pd.DataFrame,
+    found: Mapping[str, list[Point]],
+    statistic: Callable[[np.ndarray, np.ndarray], float],
+    draw: Draw,
+) -> list[Estimate]:
+    """The statistic of (places in the series, medians over pairs), the same pairs at each point."""
+    estimates = []
+    for name, points in found.items():
+        columns = [
+            chosen(table, {"model": model, "layer": layer}).set_index("pair")[test.value]
+            for _, model, layer in points
+        ]
+        slopes = pd.concat(columns, axis=1, join="inner").dropna().to_numpy(dtype=np.float64)
+        places = np.array([place for place, _, _ in points])
+
+        def of_pairs(values: np.ndarray, places: np.ndarray = places) -> float:
+            return statistic(places, np.median(values, axis=0))
+
+        if len(slopes):
+            low, high = interval(draw(slopes, block=block_of(table), statistic=of_pairs))
+            used = list(dict.fromkeys(model for _, model, _ in points))
+            estimates.append(Estimate(name, used, len(slopes), of_pairs(slopes), low, high))
+    return estimates
+
+
+def change(test: Change, table: pd.DataFrame, models: pd.DataFrame, draw: Draw) -> list[Estimate]:
+    """Median max slope at the last point of a series (or at `to`) over that at its first."""
+    found: dict[str, list[Point]] = {}
+    for name, points in series(test, table, models).items():
+        last = points[-1:] if test.to is None else [p for p in points[1:] if p[0] == test.to]
+        found |= {name: [points[0], *last]} if last else {}
+    return change_between(test, table, found, draw)
+
+
+def change_between(
+    test: Series, table: pd.DataFrame, found: Mapping[str, list[Point]], draw: Draw
+) -> list[Estimate]:
+    """Median max slope at the last of the points given over that at the first."""
+    return _along(test, table, found, lambda _, medians: float(medians[-1] / medians[0]), draw)
+
+
+def kendall(x: np.ndarray, y: np.ndarray) -> float:
+    """Kendall's rank correlation: pairs in one order less those in the other, of all pairs."""
+    ordered = np.sign(np.subtract.outer(x, x)) * np.sign(np.subtract.outer(y, y))
+    return float(ordered.sum() / (len(x) * (len(x) - 1)))
+
+
+def trend(test: Trend, table: pd.DataFrame, models: pd.DataFrame, draw: Draw) -> list[Estimate]:
+    """Rank correlation of the median max slope with the place in a series, of three points on."""
+    start = int(test.after_start)
+    found = {name: points[start:] for name, points in series(test, table, models).items()}
+    found = {name: points for name, points in found.items() if len(points) > 2}
+    return _along(test, table, found, kendall, draw)
+
+
+# The verdict
+
+TESTS: Mapping[str, Callable[..., list[Estimate]]] = {
+    "cells": cells, "share": share, "change": change, "trend": trend, "rest": rest, "jumps": jumps,
+}  # fmt: skip
+
+
+def estimates(
+    test: AnyTest, held: pd.DataFrame | Raw, models: pd.DataFrame, draw: Draw
+) -> list[dict[str, Any]]:
+    """What a test estimates, of data it reads: the fields of `Estimate`, and `outcome`."""
+    return with_outcomes(test, TESTS[test.test](test, held, models, draw))
+
+
+def with_outcomes(test: Test, found: list[Estimate]) -> list[dict[str, Any]]:
+    """Estimates as plain values, each with its outcome by the test's threshold."""
+    return [asdict(one) | {"outcome": test.outcome(one.low, one.high)} for one in found]
+
+
+def verdict(outcomes: list[list[str]], needs: list[str]) -> str:
+    """What the outcomes of a claim's estimates, test by test, come to: see the module's rule."""
+    if needs:
+        return f"not run: needs {'; '.join(needs)}"
+    held = [test.count("holds") for test in outcomes]
+    if held == [len(test) for test in outcomes]:
+        return "replicated"
+    return "partly" if all(held) else "not replicated"
+
+
+def check(
+    claim: Claim,
+    tables: Mapping[str, pd.DataFrame],
+    raw: Mapping[str, Raw],
+    models: pd.DataFrame,
+    *,
+    resamples: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Run the tests of a claim on what a study has.
+
+    Parameters
+    ----------
+    tables, raw
+        Tables by name and raw outputs by experiment; those that the study doesn't have are missing.
+    models
+        The table of models, as made by `model_facts.model_table`.
+
+    Returns
+    -------
+    The claim's entry, its `verdict`, the `models` used, and its tests: each with its entry and its
+    `estimates` (the fields of `Estimate`, and `outcome`). All of it is plain values.
+
+    Raises
+    ------
+    UserError
+        A table or a raw output lacks a column that the claim reads.
+    """
+    draw = partial(block_bootstrap, resamples=resamples, seed=seed)
+    tests, needs = [], []
+    for test in claim.tests:
+        judged: list[dict[str, Any]] = []
+        held = tables.get(test.source) if isinstance(test, OnTable) else raw.get(test.source)
+        if held is None:
+            needs.append(test.experiment)
+        else:
+            judged = estimates(test, _read(claim, test, held), models, draw)
+            if not judged:
+                needs.append(f"{test.needs} in {test.experiment}")
+        tests.append(test.model_dump() | {"estimates": judged})
+    needs = list(dict.fromkeys(needs))
+    outcomes = [[one["outcome"] for one in test["estimates"]] for test in tests]
+    used = [model for test in tests for one in test["estimates"] for model in one["models"]]
+    return {
+        **claim.model_dump(),
+        "verdict": verdict(outcomes, needs),
+        "models": list(dict.fromkeys(used)),
+        "tests": tests,
+    }
+
+
+def _read(claim: Claim, test: Test, held: pd.DataFrame | Raw) -> pd.DataFrame | Raw:
+    """The columns that a test names, and no others."""
+    frames = [held] if isinstance(held, pd.DataFrame) else [table for table, _ in held]
+    for frame in frames:
+        if missing := [name for name in test.columns if name not in frame]:
+            raise UserError(
+                f"claim {claim.id}: {test.source} has no column {missing[0]!r}; "
+                f"it has {', '.join(map(str, frame.columns))}"
+            )
+    if isinstance(held, pd.DataFrame):
+        return held[test.columns]
+    return [(table[test.columns], meta) for table, meta in held]
+
+
+def flat(results: list[dict[str, Any]]) -> pd.DataFrame:
+    """Checked claims as a tidy table: one row an estimate, and one a test that has none."""
+    rows = []
+    for claim in results:
+        facts = {key: claim[key] for key in ("id", "whose", "place", "verdict")}
+        for test in claim["tests"]:
+            direction = "above" if test["above"] is not None else "below"
+            for one in test["estimates"] or [{}]:
+                rows.append(
+                    {
+                        "claim": facts["id"],
+                        "whose": facts["whose"],
+                        "place": facts["place"],
+                        "estimand": test["estimand"],
+                        "of": one.get("of"),
+                        "pairs": one.get("pairs"),
+                        "estimate": one.get("value"),
+                        "ci_low": one.get("low"),
+                        "ci_high": one.get("high"),
+                        "must_be": direction,
+                        "threshold": test[direction],
+                        "outcome": one.get("outcome"),
+                        "verdict": facts["verdict"],
+                        "command": claim["command"],
+                        "points": claim["cost"]["points"],
+                        "jobs": claim["cost"]["jobs"],
+                        "training_tokens": claim["cost"]["training_tokens"],
+                    }
+                )
+    return pd.DataFrame(rows).astype({"pairs": "Int64"})

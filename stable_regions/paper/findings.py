@@ -1,0 +1,239 @@
+"""The judgements that the text of the paper makes: what is compared, and how it comes out.
+
+The rule is the ledger's (`claims`): a comparison is `above` or `below` its threshold if its whole
+95 % interval is, on resampled pairs, and else `open`. Where a claim of the ledger asks the same of
+the same data, its outcome is taken over, so that the text cannot say another thing than the ledger.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import pandas as pd
+
+from stable_regions.experiments.interpolation.predictions import LOW
+from stable_regions.measures.paths import block_bootstrap
+from stable_regions.paper import claims, series
+
+Tables = Mapping[str, pd.DataFrame]
+Finding = dict[str, Any]
+# What makes two tests ask the same question, whatever threshold they hold the answer to.
+QUESTION = {"test", "table", "where", "series", "value", "to", "models", "families"}
+SLOPE = "max_slope_post_norm"
+SCORES = ("neighbours", "ari")
+KINDS = ("words_comparisons", "words-many_comparisons", "words-training_comparisons")
+
+
+def side(test: Mapping[str, Any], outcome: str) -> str:
+    """On which side of a test's threshold an estimate lies whose outcome is this."""
+    if outcome == "open":
+        return "open"
+    return "above" if (outcome == "holds") == (test["above"] is not None) else "below"
+
+
+def judged(
+    test: claims.Cells | claims.Change,
+    ledger: Sequence[Mapping[str, Any]],
+    table: pd.DataFrame,
+    models: pd.DataFrame,
+    draw: claims.Draw,
+) -> dict[str, Finding]:
+    """The answers to a test by what they are of: the ledger's, if a claim of it asks the same.
+
+    Parameters
+    ----------
+    ledger
+        Checked claims, as `claims.check` gives them.
+    """
+    question = test.model_dump(include=QUESTION)
+    for claim in ledger:
+        for held in claim["tests"]:
+            if {key: held.get(key) for key in question} == question:
+                return {one["of"]: _entry(held, one, claim["id"]) for one in held["estimates"]}
+    own = claims.estimates(test, table, models, draw)
+    return {one["of"]: _entry(test.model_dump(), one, None) for one in own}
+
+
+def _entry(test: Mapping[str, Any], one: Mapping[str, Any], claim: str | None) -> Finding:
+    direction = "above" if test["above"] is not None else "below"
+    return {
+        "verdict": side(test, one["outcome"]),
+        **{key: one[key] for key in ("pairs", "value", "low", "high")},
+        "threshold": test[direction],
+        "claim": claim,
+    }
+
+
+def _change(table: str, along: str, to: int | None = None) -> claims.Change:
+    return claims.Change.model_validate(
+        {
+            "test": "change", "estimand": "last over first", "table": table, "series": along,
+            "to": to, "value": SLOPE, "above": 1, "columns": [SLOPE],
+            "reason": "Sharper means a larger max slope.", "needs": "two of a series",
+        }
+    )  # fmt: skip
+
+
+def _cells(table: str, where: Mapping[str, Any], value: str, **changes: Any) -> claims.Cells:
+    given = {
+        "test": "cells", "estimand": value, "table": table, "where": where, "value": value,
+        "columns": [value], "models": "trained", "reason": "As in the ledger.", "needs": "a model",
+    }  # fmt: skip
+    return claims.Cells.model_validate(given | changes)
+
+
+def findings(
+    tables: Tables,
+    ledger: Sequence[Mapping[str, Any]],
+    models: pd.DataFrame,
+    *,
+    resamples: int,
+    seed: int,
+) -> list[Finding]:
+    """Everything that the text judges, from the tables that the study has.
+
+    Parameters
+    ----------
+    tables
+        Tables by name. Of `size`, `training` and `layers` those of single pairs are read.
+    ledger
+        Checked claims, as `claims.check` gives them.
+    models
+        The table of models, in the order of the study.
+
+    Returns
+    -------
+    One entry a judgement: its `id`, the `topic` of the text, the `experiment` whose tables it is
+    from, what is `compared`, `of` what, the `verdict` (`above`, `below` or `open`), and the numbers
+    behind it; `claim` is the ledger's claim whose outcome it is, None if it is judged here.
+    """
+    draw = partial(block_bootstrap, resamples=resamples, seed=seed)
+    ask = partial(judged, ledger=ledger, models=models, draw=draw)
+    found: list[Finding] = []
+    if "size_pairs" in tables:
+        found += _sizes(ask, tables["size_pairs"], models)
+    if "training_pairs" in tables:
+        found += _training(ask, tables["training_pairs"], models, draw)
+    if "layers_pairs" in tables:
+        found += _layers(ask, tables["layers_pairs"])
+    if "sharpness" in tables:
+        found += _twins(ask, tables["sharpness"])
+    for name, table in tables.items():
+        if name in KINDS:
+            found += _kinds(ask, name, table)
+    if "choices" in tables:
+        found += _choices(tables["choices"])
+    return found
+
+
+def _named(
+    topic: str, experiment: str, of: str, compared: str, one: Finding, **facts: Any
+) -> Finding:
+    return {
+        "id": f"{topic}: {of}", "topic": topic, "experiment": experiment, "compared": compared,
+        "of": of, **facts, **one,
+    }  # fmt: skip
+
+
+def _sizes(ask: Any, table: pd.DataFrame, models: pd.DataFrame) -> Iterator[Finding]:
+    """Is the largest of a series of sizes sharper than the smallest?"""
+    answers = ask(_change("size_pairs", "size"), table=table)
+    compared = "median max slope of the largest model over that of the smallest"
+    for one in series.sizes(models[models["model"].isin(table["model"])])[0]:
+        if (of := claims.size_name(one)) in answers:
+            yield _named("size", "size", of, compared, answers[of], models=one.models)
+
+
+def _training(
+    ask: Any, table: pd.DataFrame, models: pd.DataFrame, draw: claims.Draw
+) -> Iterator[Finding]:
+    """Is the last checkpoint sharper than the first, and an earlier one sharper than the last?"""
+    test = _change("training_pairs", "training")
+    compared = "median max slope at the last checkpoint over that at the first"
+    for of, one in ask(test, table=table).items():
+        yield _named("training", "training", of, compared, one)
+    first = table[table["layer"] == table["layer"].min()]
+    medians = first.groupby("model")[SLOPE].median()
+    compared = "median max slope at the sharpest checkpoint over that at the last"
+    for name, points in claims.series(test, table, models).items():
+        best = max(points, key=lambda point: medians[point[1]])
+        if best != points[-1]:
+            peak = claims.change_between(test, table, {name: [points[-1], best]}, draw)
+            for answer in claims.with_outcomes(test, peak):
+                one = _entry(test.model_dump(), answer, None)
+                yield _named("peak", "training", name, compared, one, model=best[1])
+
+
+def _layers(ask: Any, table: pd.DataFrame) -> Iterator[Finding]:
+    """Is the path smoother after the last write layer than after the first?"""
+    test = _change("layers_pairs", "write layers", to=int(table["layer"].max()))
+    compared = "median max slope at the last write layer over that at the first"
+    for of, one in ask(test, table=table).items():
+        yield _named("layers", "layers", of, compared, one)
+
+
+def _twins(ask: Any, table: pd.DataFrame) -> Iterator[Finding]:
+    """Is the path of a model with random weights all but straight?"""
+    where = {"layer": int(table["layer"].min()), "read_site": "post_norm"}
+    test = _cells(
+        "sharpness", where, "median", interval=["ci_low", "ci_high"], models="random", below=LOW
+    )
+    for of, one in ask(test, table=table).items():
+        yield _named(
+            "twin", "sharpness", of, "median max slope of a model with random weights", one
+        )
+
+
+def _kinds(ask: Any, name: str, table: pd.DataFrame) -> Iterator[Finding]:
+    """Does the barrier know more of the kinds of words than the input's geometry does?
+
+    It does if the difference is above 0, and larger than what swapping the two by kinds explains.
+    """
+    layer = int(table["layer"].min())
+    for score in SCORES:
+        where = {
+            "layer": layer, "distance": "barrier", "against": "input", "labels": "kind",
+            "score": score,
+        }  # fmt: skip
+        interval = ["ci_low", "ci_high"]
+        differences = ask(
+            _cells(name, where, "difference", interval=interval, above=0), table=table
+        )
+        chances = ask(_cells(name, where, "p", below=0.05), table=table)
+        for of, one in differences.items():
+            sure = of in chances and chances[of]["verdict"] == "below"
+            told = one | {"verdict": one["verdict"] if sure else "open"}
+            compared = f"{score} of kinds by barrier less by input distance"
+            experiment = name.removesuffix("_comparisons")
+            facts = {"id": f"kinds: {experiment}, {of}, {score}", "score": score}
+            yield _named("kinds", experiment, of, compared, told, p=chances[of]["value"]) | facts
+
+
+def _choices(table: pd.DataFrame) -> Iterator[Finding]:
+    """Does a choice change the median max slope?"""
+    for row in table[table["change"].notna()].to_dict("records"):
+        low, high = row["change_low"], row["change_high"]
+        verdict = "above" if low > 0 else "below" if high < 0 else "open"
+        one = {"verdict": verdict, "pairs": row["pairs"], "value": row["change"], "low": low,
+               "high": high, "threshold": 0, "claim": None}  # fmt: skip
+        of = f"{row['model']}, {row['choice']} {row['value']}"
+        compared = "median max slope with the choice changed less that by default"
+        facts = {"model": row["model"], "choice": row["choice"], "changed_to": row["value"]}
+        yield _named("choice", "choices", of, compared, one, **facts)
+
+
+def series_of(tables: Tables, models: pd.DataFrame) -> dict[str, Any]:
+    """The series that the text goes through: `sizes`, who is `left_out` of them, `checkpoints`."""
+    found: dict[str, Any] = {"sizes": [], "left_out": {}, "checkpoints": {}}
+    if "size_pairs" in tables:
+        used = models[models["model"].isin(tables["size_pairs"]["model"])]
+        listed, found["left_out"] = series.sizes(used)
+        found["sizes"] = [
+            {"of": claims.size_name(one), "family": one.family, "varies": one.varies, "at": one.at,
+             "alone": one.alone, "models": one.models}
+            for one in listed
+        ]  # fmt: skip
+    if "training_pairs" in tables:
+        used = models[models["model"].isin(tables["training_pairs"]["model"])]
+        found["checkpoints"] = series.checkpoints(used)
+    return found

@@ -1,0 +1,223 @@
+"""The ledgers of the paper: its claims with the tests that decide them, and its deviations."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import Field, StringConstraints, ValidationError, model_validator
+
+from stable_regions.base.errors import UserError
+from stable_regions.base.strict import Strict, one_line
+from stable_regions.base.yaml_file import read_yaml
+from stable_regions.study.config import Layer, Name
+
+Text = Annotated[str, StringConstraints(min_length=1)]
+Columns = Annotated[list[Text], Field(min_length=1)]
+Value = str | int
+
+
+class Test(Strict):
+    """One comparison: an estimand, the columns it is computed from, and what it must reach.
+
+    The threshold is a number that the whole interval must be `above`, or `below`; `reason` argues
+    for it from the words of the claim or the numbers of the paper. `needs` says what is missing
+    where the data hold nothing to estimate it from.
+    """
+
+    estimand: Text
+    columns: Columns
+    above: float | None = None
+    below: float | None = None
+    reason: Text
+    needs: Text
+
+    @model_validator(mode="after")
+    def _one_threshold(self) -> "Test":
+        if (self.above is None) == (self.below is None):
+            raise ValueError("one threshold is needed: above, or below")
+        return self
+
+    @property
+    def experiment(self) -> str:
+        """The experiment whose results it is computed from."""
+        return self.source.partition("_")[0]
+
+    @property
+    def source(self) -> str:
+        """The table, or the experiment of the raw outputs."""
+        raise NotImplementedError
+
+    def outcome(self, low: float, high: float) -> str:
+        """Whether an estimate with this interval `holds`, `fails` or is `open`."""
+        if self.above is not None:
+            return "holds" if low > self.above else "fails" if high <= self.above else "open"
+        assert self.below is not None
+        return "holds" if high < self.below else "fails" if low >= self.below else "open"
+
+
+class OnTable(Test):
+    """A test on a table of results, `<experiment>` or `<experiment>_<what>`."""
+
+    table: Text
+
+    @property
+    def source(self) -> str:
+        return self.table
+
+
+class OnRaw(Test):
+    """A test on the raw outputs of an experiment, at one write layer."""
+
+    raw: Name
+    layer: Layer
+
+    @property
+    def source(self) -> str:
+        return self.raw
+
+
+class Cells(OnTable):
+    """Estimates that a table holds: see `claims.cells`."""
+
+    test: Literal["cells"]
+    where: dict[Text, Value | list[Value]]
+    value: Text
+    interval: Annotated[list[Text], Field(min_length=2, max_length=2)] | None = None
+    models: Literal["trained", "random", "untrained", "last"]
+    families: Annotated[list[Text], Field(min_length=1)] | None = None
+
+
+class Share(OnTable):
+    """A share of pairs: see `claims.share`."""
+
+    test: Literal["share"]
+    where: dict[Text, Value | list[Value]]
+    value: Text
+
+
+class Series(OnTable):
+    """Max slope over a series: checkpoints, sizes of a family, or write layers.
+
+    See `claims.series`.
+    """
+
+    series: Literal["training", "size", "write layers"]
+    value: Text
+
+
+class Change(Series):
+    """Last over first of a series: see `claims.change`. `to` names another last write layer."""
+
+    test: Literal["change"]
+    to: Layer | None = None
+
+
+class Trend(Series):
+    """Rank correlation along a series: see `claims.trend`.
+
+    `after_start` leaves out its first point.
+    """
+
+    test: Literal["trend"]
+    after_start: bool = False
+
+
+class Rest(OnRaw):
+    """How much of a path is at rest: see `claims.rest`."""
+
+    test: Literal["rest"]
+    slower_than: float
+
+
+class Jumps(OnRaw):
+    """Whether predictions jump where the output does: see `claims.jumps`."""
+
+    test: Literal["jumps"]
+    of: Literal["logit_difference", "jensen_shannon_step"]
+
+
+AnyTest = Annotated[Cells | Share | Change | Trend | Rest | Jumps, Field(discriminator="test")]
+
+
+class Claim(Strict):
+    """A statement in our words, whose it is and where it is made, and the tests that decide it.
+
+    `found` is what the paper says it found, where it gives a number.
+    """
+
+    id: Name
+    statement: Text
+    whose: Literal["paper", "ours"]
+    place: Text
+    found: Text | None = None
+    tests: list[AnyTest] = Field(min_length=1)
+
+    @property
+    def experiments(self) -> list[str]:
+        """The experiments that it is computed from."""
+        return list(dict.fromkeys(test.experiment for test in self.tests))
+
+
+E = TypeVar("E", bound=Strict)
+
+
+def load_ledger(path: Path, entry: type[E]) -> dict[str, E]:
+    """Read a ledger: a YAML list of entries, each with an `id` of its own.
+
+    Raises
+    ------
+    UserError
+        One line: the entry, the key, what it holds, and what would be right.
+    """
+    raw = read_yaml(path)
+    if not isinstance(raw, list):
+        raise UserError(f"{path.name}: holds no list; a list of entries is right")
+    ledger: dict[str, E] = {}
+    for number, held in enumerate(raw, 1):
+        if not isinstance(held, Mapping):
+            raise UserError(f"{path.name}: entry {number}: holds {held!r}; keys are right")
+        name = held.get("id", f"entry {number}")
+        try:
+            ledger[name] = entry.model_validate(held)
+        except ValidationError as error:
+            line = one_line(error, held, "test")
+            raise UserError(f"{path.name}: {name}: {line}") from None
+        if len(ledger) < number:
+            raise UserError(f"{path.name}: {name}: this id is there twice; once is right")
+    return ledger
+
+
+class Cell(Strict):
+    """A number in a table of results: `number` says what it is."""
+
+    number: Text
+    table: Text
+    where: dict[Text, Value]
+    value: Text
+    interval: Annotated[list[Text], Field(min_length=2, max_length=2)] | None = None
+
+    @property
+    def experiment(self) -> str:
+        """The experiment that the table summarises."""
+        return self.table.partition("_")[0]
+
+
+class Deviation(Strict):
+    """What the original does, what we do, and either the effect as measured, or why it is not.
+
+    `of` says whether we depart from the paper's text, from its authors' code, or these two from
+    each other.
+    """
+
+    id: Name
+    of: Literal["text", "code", "text and code"]
+    theirs: Text
+    ours: Text
+    effect: Cell | None = None
+    reason: Text | None = None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> "Deviation":
+        if (self.effect is None) == (self.reason is None):
+            raise ValueError("either an effect or a reason why it is not measured is needed")
+        return self

@@ -1,0 +1,307 @@
+"""Models and texts from the Hugging Face hub, through its own client and cache.
+
+`HF_HOME`, `HF_HUB_CACHE`, `HF_ENDPOINT`, `HF_TOKEN` and `HF_HUB_OFFLINE` mean what they mean to the
+client: what the cache has is not fetched again, and offline it is all there is.
+"""
+
+import heapq
+import itertools
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from huggingface_hub import constants, errors, get_cached_repo_tree, snapshot_download
+from huggingface_hub.utils import tqdm
+
+from stable_regions.base.errors import UserError, first_line
+from stable_regions.base.progress import Progress, log
+from stable_regions.sources.packages import (
+    ADAPTERS,
+    DESCRIPTION,
+    MODEL_FILES,
+    first_lacking,
+    identity,
+    pickle_hint,
+    weight_shapes,
+)
+
+MB = 10**6
+
+
+def fetch_model(
+    repository: str, revision: str, target: Path, *, weights: bool = True, apart: Path | None = None
+) -> str:
+    """Make a model folder out of a repository; return the commit that it is of.
+
+    Weights are links into the hub's cache: they lie on the disk once, and other programs share
+    them. With `apart`, what the cache lacks is downloaded to a folder of its own, which moves into
+    `target`: it goes when the folder goes, as a checkpoint that is needed for an hour should.
+
+    Parameters
+    ----------
+    revision
+        A branch, a tag or a commit.
+    target
+        An empty folder.
+    weights
+        Without them, the folder has the configuration and the tokenizer alone.
+    apart
+        The folder to download to; what an interrupted call left there is taken up again.
+
+    Raises
+    ------
+    UserError
+        If the repository can't be had, or lacks something that is needed.
+    """
+    patterns = (*MODEL_FILES, *ADAPTERS) if weights else DESCRIPTION  # an adapter is refused
+    missing = apart is not None and download_bytes(repository, revision, patterns)
+    cache = apart if missing else None
+    folder = download(repository, revision, patterns, cache=cache)
+    _check_complete(folder, repository, weights, cache)
+    if weights:
+        weight_shapes(folder)
+    if cache is not None:
+        inside = folder.relative_to(cache.resolve())
+        os.replace(cache, target / ".hub")
+        folder = target / ".hub" / inside
+    for path in sorted(path for pattern in patterns for path in folder.glob(pattern)):
+        file = path.resolve()
+        if path.suffix != ".safetensors":
+            shutil.copyfile(file, target / path.name)
+            continue
+        own = file.is_relative_to(target.resolve())
+        link = os.path.relpath(file, target.resolve()) if own else file
+        (target / path.name).symlink_to(link)
+    return folder.name
+
+
+def check_hashes(folder: Path) -> None:
+    """UserError unless the weights are whole: the hub's cache names a large file by its hash."""
+    for name, found in identity(folder)["files"].items():
+        blob = (folder / name).resolve()
+        if re.fullmatch("[0-9a-f]{64}", blob.name) and blob.name != found:
+            raise UserError(
+                f"{name}: its SHA-256 is {found}, the hub's {blob.name}; "
+                f"delete {blob} to fetch it again"
+            )
+
+
+def download(
+    repository: str,
+    revision: str,
+    patterns: Sequence[str],
+    *,
+    kind: str = "model",
+    cache: Path | None = None,
+) -> Path:
+    """Fetch the files of a repository that match the patterns; return their folder.
+
+    Parameters
+    ----------
+    kind
+        "model" or "dataset".
+    cache
+        A cache folder in place of the hub's.
+
+    Returns
+    -------
+    The snapshot in the cache; its name is the commit.
+
+    Raises
+    ------
+    UserError
+        One line with the way out, if the repository is gated, missing or out of reach, or has more
+        to download than the disk has room for.
+    """
+    size = download_bytes(repository, revision, patterns, kind=kind, cache=cache)
+    if size:
+        log.info("%s at %s: %.3g GB to download", repository, revision, size / 1e9)
+        place = cache or Path(constants.HF_HUB_CACHE)
+        place.mkdir(parents=True, exist_ok=True)
+        if size > (free := shutil.disk_usage(place).free):
+            raise UserError(
+                f"{repository} at {revision}: has {size / 1e9:.3g} GB to download; "
+                f"{free / 1e9:.3g} GB are free in {place}"
+            )
+    with _explained(repository, revision, kind):
+        folder = snapshot_download(
+            repository, revision=revision, repo_type=kind, cache_dir=cache,
+            allow_patterns=list(patterns), tqdm_class=_reporting(repository, size or 0),
+        )  # fmt: skip
+    return Path(folder)
+
+
+def download_bytes(
+    repository: str,
+    revision: str,
+    patterns: Sequence[str],
+    *,
+    kind: str = "model",
+    cache: Path | None = None,
+) -> int | None:
+    """Bytes that `download` would fetch; None if the hub can't be asked.
+
+    Raises
+    ------
+    UserError
+        As `download` does, but for a hub that is out of reach.
+    """
+    with _explained(repository, revision, kind):
+        try:
+            files = snapshot_download(
+                repository, revision=revision, repo_type=kind, cache_dir=cache, dry_run=True,
+                allow_patterns=list(patterns), tqdm_class=_reporting(repository, 0),
+            )  # fmt: skip
+        except errors.DryRunError:
+            return None
+    return sum(file.file_size or 0 for file in files if file.will_download)
+
+
+def read_texts(
+    repository: str,
+    revision: str,
+    *,
+    files: Sequence[str],
+    column: str,
+    works: int,
+    draw: str,
+    seed: int,
+) -> pd.DataFrame:
+    """Rows of a data set as works.
+
+    Parameters
+    ----------
+    files
+        Patterns of the Parquet files to read, in order of their names.
+    column
+        The column that holds the text; rows without text are passed over.
+    works
+        How many rows.
+    draw
+        "first": the first rows; "random": drawn without replacement from all rows, in their order.
+
+    Returns
+    -------
+    One row a work: `work` (the number of its row in the files), `text`.
+    """
+    folder = download(repository, revision, files, kind="dataset")
+    found = sorted({str(path) for pattern in files for path in folder.glob(pattern)})
+    if not found:
+        raise UserError(f"{repository}: no file in it matches {files[0]!r}")
+    rows = _rows(found, column, repository)
+    if draw == "random":
+        keys = np.random.default_rng(seed)
+        chosen = heapq.nsmallest(works, ((keys.random(), *row) for row in rows))
+        drawn = sorted(row[1:] for row in chosen)
+    else:
+        drawn = list(itertools.islice(rows, works))
+    if len(drawn) < works:
+        raise UserError(f"{repository}: has {len(drawn)} works; {works} are asked for")
+    table = pd.DataFrame(drawn, columns=["work", "text"])
+    return table.astype({"work": str})
+
+
+def _rows(files: list[str], column: str, repository: str) -> Iterator[tuple[int, str]]:
+    from datasets import IterableDataset
+
+    try:
+        for where in files:
+            schema = pq.read_schema(where)
+            if column not in schema.names:
+                there = ", ".join(schema.names)
+                raise UserError(f"{repository}: no column {column!r}; there is {there}")
+            held = schema.field(column).type
+            if not pa.types.is_string(held) and not pa.types.is_large_string(held):
+                raise UserError(f"{repository}: the column {column!r} holds {held}, not texts")
+        where = str(Path(files[0]).parent)  # which of them is damaged, the reader does not say
+        for number, row in enumerate(IterableDataset.from_parquet(files, columns=[column])):
+            if row[column] and row[column].strip():
+                yield number, row[column]
+    except UserError:
+        raise
+    except Exception as error:  # of a damaged file, whatever the reader stumbles on
+        raise UserError(
+            f"{repository}: {where}: not readable as Parquet ({first_line(error)}); "
+            "delete it from the hub's cache to fetch it again"
+        ) from None
+
+
+def _check_complete(folder: Path, repository: str, weights: bool, cache: Path | None) -> None:
+    if (lacking := first_lacking(folder, weights)) is None:
+        return
+    try:
+        tree = get_cached_repo_tree(repository, revision=folder.name, cache_dir=cache)
+        names = {file.path for file in tree}
+    except errors.CachedRepoTreeNotFoundError:  # made by an older client
+        names = set()
+    if lacking in names:
+        raise UserError(f"{repository}: {lacking} is not in the cache {folder}; fetch it online")
+    raise UserError(f"{repository}: has no {lacking} at {folder.name}{pickle_hint(names)}")
+
+
+def _reporting(repository: str, size: int) -> type:
+    """A progress bar for the hub's client that draws nothing, and tells our log the megabytes."""
+    progress = Progress(f"download {repository}", size // MB, "MB")
+
+    class Bar(tqdm):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **(kwargs | {"disable": True}))
+            # one bar of three counts the bytes that are written; the others files and traffic
+            self.counts = str(kwargs.get("desc")).startswith("Reconstructing")
+            self.bytes = 0
+
+        def update(self, n: float | None = 1) -> None:
+            self.bytes += int(n or 0)
+            whole = self.bytes // MB - progress.done
+            if self.counts and whole > 0:
+                progress.advance(whole)
+
+    return Bar
+
+
+@contextmanager
+def _explained(repository: str, revision: str, kind: str) -> Iterator[None]:
+    """Turn what the hub's client raises into one line with the way out."""
+    try:
+        yield
+    except (OSError, ValueError, errors.HTTPError) as error:
+        raise UserError(f"{repository}: {_reason(error, repository, revision, kind)}") from None
+
+
+def _reason(error: Exception, repository: str, revision: str, kind: str) -> str:
+    log_in = "set HF_TOKEN or run `hf auth login`"
+    if isinstance(error, errors.GatedRepoError):
+        prefix = "datasets/" if kind == "dataset" else ""
+        page = f"{constants.ENDPOINT}/{prefix}{repository}"
+        return f"this {kind} is gated; accept its terms on {page}, then {log_in}"
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return f"the hub has no such {kind}, or it is private; check its name, or {log_in}"
+    if isinstance(error, errors.RevisionNotFoundError):
+        return f"has no revision {revision!r}; its page on the hub lists those it has"
+    if constants.is_offline_mode():
+        return (
+            f"revision {revision!r} is not whole in the cache {constants.HF_HUB_CACHE} and "
+            "HF_HUB_OFFLINE is set; unset it, or set HF_HOME to where the cache is"
+        )
+    if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__:
+        error = error.__cause__  # type: ignore[assignment]
+    said = first_line(error)
+    if isinstance(error, errors.HFValidationError) or type(error) is ValueError:
+        return said  # the name of the repository, or of a file in it, is no name
+    response = getattr(error, "response", None)
+    if response is not None and response.status_code == 401:
+        return f"the hub refuses the token; {log_in}"
+    if response is None and isinstance(error, OSError) and error.errno:
+        return f"cannot be downloaded: {error.strerror}"
+    return (
+        f"cannot be had from the hub at {constants.ENDPOINT} ({said}); check the network and "
+        "HF_ENDPOINT, and run again: what was fetched is kept"
+    )
