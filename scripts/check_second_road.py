@@ -24,7 +24,10 @@ with job(snakemake) as log:
         log.info("%s", ref)
         raw, _ = read_parquet(path)
         model = huggingface.load(
-            Path(folder), device=placed(where["device"]), device_map=where["device_map"]
+            Path(folder),
+            device=placed(where["device"]),
+            device_map=where["device_map"],
+            plain=False,
         )
         part = compare(model, raw, slopes[slopes["model"] == ref])
         parts.append(part.assign(model=ref))

@@ -12,7 +12,13 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    PretrainedConfig,
+    PreTrainedModel,
+)
 
 from stable_regions.base.errors import UserError, first_line, short
 from stable_regions.base.progress import log
@@ -21,6 +27,7 @@ from stable_regions.sources.packages import weight_files, weight_shapes
 # The plain way through attention and experts. A config.json may ask for another, which may not be
 # installed, or not know a dtype.
 PLAIN = {"attn_implementation": "eager", "experts_implementation": "eager"}
+ONE_STEP = PLAIN | {"attn_implementation": "sdpa"}
 # What old files hold beside weights: frequencies, positions, causal masks.
 CONSTANT = re.compile(
     r"inv_freq$|position_ids$|(?<=attn\.)bias$|(?<=attention\.)bias$|masked_bias$"
@@ -71,6 +78,7 @@ def load(
     dtype: torch.dtype = torch.float32,
     device: str | torch.device = "cpu",
     device_map: str | None = None,
+    plain: bool = True,
 ) -> PreTrainedModel:
     """The model of a folder, each of its weights in its place.
 
@@ -80,6 +88,8 @@ def load(
         What `read_config` gives, if it is at hand.
     device, device_map
         Where the weights lie; a map in place of one device.
+    plain
+        Attention and experts step by step, where hooks can be put; or else torch's own in one step.
 
     Raises
     ------
@@ -88,13 +98,15 @@ def load(
     """
     config = config or read_config(folder)
     shapes = weight_shapes(folder)
+    kind = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    ways = PLAIN if plain or not getattr(kind, "_supports_sdpa", False) else ONE_STEP
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             config=config,
             dtype=dtype,
             device_map=device_map,
-            **PLAIN,
+            **ways,
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,
