@@ -67,7 +67,7 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
             where = getattr(error, "filename", None) or next(iter(snakemake.output), path)
             log.error("error: no space is left on the disk for %s: make room, and run again", where)
             sys.exit(1)
-        with path.open("a") as file:
+        with path.open("a", encoding="utf-8") as file:
             file.write(discreet(traceback.format_exc()))
         what = type(error).__name__
         log.error("error: %s: %s (traceback in %s)", what, first_line(error), path)

@@ -23,12 +23,8 @@ with job(snakemake) as log:
     ):
         log.info("%s", ref)
         raw, _ = read_parquet(path)
-        model = huggingface.load(
-            Path(folder),
-            device=placed(where["device"]),
-            device_map=where["device_map"],
-            plain=False,
-        )
+        device, spread = placed(where["device"]), where["device_map"]
+        model = huggingface.load(Path(folder), device=device, device_map=spread, plain=False)
         part = compare(model, raw, slopes[slopes["model"] == ref])
         parts.append(part.assign(model=ref))
         progress.advance(1)

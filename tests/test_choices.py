@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stable_regions.base.errors import UserError
-from stable_regions.estimate import plan
+from stable_regions.estimate import workload
 from stable_regions.experiments.choices import measure as choices
 from stable_regions.experiments.choices.tables import effects, steps
 from stable_regions.experiments.interpolation.measure import interpolation_table, path_points
@@ -77,12 +77,12 @@ def test_every_distance_of_the_configuration_is_listed_once() -> None:
     assert {name for choice, name in choices.READINGS if choice == "distance"} == set(
         distances.DISTANCES
     )
-    assert plan.KEPT["choices"] == 2 * len(choices.READINGS)
+    assert workload.KEPT["choices"] == 2 * len(choices.READINGS)
 
 
 def test_distances_are_listed_without_starting_torch() -> None:
     """The configuration and the figures read the names."""
-    code = "import sys, stable_regions.distances; sys.exit('torch' in sys.modules)"
+    code = "import sys, stable_regions.measures.distances; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

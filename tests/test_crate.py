@@ -56,6 +56,7 @@ def test_what_the_code_names_is_in_the_copy(copy: Path) -> None:
     assert [name for name in sorted(wanted) if not (copy / name).exists()] == []
 
 
+@pytest.mark.workflow
 def test_the_copy_can_be_set_up_and_run(copy: Path) -> None:
     lines = subprocess.run(
         ["make", "--dry-run", "setup", f"PYTHON={sys.executable}"],

@@ -47,7 +47,8 @@ def test_training_state(source: dict, revision: str, state: tuple) -> None:
 
 def folder(where: Path, source: dict) -> Path:
     where.mkdir()
-    config = {"num_hidden_layers": 2, "hidden_size": 4, "vocab_size": 8, "model_type": "llama"}
+    sizes = {"num_hidden_layers": 2, "hidden_size": 4, "num_attention_heads": 2, "vocab_size": 8}
+    config = {"model_type": "llama", "intermediate_size": 6, **sizes}
     (where / "config.json").write_text(json.dumps(config))
     facts = {"family": "f", "licence": "l", "source": {"kind": "local"}, **source}
     (where / "source.json").write_text(json.dumps(facts))

@@ -34,17 +34,17 @@ def slopes(
     return np.diff(relative(distance), axis=-1) / np.diff(alpha, axis=-1)
 
 
-def barrier(step: Float[np.ndarray, "*pair step-1"]) -> Float[np.ndarray, "*pair"]:
+def barrier(step: Float[np.ndarray, "*pair rise"]) -> Float[np.ndarray, "*pair"]:
     """The largest speed of the output, `max || dF / d alpha ||` by finite differences.
 
     In units of the residual stream at the read site.
     """
-    return step.max(axis=-1) * step.shape[-1]
+    return np.asarray(step.max(axis=-1) * step.shape[-1])
 
 
-def length(step: Float[np.ndarray, "*pair step-1"]) -> Float[np.ndarray, "*pair"]:
+def length(step: Float[np.ndarray, "*pair rise"]) -> Float[np.ndarray, "*pair"]:
     """The length of the output's way, in units of the residual stream at the read site."""
-    return step.sum(axis=-1)
+    return np.asarray(step.sum(axis=-1))
 
 
 # What a path is like, from the distances of its outputs from the first, and of each from the one
@@ -59,7 +59,7 @@ DISTANCES = ("input", "output", *(name.replace("_", " ") for name in PATH_MEASUR
 
 
 def path_measures(
-    distance: Float[np.ndarray, "*pair step"], step: Float[np.ndarray, "*pair step-1"]
+    distance: Float[np.ndarray, "*pair step"], step: Float[np.ndarray, "*pair rise"]
 ) -> dict[str, Float[np.ndarray, "*pair"]]:
     """Each of `PATH_MEASURES` by its name."""
     return {name: measure(distance, step) for name, measure in PATH_MEASURES.items()}

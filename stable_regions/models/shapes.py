@@ -129,8 +129,8 @@ class Shape(Strict):
 def check_shape(told: Shape, config: Mapping[str, Any], key: str) -> None:
     """UserError unless a shape that was written down is that of a model's config."""
     found = shape_of(config)
-    compared = ("model_type", "layers", "width", "mlp", "vocabulary", "tied", "weights")
-    for name in (*compared, "block_weights"):
+    compared = ("model_type", "layers", "width", "mlp", "vocabulary", "tied", "block_weights")
+    for name in (*compared, "weights"):
         ours, theirs = getattr(told, name), getattr(found, name)
         if ours != theirs:
             raise UserError(f"{key}.{name}: holds {ours!r}; the model's config says {theirs!r}")

@@ -546,7 +546,9 @@ class Study:
 
     def figure_title(self, figure: str) -> str:
         """What a figure shows: the first line of its module."""
-        text = (self.home / "stable_regions" / "figures" / f"{figure}.py").read_text("utf-8")
+        text = (self.home / "stable_regions" / "figures" / f"{figure}.py").read_text(
+            encoding="utf-8"
+        )
         return (ast.get_docstring(ast.parse(text)) or figure).splitlines()[0]
 
     def tests(self, claims: Iterable[str]) -> list[Test]:
