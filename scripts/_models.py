@@ -42,7 +42,7 @@ def models(
     ):
         logging.getLogger("stable_regions").info("%s", ref)
         activations, facts = read_safetensors(path)
-        placed = {"engine": engine or facts["engine"]} | placing(params.compute)
+        placed: dict[str, Any] = {"engine": engine or facts["engine"]} | placing(params.compute)
         model = load_model(Path(folder), dtype=params.dtype, **placed)
         check_again(model, read_object(checked))
         for layer in params.entry["layers"]:

@@ -89,7 +89,7 @@ def test_a_dense_layer_of_a_mixture_has_its_gates(
 ) -> None:
     model, tokens = model_of(family), torch.arange(20).reshape(2, 10)
     seen: list[torch.Tensor] = []
-    activation = model.bridge.blocks[1].original_component.mlp.act_fn  # type: ignore[union-attr]
+    activation = model.bridge.blocks[1].original_component.mlp.act_fn
     handle = activation.register_forward_pre_hook(lambda _, args: seen.append(args[0][:, -1]))
     gates = clean(model, tokens, [0], sites=["gate.1"], budget=BUDGET)["gate.1"]
     handle.remove()

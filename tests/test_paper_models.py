@@ -7,6 +7,7 @@ import html
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -90,7 +91,7 @@ def study(
 def read(results: Path) -> tuple[str, str]:
     """The abstract and the text of a study's paper, without markup."""
     inputs = {"results": str(results), "costs": "[]"}
-    source = ROOT / "paper" / "paper.typ"
+    source: Any = ROOT / "paper" / "paper.typ"
     assert typst.compile(source, root="/", sys_inputs=inputs).startswith(b"%PDF")
     page = typst.compile(source, root="/", format="html", sys_inputs=inputs).decode()
     [abstract] = re.findall(r'<meta name="description" content="([^"]*)"', page)
