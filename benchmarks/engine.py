@@ -50,7 +50,8 @@ from stable_regions.audit.provenance import machine, versions
 from stable_regions.base.files import read_json, write_csv
 from stable_regions.experiments.interpolation.measure import READ_SITES, path_points
 from stable_regions.figures import style
-from stable_regions.models.model import Model, load_model
+from stable_regions.models.load import load_model
+from stable_regions.models.model import Model
 from stable_regions.models.shapes import Shape, shape_of
 from stable_regions.models.sweep import batch_rows, plain, sweep
 from stable_regions.study.config import load

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from stable_regions.base.files import read_object, read_safetensors
-from stable_regions.models.model import check_layer, load_model
-from stable_regions.models.sweep import check_again
+from stable_regions.models.check import check_again
+from stable_regions.models.load import load_model
+from stable_regions.models.model import check_layer
 
 
 def placing(compute: dict[str, Any]) -> dict[str, Any]:

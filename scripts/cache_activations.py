@@ -11,8 +11,9 @@ from stable_regions.audit.provenance import model_record
 from stable_regions.base.errors import UserError
 from stable_regions.base.files import read_object, read_parquet, write_json, write_safetensors
 from stable_regions.experiments.activations import cache
-from stable_regions.models import sweep as engine
-from stable_regions.models.model import check_layer, load_model
+from stable_regions.models.check import check
+from stable_regions.models.load import load_model
+from stable_regions.models.model import check_layer
 from stable_regions.models.shapes import Shape, check_shape
 from stable_regions.prompts.draw import by_length
 
@@ -51,11 +52,11 @@ with job(snakemake) as log:
             compute["memory_budget_mb"],
         )
         sample = torch.from_numpy(by_length(tokens)[-1][1][:4])
-        check = engine.check(model, sample, written[0], budget=budget)
-        log.info("load check: %s", check.verdict)
-        if check.verdict != "passed":
-            raise UserError(f"{ref}: the load check failed: {check.verdict}")
+        result = check(model, sample, written[0], budget=budget)
+        log.info("load check: %s", result.verdict)
+        if result.verdict != "passed":
+            raise UserError(f"{ref}: the load check failed: {result.verdict}")
         found = cache(model, tokens, layers, budget=budget)
         facts = model_record(model, ref, compute)
         write_safetensors(activations, found, facts)
-        write_json(checked, {**asdict(check), **facts})
+        write_json(checked, {**asdict(result), **facts})

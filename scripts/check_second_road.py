@@ -10,7 +10,7 @@ from stable_regions.audit.independent import agreement, compare
 from stable_regions.base.files import read_csv, read_parquet, write_csv
 from stable_regions.base.progress import Progress
 from stable_regions.models import huggingface
-from stable_regions.models.model import placed
+from stable_regions.models.load import placed
 
 with job(snakemake) as log:
     params = snakemake.params

@@ -11,8 +11,8 @@ from stable_regions.audit.provenance import experiment_record
 from stable_regions.base.files import read_object, read_parquet, write_parquet
 from stable_regions.experiments.choices import measure as choices
 from stable_regions.measures.distances import DISTANCES, L2
-from stable_regions.models.model import load_model
-from stable_regions.models.sweep import check_again
+from stable_regions.models.check import check_again
+from stable_regions.models.load import load_model
 
 with job(snakemake) as log:
     params, compute, entry = snakemake.params, snakemake.params.compute, snakemake.params.entry

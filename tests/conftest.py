@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stable_regions.models.model import Model, load_model
+from stable_regions.models.load import load_model
+from stable_regions.models.model import Model
 from tests import marks, readme, slurm
 from tests.beside import Beside, Turns
 from tests.models import make_model

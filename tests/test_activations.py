@@ -3,7 +3,7 @@
 import torch
 
 from stable_regions.experiments.activations import SITES, cache
-from stable_regions.models.model import load_model
+from stable_regions.models.load import load_model
 from stable_regions.models.sweep import batch_rows, clean
 from tests.models import make_model
 from tests.test_engine import PeakBytes, tokens

@@ -21,7 +21,7 @@ from stable_regions.audit import manifest as manifests
 from stable_regions.audit import sample as sampling
 from stable_regions.base.errors import UserError
 from stable_regions.base.files import read_json, read_parquet, sha256, write_parquet
-from stable_regions.models.model import load_model
+from stable_regions.models.load import load_model
 from tests.tiny_study import ROOT, environments, snakemake
 
 RESULTS = Path("results/tiny")
@@ -668,7 +668,7 @@ def test_a_kind_that_has_no_sample_could_not_be_checked(
     monkeypatch.setattr(verify, "facts_of", lambda _: facts)
     monkeypatch.setattr(sampling, "facts_of", lambda _: facts)
     monkeypatch.setattr(verify, "read_parquet", lambda _: (pd.DataFrame(), {}))
-    monkeypatch.setattr("stable_regions.models.model.load_model", lambda *_, **__: None)
+    monkeypatch.setattr("stable_regions.models.load.load_model", lambda *_, **__: None)
     (tmp_path / "m").mkdir()
     report = verify.Report()
     verify.check_samples({}, Path("results/x"), tmp_path, 0, report)

@@ -22,9 +22,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from stable_regions.base.errors import UserError
+from stable_regions.models.check import TOLERANCE, check
 from stable_regions.models.fused import FAMILIES as FUSED_FAMILIES
-from stable_regions.models.model import check_layer, load_model
-from stable_regions.models.sweep import TOLERANCE, batch_rows, check, clean, plain, sweep
+from stable_regions.models.load import load_model
+from stable_regions.models.model import check_layer
+from stable_regions.models.sweep import batch_rows, clean, plain, sweep
 from tests.models import D_MLP, D_MODEL, FAMILIES, HEADS, MAX_TOKENS, VOCAB, WINDOW, make_model
 
 SITES = ("pre_norm", "post_norm", "logits", "gate.2", "resid.2")
@@ -350,7 +352,7 @@ def test_check_fails_on_a_wrong_engine(model_of, monkeypatch):
         for part, out in sweep(*args, **kwargs):
             yield part, {site: value * 1.01 for site, value in out.items()}
 
-    monkeypatch.setattr("stable_regions.models.sweep.sweep", shifted)
+    monkeypatch.setattr("stable_regions.models.check.sweep", shifted)
     result = check(model_of(), tokens(3), 0, budget=BUDGET)
     assert result.verdict.startswith(
         "pre_norm differs from its own activation patched back by 1.0e-02"
@@ -428,13 +430,13 @@ def test_a_model_loaded_for_sweeps_alone_is_the_one_that_was_tried(tmp_path, fam
     tried, alone = (
         load_model(folder, device="cpu", engine=engine, threads=1) for engine in ("auto", "fused")
     )
-    assert alone.bridge is None
+    assert alone.hooks is None
     facts = [
         {field.name: getattr(model, field.name) for field in fields(model)}
         for model in (tried, alone)
     ]
     for each in facts:
-        del each["bridge"], each["fused"]
+        del each["hooks"], each["fused"]
     assert facts[0] == facts[1]
     sites = [site for site in SITES if site != "resid.2"]
     swept = [
@@ -448,7 +450,7 @@ def test_weights_that_were_joined_are_in_memory_once(tmp_path):
     """What was read of the file to join them is let go."""
     folder = make_model(tmp_path, intermediate_size=4096)
     model = load_model(folder, device="cpu", engine="fused", threads=1)
-    assert model.bridge is None
+    assert model.hooks is None
     file = folder / "model.safetensors"
     entries = Path("/proc/self/smaps").read_text().partition(str(file))[2]
     resident = int(entries.partition("Rss:")[2].split()[0]) * 1024
@@ -462,15 +464,18 @@ def test_weights_with_other_names_are_loaded_the_long_way(tmp_path):
     bare = {name.removeprefix("model."): weight for name, weight in weights.items()}
     save_file(bare | {"lm_head.weight": head}, folder / "model.safetensors", {"format": "pt"})
     model = load_model(folder, device="cpu", engine="fused", threads=1)
-    assert model.bridge is not None
+    assert model.hooks is not None
     assert model.engine == "fused"
 
 
 def test_a_job_that_sweeps_a_fused_family_imports_no_model_library(tmp_path):
     folders = [make_model(tmp_path / family, family) for family in sorted(FUSED_FAMILIES)]
     program = (
-        "import sys; from pathlib import Path; from stable_regions.models.model import load_model\n"
-        "from stable_regions import choices, interpolation, pairwise, planes\n"
+        "import sys; from pathlib import Path; from stable_regions.models.load import load_model\n"
+        "from stable_regions.experiments.choices import measure\n"
+        "from stable_regions.experiments.interpolation import measure\n"
+        "from stable_regions.experiments.pairwise import measure\n"
+        "from stable_regions.experiments.plane import measure\n"
         "for folder in sys.argv[1:]:\n"
         "    load_model(Path(folder), device='cpu', engine='fused', threads=1)\n"
         "    libraries = {'transformer_lens', 'transformers', 'datasets', 'sklearn'}\n"

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from stable_regions.base.errors import UserError
-from stable_regions.models.model import load_model
+from stable_regions.models.load import load_model
 from tests.models import D_MODEL, VOCAB, WINDOW, make_model
 
 

@@ -10,10 +10,12 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from stable_regions.base.errors import UserError
 from stable_regions.models import huggingface
+from stable_regions.models.check import check
 from stable_regions.models.facts import model_row
-from stable_regions.models.model import Model, load_model
+from stable_regions.models.load import load_model
+from stable_regions.models.model import Model
 from stable_regions.models.shapes import shape_of
-from stable_regions.models.sweep import check, clean
+from stable_regions.models.sweep import clean
 from stable_regions.sources import packages as sources
 from tests.models import D_MLP, FAMILIES, MIXTURES, OTHERS, make_model
 

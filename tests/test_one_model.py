@@ -13,8 +13,10 @@ from transformers import AutoModelForCausalLM
 
 from stable_regions.base.errors import UserError
 from stable_regions.models import huggingface
-from stable_regions.models.model import Model, load_model
-from stable_regions.models.sweep import check, check_again, sweep
+from stable_regions.models.check import check, check_again
+from stable_regions.models.load import load_model
+from stable_regions.models.model import Model
+from stable_regions.models.sweep import sweep
 from stable_regions.sources import packages as sources
 from tests.models import D_MODEL, VOCAB, make_model
 
@@ -128,7 +130,7 @@ def test_a_head_of_its_own_in_a_tied_model(tmp_path: Path, same: bool, engine: s
 
     weighing(folder, untie)
     model = loaded(folder, engine)
-    assert check(model, tokens(), 0, budget=BUDGET).verdict == "passed" if model.bridge else True
+    assert check(model, tokens(), 0, budget=BUDGET).verdict == "passed" if model.hooks else True
     right(model)
 
 

@@ -47,7 +47,7 @@ def reached(module: Path) -> set[str]:
 
 
 def test_it_shares_no_code_with_the_first() -> None:
-    assert "stable_regions.models.fused" in reached(ROOT / "stable_regions" / "models" / "sweep.py")
+    assert "stable_regions.models.fused" in reached(ROOT / "stable_regions" / "models" / "load.py")
     source = Path(second_road.__file__)
     assert reached(source) == {"stable_regions.base.errors"}
     assert "transformer_lens" not in source.read_text()

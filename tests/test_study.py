@@ -15,7 +15,7 @@ import yaml
 from stable_regions.base.errors import UserError
 from stable_regions.base.files import write_json
 from stable_regions.estimate import capacity as room
-from stable_regions.models.model import placed
+from stable_regions.models.load import placed
 from stable_regions.study import paths, resources, work
 from stable_regions.study.study import Study, job_rules
 from tests.tiny_study import ROOT, make_sources

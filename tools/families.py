@@ -19,8 +19,10 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from stable_regions.base.errors import UserError  # noqa: E402
-from stable_regions.models.model import Model, load_model  # noqa: E402
-from stable_regions.models.sweep import check, clean  # noqa: E402
+from stable_regions.models.check import check  # noqa: E402
+from stable_regions.models.load import load_model  # noqa: E402
+from stable_regions.models.model import Model  # noqa: E402
+from stable_regions.models.sweep import clean  # noqa: E402
 from stable_regions.sources.hub import fetch_model  # noqa: E402
 from tests.hub_stand_in import Repository, serve, visited  # noqa: E402
 from tests.models import FAMILIES, OTHERS, VOCAB, make_model  # noqa: E402

@@ -1,6 +1,6 @@
 """A random sample of raw outputs through the models again, and how far the two are apart.
 
-A number may differ from the recorded one by the engine's tolerance (`engine.TOLERANCE`, by dtype)
+A number may differ from the recorded one by the engine's tolerance (`check.TOLERANCE`, by dtype)
 of the largest value that the quantity has in its file: another batch or another processor gives
 other last bits. A count may differ by one more; of the top tokens one in a hundred may be others.
 """
@@ -23,8 +23,8 @@ from stable_regions.experiments.pairwise.blocks import by_context
 from stable_regions.experiments.pairwise.measure import pairwise_arrays
 from stable_regions.experiments.plane.measure import plane_tensors
 from stable_regions.experiments.polytopes.measure import gate_table
+from stable_regions.models.check import TOLERANCE
 from stable_regions.models.model import Model
-from stable_regions.models.sweep import TOLERANCE
 
 PAIRS = 20  # of each model
 PROMPTS = 7  # of a pairwise experiment: they make 21 pairs

@@ -337,7 +337,7 @@ def check_samples(
 ) -> None:
     """Recompute a random sample of the raw outputs of each model through the model."""
     from stable_regions.audit import sample as sampling
-    from stable_regions.models.model import load_model
+    from stable_regions.models.load import load_model
 
     changed = {line.partition(": ")[0] for line in report.different}
     values, worst, place, used, absent = 0, 0.0, "", 0, []

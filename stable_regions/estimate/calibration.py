@@ -29,7 +29,7 @@ from stable_regions.experiments.plane.measure import fields, frames, grid_axis
 from stable_regions.experiments.polytopes.measure import gate_changes
 from stable_regions.models import huggingface
 from stable_regions.models.fused import FAMILIES
-from stable_regions.models.hooked import wrap
+from stable_regions.models.load import wrap
 from stable_regions.models.model import DTYPES, Model
 from stable_regions.models.shapes import Shape
 from stable_regions.models.sweep import sweep

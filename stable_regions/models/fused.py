@@ -105,6 +105,79 @@ class Fused:
     clip: float | None
     n_parameters: int
 
+    @torch.no_grad()
+    def run(
+        self,
+        pasts: Prefixes,
+        layer: int,
+        row: Int[Tensor, " b"],
+        points: Float[Tensor, "b k d"],
+        sites: Sequence[str],
+    ) -> dict[str, Float[Tensor, "b k width"]]:
+        """Start from the points after `layer`, each behind its row's prefix; read the sites."""
+        rows, k, width = points.shape
+        resid = points.reshape(-1, width).clone()
+        read: dict[str, Tensor] = {}
+        for n, block in list(enumerate(self.layers))[layer + 1 :]:
+            past_keys, past_values = (past[row] for past in pasts[n])
+            query, key, value = _project(self, block, resid)
+            mixed = _attend(
+                query.unflatten(0, (rows, k)),
+                key.unflatten(0, (rows, k)),
+                value.unflatten(0, (rows, k)),
+                past_keys,
+                past_values,
+            )
+            resid += block.out(mixed)
+            gate = _mlp(block, resid)
+            if f"gate.{n}" in sites:
+                read[f"gate.{n}"] = gate.contiguous()
+            del gate  # a view that holds the up-projection too
+            if f"resid.{n}" in sites:
+                read[f"resid.{n}"] = resid.clone()
+        if "pre_norm" in sites:
+            read["pre_norm"] = resid
+        if "post_norm" in sites or "logits" in sites:
+            read["post_norm"] = self.norm(resid)
+        if "logits" in sites:
+            read["logits"] = self.head(read["post_norm"])
+        return {site: read[site].unflatten(0, (rows, k)) for site in sites}
+
+    @torch.no_grad()
+    def clean(
+        self, tokens: Int[Tensor, "n seq"], sites: Sequence[str]
+    ) -> dict[str, Float[Tensor, "n width"]]:
+        """Run prompts unpatched; read the sites at their last positions."""
+        last = F.embedding(tokens[:, -1:], self.embed)
+        rows = torch.arange(len(tokens), device=tokens.device)
+        out = self.run(self.prefixes(tokens[:, :-1]), -1, rows, last, sites)
+        return {site: value[:, 0] for site, value in out.items()}
+
+    @torch.no_grad()
+    def prefixes(self, tokens: Int[Tensor, "c p"]) -> Prefixes:
+        """Run what stands before the last position of each prompt."""
+        contexts, length = tokens.shape
+        resid = F.embedding(tokens, self.embed).flatten(0, 1)
+        positions = torch.arange(-length, 0, device=tokens.device)
+        angles = (positions[:, None].float() * self.frequencies.float()).repeat(1, 2)
+        cos, sin = angles.cos() * self.scaling, angles.sin() * self.scaling
+        pasts: Prefixes = []
+        for block in self.layers:
+            query, key, value = (
+                part.unflatten(0, (contexts, length)).transpose(1, 2)
+                for part in _project(self, block, resid)
+            )
+            query, key = _rotated(query, cos, sin), _rotated(key, cos, sin)
+            pasts.append((key, value.contiguous()))  # a copy, to let go of the query
+            if len(pasts) == len(self.layers):
+                break
+            mixed = F.scaled_dot_product_attention(
+                query, key, value, is_causal=True, enable_gqa=True
+            )
+            resid += block.out(mixed.transpose(1, 2).reshape(contexts * length, -1))
+            _mlp(block, resid)
+        return pasts
+
 
 def joins(name: str) -> bool:
     """Whether a weight of this name becomes part of a larger one."""
@@ -183,80 +256,6 @@ def regroup(weights: dict[str, Tensor], config: "PretrainedConfig") -> Fused | N
         clip=getattr(config, "clip_qkv", None),
         n_parameters=sum(weight.numel() for weight in used.values()),
     )
-
-
-@torch.no_grad()
-def run(
-    fused: Fused,
-    pasts: Prefixes,
-    layer: int,
-    row: Int[Tensor, " b"],
-    points: Float[Tensor, "b k d"],
-    sites: Sequence[str],
-) -> dict[str, Float[Tensor, "b k width"]]:
-    """Start from the points after `layer`, each behind its row's prefix; read the sites."""
-    rows, k, width = points.shape
-    resid = points.reshape(-1, width).clone()
-    read: dict[str, Tensor] = {}
-    for n, block in list(enumerate(fused.layers))[layer + 1 :]:
-        past_keys, past_values = (past[row] for past in pasts[n])
-        query, key, value = _project(fused, block, resid)
-        mixed = _attend(
-            query.unflatten(0, (rows, k)),
-            key.unflatten(0, (rows, k)),
-            value.unflatten(0, (rows, k)),
-            past_keys,
-            past_values,
-        )
-        resid += block.out(mixed)
-        gate = _mlp(block, resid)
-        if f"gate.{n}" in sites:
-            read[f"gate.{n}"] = gate.contiguous()
-        del gate  # a view that holds the up-projection too
-        if f"resid.{n}" in sites:
-            read[f"resid.{n}"] = resid.clone()
-    if "pre_norm" in sites:
-        read["pre_norm"] = resid
-    if "post_norm" in sites or "logits" in sites:
-        read["post_norm"] = fused.norm(resid)
-    if "logits" in sites:
-        read["logits"] = fused.head(read["post_norm"])
-    return {site: read[site].unflatten(0, (rows, k)) for site in sites}
-
-
-@torch.no_grad()
-def clean(
-    fused: Fused, tokens: Int[Tensor, "n seq"], sites: Sequence[str]
-) -> dict[str, Float[Tensor, "n width"]]:
-    """Run prompts unpatched; read the sites at their last positions."""
-    last = F.embedding(tokens[:, -1:], fused.embed)
-    rows = torch.arange(len(tokens), device=tokens.device)
-    out = run(fused, prefixes(fused, tokens[:, :-1]), -1, rows, last, sites)
-    return {site: value[:, 0] for site, value in out.items()}
-
-
-@torch.no_grad()
-def prefixes(fused: Fused, tokens: Int[Tensor, "c p"]) -> Prefixes:
-    """Run what stands before the last position of each prompt."""
-    contexts, length = tokens.shape
-    resid = F.embedding(tokens, fused.embed).flatten(0, 1)
-    positions = torch.arange(-length, 0, device=tokens.device)
-    angles = (positions[:, None].float() * fused.frequencies.float()).repeat(1, 2)
-    cos, sin = angles.cos() * fused.scaling, angles.sin() * fused.scaling
-    pasts: Prefixes = []
-    for block in fused.layers:
-        query, key, value = (
-            part.unflatten(0, (contexts, length)).transpose(1, 2)
-            for part in _project(fused, block, resid)
-        )
-        query, key = _rotated(query, cos, sin), _rotated(key, cos, sin)
-        pasts.append((key, value.contiguous()))  # a copy, to let go of the query
-        if len(pasts) == len(fused.layers):
-            break
-        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=True)
-        resid += block.out(mixed.transpose(1, 2).reshape(contexts * length, -1))
-        _mlp(block, resid)
-    return pasts
 
 
 def _project(fused: Fused, block: Layer, resid: Float[Tensor, "n d"]) -> tuple[Tensor, ...]:

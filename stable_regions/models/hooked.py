@@ -1,12 +1,11 @@
-"""Models behind TransformerLens hooks: clean runs, plain patching, and sweeps of any architecture.
+"""A model behind TransformerLens hooks: clean runs, plain patching, sweeps of any architecture.
 
-What the fused engine does not do; importing it takes seconds, so `engine` does when it has to.
+Importing it takes seconds.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,12 +14,9 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.model_bridge.sources import build_bridge_from_module
 from transformer_lens.model_bridge.sources.transformers import determine_architecture_from_hf_config
-from transformers import DynamicCache, PretrainedConfig
+from transformers import DynamicCache
 
-from stable_regions.base.errors import UserError, first_line
-from stable_regions.models import huggingface
-from stable_regions.models.fused import regroup
-from stable_regions.models.model import Gate, Model, window
+from stable_regions.models.model import Gate, layer_read
 
 # The pre-activation of an MLP, and the projection that reads what becomes of it; the gate first.
 PRE_ACTIVATIONS = (
@@ -28,139 +24,150 @@ PRE_ACTIVATIONS = (
 )  # fmt: skip
 
 
-def wrap(hf: Any, *, folder: Path, engine: str = "auto") -> Model:
-    """Put a Hugging Face model behind hooks, and learn what a measurement needs of it."""
-    config = hf.config
-    weight = next(hf.parameters())
-    spread = len(set(getattr(hf, "hf_device_map", {}).values())) > 1
-    # before there are hooks: by their own names, and without what the hooks add
-    parameters = dict(hf.named_parameters())
-    norm = huggingface.norm_kind(hf)
-    try:
-        architecture = determine_architecture_from_hf_config(config)
-        bridge = build_bridge_from_module(hf, architecture, hf_config=config)
-        tuple_blocks, gates = _probe(bridge, weight.device)
-    except Exception as error:
-        raise UserError(f"{folder}: {_unfit(config)}: {first_line(error)}") from error
-    cfg: Any = bridge.cfg
-    fusible = engine == "auto" and cfg.n_layers > 1 and not spread
-    model = Model(
-        bridge=bridge,
-        folder=folder,
-        family=config.model_type,
-        dtype=weight.dtype,
-        device=weight.device,
-        n_layers=cfg.n_layers,
-        d_model=cfg.d_model,
-        d_mlp=cfg.d_mlp,
-        d_head=cfg.d_head,
-        n_heads=cfg.n_heads,
-        n_kv_heads=cfg.n_key_value_heads or cfg.n_heads,
-        vocab_size=hf.get_output_embeddings().weight.shape[0],
-        n_parameters=sum(each.numel() for each in parameters.values()),
-        gated=bool(cfg.gated_mlp),
-        gates=gates,
-        norm=norm or "none",
-        window=window(config),
-        max_tokens=getattr(config, "max_position_embeddings", None) or cfg.n_ctx,
-        tuple_blocks=tuple_blocks,
-        fused=regroup(parameters, config) if fusible else None,
-    )
-    return model if model.fused is None or _fused_agrees(model) else replace(model, fused=None)
+@dataclass(frozen=True)
+class Hooked:
+    """A model behind hooks.
+
+    Attributes
+    ----------
+    gates
+        By layer: where the pre-activations of its MLP are read; None where it has none of its own.
+    tuple_blocks
+        Whether its blocks hand on a tuple in place of the bare residual stream.
+    """
+
+    bridge: TransformerBridge
+    gates: tuple[Gate | None, ...]
+    tuple_blocks: bool
+
+    @torch.no_grad()
+    def prefixes(self, tokens: Int[Tensor, "c p"]) -> DynamicCache:
+        """Run what stands before the last position of each prompt."""
+        cache = DynamicCache()
+        self.bridge(tokens, past_key_values=cache, return_type=None, logits_to_keep=1)
+        return cache
+
+    @torch.no_grad()
+    def run(
+        self,
+        pasts: DynamicCache,
+        layer: int,
+        row: Int[Tensor, " b"],
+        points: Float[Tensor, "b k d"],
+        sites: Sequence[str],
+    ) -> dict[str, Float[Tensor, "b k width"]]:
+        """Start from the points after `layer`, each behind its row's prefix; read the sites."""
+        k, length = points.shape[1], pasts.get_seq_length()
+        hidden = torch.finfo(points.dtype).min
+        itself = points.new_full((k, k), hidden).fill_diagonal_(0)
+        mask = torch.cat([itself.new_zeros(k, length), itself], dim=1)[None, None]
+        out: dict[str, Tensor] = {}
+        with (
+            self.bridge.hooks(fwd_hooks=self._readers(sites, out, last=False)),
+            self._skipped(layer),
+        ):
+            logits = self.bridge(
+                points,
+                start_at_layer=layer + 1,
+                past_key_values=_Prefix(pasts, row),
+                attention_mask=mask,
+                position_ids=torch.full(points.shape[:2], length, device=points.device),
+                logits_to_keep=0 if "logits" in sites else 1,
+            )
+        if "logits" in sites:
+            out["logits"] = logits
+        return out
+
+    @torch.no_grad()
+    def clean(
+        self, tokens: Int[Tensor, "b seq"], sites: Sequence[str]
+    ) -> dict[str, Float[Tensor, "b width"]]:
+        """Run prompts unpatched, no further than the sites ask; read the sites at their ends."""
+        last = len(self.bridge.blocks) - 1
+        stop = 1 + max((layer_read(site, last) for site in sites), default=0)
+        out: dict[str, Tensor] = {}
+        with self.bridge.hooks(fwd_hooks=self._readers(sites, out, last=True)):
+            if stop < len(self.bridge.blocks):
+                self.bridge(tokens, stop_at_layer=stop)
+            else:
+                logits = self.bridge(tokens, logits_to_keep=1)
+                if "logits" in sites:
+                    out["logits"] = logits[:, -1]
+        return out
+
+    @torch.no_grad()
+    def plain(
+        self,
+        layer: int,
+        tokens: Int[Tensor, "k seq"],
+        points: Float[Tensor, "k d"],
+        sites: Sequence[str],
+    ) -> dict[str, Float[Tensor, "k width"]]:
+        """Run prompts whole, the last position overwritten after `layer`; read the sites there."""
+
+        def write(resid: Float[Tensor, "k seq d"], hook: Any) -> Tensor:
+            resid = resid.clone()
+            resid[:, -1] = points
+            return resid
+
+        out: dict[str, Tensor] = {}
+        hooks = [(self._hook(f"resid.{layer}"), write), *self._readers(sites, out, last=True)]
+        with self.bridge.hooks(fwd_hooks=hooks):
+            logits = self.bridge(tokens, logits_to_keep=1)
+        if "logits" in sites:
+            out["logits"] = logits[:, -1]
+        return out
+
+    @contextmanager
+    def _skipped(self, layer: int) -> Iterator[None]:
+        """Let blocks 0..layer hand on their input: the block after them starts from the points."""
+
+        def hand_on(hidden: Tensor, *_: Any, **__: Any) -> Any:
+            return (hidden, None) if self.tuple_blocks else hidden
+
+        blocks = self.bridge.blocks[: layer + 1]
+        for block in blocks:
+            block.__dict__["forward"] = hand_on
+        try:
+            yield
+        finally:
+            for block in blocks:
+                del block.__dict__["forward"]
+
+    def _readers(
+        self, sites: Sequence[str], out: dict[str, Tensor], *, last: bool
+    ) -> list[tuple[str, Callable]]:
+        """Hooks that put into `out` what each site but the logits holds, or the last of it."""
+
+        def reader(site: str) -> Callable:
+            def read(value: Tensor, hook: Any) -> None:
+                # a clone of the last position lets go of the others
+                out[site] = value[:, -1].clone() if last else value
+
+            return read
+
+        return [(self._hook(site), reader(site)) for site in sites if site != "logits"]
+
+    def _hook(self, site: str) -> str:
+        """Name of the TransformerLens hook that a read site stands for."""
+        if site == "pre_norm":
+            return f"blocks.{len(self.bridge.blocks) - 1}.hook_out"
+        if site == "post_norm":
+            return "ln_final.hook_out"
+        kind, layer = site.split(".")
+        if kind == "resid":
+            return f"blocks.{layer}.hook_out"
+        gate = self.gates[int(layer)]
+        assert gate is not None  # `sweep` has looked
+        return gate.hook
 
 
-@torch.no_grad()
-def prefixes(model: Model, tokens: Int[Tensor, "c p"]) -> DynamicCache:
-    """Run what stands before the last position of each prompt."""
-    cache = DynamicCache()
-    bridge_of(model)(tokens, past_key_values=cache, return_type=None, logits_to_keep=1)
-    return cache
-
-
-@torch.no_grad()
-def run(
-    model: Model,
-    pasts: DynamicCache,
-    layer: int,
-    row: Int[Tensor, " b"],
-    points: Float[Tensor, "b k d"],
-    sites: Sequence[str],
-) -> dict[str, Float[Tensor, "b k width"]]:
-    """Start from the points after `layer`, each behind its row's prefix; read the sites."""
-    bridge = bridge_of(model)
-    k, length = points.shape[1], pasts.get_seq_length()
-    hidden = torch.finfo(model.dtype).min
-    itself = torch.full((k, k), hidden, device=model.device, dtype=model.dtype).fill_diagonal_(0)
-    mask = torch.cat([itself.new_zeros(k, length), itself], dim=1)[None, None]
-    out: dict[str, Tensor] = {}
-    with (
-        bridge.hooks(fwd_hooks=_readers(model, sites, out, last=False)),
-        _skipped(model, layer),
-    ):
-        logits = bridge(
-            points,
-            start_at_layer=layer + 1,
-            past_key_values=_Prefix(pasts, row),
-            attention_mask=mask,
-            position_ids=torch.full(points.shape[:2], length, device=model.device),
-            logits_to_keep=0 if "logits" in sites else 1,
-        )
-    if "logits" in sites:
-        out["logits"] = logits
-    return out
-
-
-@torch.no_grad()
-def clean(
-    model: Model, tokens: Int[Tensor, "b seq"], sites: Sequence[str], stop: int
-) -> dict[str, Float[Tensor, "b width"]]:
-    """Run prompts unpatched as far as the layer before `stop`; read the sites at their ends."""
-    bridge = bridge_of(model)
-    out: dict[str, Tensor] = {}
-    with bridge.hooks(fwd_hooks=_readers(model, sites, out, last=True)):
-        if stop < model.n_layers:
-            bridge(tokens, stop_at_layer=stop)
-        else:
-            logits = bridge(tokens, logits_to_keep=1)
-            if "logits" in sites:
-                out["logits"] = logits[:, -1]
-    return out
-
-
-@torch.no_grad()
-def plain(
-    model: Model,
-    layer: int,
-    tokens: Int[Tensor, "k seq"],
-    points: Float[Tensor, "k d"],
-    sites: Sequence[str],
-) -> dict[str, Float[Tensor, "k width"]]:
-    """Run each prompt whole, its last position overwritten after `layer`; read the sites there."""
-    bridge = bridge_of(model)
-
-    def write(resid: Float[Tensor, "k seq d"], hook: Any) -> Tensor:
-        resid = resid.clone()
-        resid[:, -1] = points
-        return resid
-
-    out: dict[str, Tensor] = {}
-    hooks = [(_hook(model, f"resid.{layer}"), write), *_readers(model, sites, out, last=True)]
-    with bridge.hooks(fwd_hooks=hooks):
-        logits = bridge(tokens, logits_to_keep=1)
-    if "logits" in sites:
-        out["logits"] = logits[:, -1]
-    return out
-
-
-def bridge_of(model: Model) -> TransformerBridge:
-    """The hooks of a model; an error of the caller's if it was loaded for sweeps alone."""
-    if model.bridge is None:
-        raise ValueError(f"{model.folder}: loaded for fused sweeps alone, without hooks")
-    return model.bridge
-
-
-def _unfit(config: PretrainedConfig) -> str:
-    return f"model type {config.model_type!r} cannot be hooked by TransformerLens"
+def hook(hf: Any) -> Hooked:
+    """Put a Hugging Face model behind hooks; what goes wrong is TransformerLens' own error."""
+    architecture = determine_architecture_from_hf_config(hf.config)
+    bridge = build_bridge_from_module(hf, architecture, hf_config=hf.config)
+    tuple_blocks, gates = _probe(bridge, next(hf.parameters()).device)
+    return Hooked(bridge, gates, tuple_blocks)
 
 
 @torch.no_grad()
@@ -199,18 +206,6 @@ def _probe(bridge: TransformerBridge, device: torch.device) -> tuple[bool, tuple
     return issubclass(handed[0], tuple), tuple(gates)
 
 
-def _fused_agrees(model: Model) -> bool:
-    """Try the fused engine against plain patching on two random prompts."""
-    from stable_regions.models.sweep import (
-        check,  # it needs this module: a circle at import otherwise
-    )
-
-    seq = min(8, model.max_tokens, model.window or 8)
-    generator = torch.Generator().manual_seed(0)
-    prompts = torch.randint(0, model.vocab_size, (2, seq), generator=generator)
-    return check(model, prompts, 0, budget=2**40).verdict == "passed"
-
-
 class _Prefix(DynamicCache):
     """The prefix's keys and values for each row; what a pass adds to them is not kept."""
 
@@ -228,49 +223,3 @@ class _Prefix(DynamicCache):
             torch.cat([past.keys[row], keys], dim=2),
             torch.cat([past.values[row], values], dim=2),
         )
-
-
-@contextmanager
-def _skipped(model: Model, layer: int) -> Iterator[None]:
-    """Let blocks 0..layer hand on their input: the block after them starts from the points."""
-
-    def hand_on(hidden: Tensor, *_: Any, **__: Any) -> Any:
-        return (hidden, None) if model.tuple_blocks else hidden
-
-    blocks = bridge_of(model).blocks[: layer + 1]
-    for block in blocks:
-        block.__dict__["forward"] = hand_on
-    try:
-        yield
-    finally:
-        for block in blocks:
-            del block.__dict__["forward"]
-
-
-def _readers(
-    model: Model, sites: Sequence[str], out: dict[str, Tensor], *, last: bool
-) -> list[tuple[str, Callable]]:
-    """Hooks that put into `out` what each site but the logits holds: all positions, or the last."""
-
-    def reader(site: str) -> Callable:
-        def read(value: Tensor, hook: Any) -> None:
-            # a clone of the last position lets go of the others
-            out[site] = value[:, -1].clone() if last else value
-
-        return read
-
-    return [(_hook(model, site), reader(site)) for site in sites if site != "logits"]
-
-
-def _hook(model: Model, site: str) -> str:
-    """Name of the TransformerLens hook that a read site stands for."""
-    if site == "pre_norm":
-        return f"blocks.{model.n_layers - 1}.hook_out"
-    if site == "post_norm":
-        return "ln_final.hook_out"
-    kind, layer = site.split(".")
-    if kind == "resid":
-        return f"blocks.{layer}.hook_out"
-    gate = model.gates[int(layer)]
-    assert gate is not None  # `engine` has looked
-    return gate.hook

@@ -16,9 +16,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from stable_regions.base import files
-from stable_regions.models import sweep as engine
+from stable_regions.models.check import check
 from stable_regions.models.facts import model_row
-from stable_regions.models.model import load_model
+from stable_regions.models.load import load_model
 from stable_regions.sources import gguf_file
 from stable_regions.sources import packages as sources
 from stable_regions.study import config
@@ -326,7 +326,7 @@ def test_the_folder_that_is_spoilt_is_right(whole: Path, tmp_path: Path) -> None
     make(whole, tmp_path / "made")
     model = load_model(tmp_path / "made", device="cpu", threads=1)
     tokens = torch.arange(20).reshape(2, 10)
-    assert engine.check(model, tokens, 0, budget=2**30).verdict == "passed"
+    assert check(model, tokens, 0, budget=2**30).verdict == "passed"
 
 
 @pytest.mark.parametrize("mistake", MADE)
@@ -352,7 +352,7 @@ def test_a_model_without_finite_outputs_fails_its_check(
 ) -> None:
     model = load_model(spoilt(whole, tmp_path, CHECKED[mistake]), device="cpu", threads=1)
     tokens = torch.arange(20).reshape(2, 10)
-    assert engine.check(model, tokens, 0, budget=2**30).verdict == "an output is not finite"
+    assert check(model, tokens, 0, budget=2**30).verdict == "an output is not finite"
 
 
 def test_a_device_that_is_not_here(whole: Path) -> None:

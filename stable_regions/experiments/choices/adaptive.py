@@ -20,7 +20,7 @@ from stable_regions.base.progress import Progress
 from stable_regions.experiments.interpolation.measure import path_points, promoted
 from stable_regions.measures.paths import slopes
 from stable_regions.models.model import Model
-from stable_regions.models.sweep import batch_rows, behind
+from stable_regions.models.sweep import after_prefix, batch_rows
 
 CELLS = 16
 CUT = 3
@@ -97,7 +97,7 @@ def adaptive_paths(
     size = batch_rows(model, k=CELLS + 1, seq=tokens.shape[1], sites=["post_norm"], budget=budget)
 
     def refined(context: Tensor, a: Tensor, b: Tensor) -> list[Path]:
-        run = behind(model, context.to(model.device))
+        run = after_prefix(model, context.to(model.device))
 
         def evaluate(rows: Tensor, alpha: Tensor) -> Tensor:
             points = path_points(a[rows], b[rows], alpha.to(a)).to(model.device, model.dtype)

@@ -1,0 +1,210 @@
+"""Loading a model: a local Hugging Face folder becomes one that can be swept."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from stable_regions.base.errors import UserError, first_line
+from stable_regions.base.files import read_object
+from stable_regions.models.check import check
+from stable_regions.models.fused import (
+    BIASES,
+    FAMILIES,
+    NONE_IS_SAID,
+    OF_NO_MATTER,
+    WRITTEN_OUT,
+    joins,
+    regroup,
+)
+from stable_regions.models.model import DTYPES, Gate, Model
+from stable_regions.sources.packages import weight_files, weight_shapes
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+
+def load_model(
+    folder: Path,
+    *,
+    dtype: str = "float32",
+    device: str = "auto",
+    device_map: str | None = None,
+    engine: str = "auto",
+    threads: int,
+) -> Model:
+    """Load a causal language model from a folder with `config.json` and safetensors.
+
+    The weights are read once, straight into the asked dtype. No tokenizer is needed, and no code
+    from the folder is run. Sets the number of threads of this process.
+
+    Parameters
+    ----------
+    dtype
+        "float32", "float64" or "bfloat16".
+    device
+        "auto" (CUDA if there is one), or a name that torch knows, such as "cpu" or "cuda:1".
+    device_map
+        How the weights are spread over several GPUs ("auto", "balanced", "sequential"), in place
+        of one device; sweeps then go through the bridge.
+    engine
+        "auto" (the fused engine where it is seen to equal plain patching, on a trial run here),
+        "bridge", or "fused" (without hooks or trial: for one that was tried when its activations
+        were cached).
+    threads
+        CPU threads for torch; part of what makes two runs give the same bytes.
+
+    Raises
+    ------
+    UserError
+        The folder, its weights, the dtype or the architecture cannot be used.
+    """
+    if dtype not in DTYPES:
+        raise UserError(f"dtype {dtype!r} is unknown; one of {', '.join(DTYPES)}")
+    if engine not in {"auto", "bridge", "fused"}:
+        raise UserError(f"engine {engine!r} is unknown; one of auto, bridge, fused")
+    torch.set_num_threads(threads)
+    place = placed(device)
+    if engine == "fused" and (model := _load_fused(folder, DTYPES[dtype], place)):
+        return model
+    from stable_regions.models import huggingface  # importing it takes seconds
+
+    hf = huggingface.load(folder, dtype=DTYPES[dtype], device=place, device_map=device_map)
+    return wrap(hf, folder=folder, engine="bridge" if engine == "bridge" else "auto")
+
+
+def _load_fused(folder: Path, dtype: torch.dtype, place: torch.device) -> Model | None:
+    """A model for fused sweeps alone; None if its files say anything that is not read here."""
+    config = _written_out(folder)
+    if config is None:
+        return None
+    weight_shapes(folder)  # each file is whole
+    weights: dict[str, Tensor] = {}
+    for path in (folder / name for name in weight_files(folder)):
+        # a file is mapped twice: with the last of those that are joined, their mapping goes
+        for joined in (True, False):
+            with safe_open(path, framework="pt", device=str(place)) as file:
+                names = [name for name in file.keys() if joins(name) == joined]  # noqa: SIM118
+                weights.update({name: file.get_tensor(name).to(dtype) for name in names})
+    fused = regroup(weights, config)
+    if fused is None or fused.n_parameters != sum(each.numel() for each in weights.values()):
+        return None
+    return Model(
+        folder=folder,
+        family=config.model_type,
+        dtype=dtype,
+        device=place,
+        n_layers=config.num_hidden_layers,
+        d_model=config.hidden_size,
+        d_mlp=config.intermediate_size,
+        d_head=fused.d_head,
+        n_heads=fused.heads,
+        n_kv_heads=fused.kv_heads,
+        vocab_size=len(fused.head.weight),
+        n_parameters=fused.n_parameters,
+        gated=True,
+        gates=tuple(
+            Gate(f"blocks.{layer}.mlp.gate.hook_out", config.intermediate_size)
+            for layer in range(config.num_hidden_layers)
+        ),
+        norm="layer" if config.model_type == "olmo" else "rms",
+        window=window(config),
+        max_tokens=config.max_position_embeddings,
+        fused=fused,
+    )
+
+
+def wrap(hf: Any, *, folder: Path, engine: str = "auto") -> Model:
+    """Put a Hugging Face model behind hooks, and learn what a measurement needs of it."""
+    from stable_regions.models import huggingface  # importing these takes seconds
+    from stable_regions.models.hooked import hook
+
+    config = hf.config
+    weight = next(hf.parameters())
+    spread = len(set(getattr(hf, "hf_device_map", {}).values())) > 1
+    # before there are hooks: by their own names, and without what the hooks add
+    parameters = dict(hf.named_parameters())
+    norm = huggingface.norm_kind(hf)
+    try:
+        hooks = hook(hf)
+    except Exception as error:  # whatever the code of TransformerLens stumbles on
+        unfit = f"model type {config.model_type!r} cannot be hooked by TransformerLens"
+        raise UserError(f"{folder}: {unfit}: {first_line(error)}") from error
+    cfg: Any = hooks.bridge.cfg
+    fusible = engine == "auto" and cfg.n_layers > 1 and not spread
+    model = Model(
+        folder=folder,
+        family=config.model_type,
+        dtype=weight.dtype,
+        device=weight.device,
+        n_layers=cfg.n_layers,
+        d_model=cfg.d_model,
+        d_mlp=cfg.d_mlp,
+        d_head=cfg.d_head,
+        n_heads=cfg.n_heads,
+        n_kv_heads=cfg.n_key_value_heads or cfg.n_heads,
+        vocab_size=hf.get_output_embeddings().weight.shape[0],
+        n_parameters=sum(each.numel() for each in parameters.values()),
+        gated=bool(cfg.gated_mlp),
+        gates=hooks.gates,
+        norm=norm or "none",
+        window=window(config),
+        max_tokens=getattr(config, "max_position_embeddings", None) or cfg.n_ctx,
+        hooks=hooks,
+        fused=regroup(parameters, config) if fusible else None,
+    )
+    return model if model.fused is None or _fused_agrees(model) else replace(model, fused=None)
+
+
+def _fused_agrees(model: Model) -> bool:
+    """Try the fused engine against plain patching on two random prompts."""
+    seq = min(8, model.max_tokens, model.window or 8)
+    generator = torch.Generator().manual_seed(0)
+    prompts = torch.randint(0, model.vocab_size, (2, seq), generator=generator)
+    return check(model, prompts, 0, budget=2**40).verdict == "passed"
+
+
+def placed(device: str) -> torch.device:
+    """The device that a name stands for; `UserError` if it cannot be used."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(
+            f"device {device!r} cannot be used here ({first_line(error)}); 'cpu' or 'auto' can"
+        ) from None
+
+
+def _written_out(folder: Path) -> "PretrainedConfig | None":
+    """The config of a model whose file says all that a sweep needs, and nothing unknown.
+
+    None of any other. It spares the import of transformers, which takes longer than many a job's
+    sweeps.
+    """
+    where = folder / "config.json"
+    values = read_object(where) if where.is_file() else {}
+    said = {key for key, value in values.items() if value is not None or key in NONE_IS_SAID}
+    rotation = values.get("rope_parameters")
+    family = str(values.get("model_type"))
+    plain = (
+        family in FAMILIES
+        and said >= (needed := WRITTEN_OUT | FAMILIES[family])
+        and values.keys() <= needed | OF_NO_MATTER | BIASES.keys()
+        and isinstance(rotation, dict)
+        and rotation.keys() == {"rope_type", "rope_theta"}
+        and rotation["rope_type"] == "default"
+    )
+    return cast("PretrainedConfig", SimpleNamespace(**values)) if plain else None
+
+
+def window(config: "PretrainedConfig") -> int | None:
+    """Tokens that a sliding-window layer sees, or None if every layer sees all."""
+    kinds = getattr(config, "layer_types", None)
+    if kinds is not None and "sliding_attention" not in kinds:
+        return None
+    return getattr(config, "sliding_window", None)
