@@ -7,7 +7,7 @@ from _job import job
 
 from stable_regions.base.files import atomic, sha256, write_json
 from stable_regions.models.facts import model_row
-from stable_regions.sources import gguf_file
+from stable_regions.sources import gguf_file, twin
 from stable_regions.sources import packages as sources
 
 with job(snakemake) as log:
@@ -30,7 +30,7 @@ with job(snakemake) as log:
                 gguf_file.convert_gguf(gguf, made)
         elif source["kind"] == "random":
             facts["like"] = sources.identity(origin)["files"]
-            sources.randomise(origin, made, source["seed"])
+            twin.randomise(origin, made, source["seed"])
         elif origin.suffix == ".gguf":
             facts["gguf_sha256"] = sha256(origin)
             gguf_file.convert_gguf(origin, made)

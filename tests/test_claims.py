@@ -15,7 +15,7 @@ from stable_regions.base.errors import UserError
 from stable_regions.experiments.interpolation import predictions as meaning
 from stable_regions.experiments.interpolation import tables as summaries
 from stable_regions.experiments.polytopes import tables as polytope_tables
-from stable_regions.measures import boundaries
+from stable_regions.measures import boundaries, conventions
 from stable_regions.measures.paths import alphas
 from stable_regions.paper import claims
 from stable_regions.paper.deviations import tabulate
@@ -493,7 +493,7 @@ def test_thresholds_that_recur_are_those_of_the_code() -> None:
         boundaries.SPEED, None,
     }  # fmt: skip
     cuts = {test.below for test in entries if "itself takes a pair" in test.reason}
-    assert cuts == {meaning.LOW}
+    assert cuts == {conventions.LOW}
     named = [
         test.where["definition"] for test in entries if "definition" in getattr(test, "where", {})
     ]

@@ -18,6 +18,7 @@ from stable_regions.models.load import load_model
 from stable_regions.models.model import Model
 from stable_regions.models.sweep import sweep
 from stable_regions.sources import packages as sources
+from stable_regions.sources import twin
 from tests.models import D_MODEL, VOCAB, make_model
 
 BUDGET = 2**30
@@ -141,7 +142,7 @@ def test_another_attention_than_the_plain_one_is_not_asked_for(tmp_path: Path) -
     right_logits = huggingface.load(folder)(tokens()).logits
     assert right_logits.isfinite().all()
     (tmp_path / "twin").mkdir()
-    sources.randomise(folder, tmp_path / "twin", seed=0)
+    twin.randomise(folder, tmp_path / "twin", seed=0)
     for place in (folder, tmp_path / "twin"):
         assert loaded(place, "auto").engine == "fused"
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from stable_regions.base.errors import UserError
 from stable_regions.base.files import sha256
-from stable_regions.sources import corpora, gguf_file
+from stable_regions.sources import corpora, gguf_file, twin
 from stable_regions.sources import packages as sources
 from tests.models import make_model
 
@@ -111,7 +111,7 @@ def test_a_twin_has_the_same_shapes_and_other_weights(tmp_path: Path) -> None:
     weights = {}
     for name, seed in (("a", 0), ("again", 0), ("b", 1)):
         (tmp_path / name).mkdir()
-        sources.randomise(folder, tmp_path / name, seed)
+        twin.randomise(folder, tmp_path / name, seed)
         weights[name] = load_file(tmp_path / name / "model.safetensors")
     original = load_file(folder / "model.safetensors")
     assert {n: w.shape for n, w in weights["a"].items()} == {

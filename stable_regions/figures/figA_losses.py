@@ -7,9 +7,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from stable_regions.figures import style
 from stable_regions.figures.medians import short
+from stable_regions.measures.conventions import SMOOTHED
 
 # Updates that a smoothed point of the training loss is the mean of.
-WINDOW = 20
 
 
 def draw(losses: pd.DataFrame) -> tuple[pd.DataFrame, Figure]:
@@ -26,7 +26,7 @@ def draw(losses: pd.DataFrame) -> tuple[pd.DataFrame, Figure]:
     drawn = []
     for i, (model, part) in enumerate(losses.groupby("model", sort=False)):
         part = part.sort_values("step")
-        smooth = part["train_loss"].rolling(WINDOW, min_periods=1).mean()
+        smooth = part["train_loss"].rolling(SMOOTHED, min_periods=1).mean()
         part = part.assign(train_loss_smoothed=smooth.where(part["train_loss"].notna()))
         colour, dash, marker = style.look(i)
         axes.plot(

@@ -5,11 +5,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from stable_regions.experiments.interpolation.predictions import DIFFERS, HIGH, LOW
 from stable_regions.figures import style
+from stable_regions.measures.conventions import DIFFERS, HIGH, LOW, WHISKERS
 
 TICKS = (1, 2, 3, 5, 10, 20, 50)
-WHISKERS = (0.05, 0.95)  # quantiles
 
 
 def draw(

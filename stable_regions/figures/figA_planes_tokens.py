@@ -10,11 +10,11 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from stable_regions.figures import planes, style
+from stable_regions.measures.conventions import NAMED
 
 OTHER = 0.9  # grey of the tokens without a colour
 STRENGTH = 0.6  # of the colours, so that text on them can be read
 HALO = [withStroke(linewidth=0.8, foreground="white")]
-NAMED = 0.03  # share of a map's points that a token needs to be named
 
 
 def draw(

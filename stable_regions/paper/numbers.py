@@ -5,9 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from stable_regions.experiments.interpolation import predictions as meaning
-from stable_regions.figures import figA_losses, figA_meaning, figA_planes_tokens
-from stable_regions.measures import boundaries
+from stable_regions.measures import boundaries, conventions
 from stable_regions.measures.distances import DISTANCES
 
 # Facts about the original that the text needs: its models on the hub, and its later write layer.
@@ -27,12 +25,12 @@ def constants() -> dict[str, Any]:
         "speed": boundaries.SPEED,
         "rise": boundaries.RISE,
         "window": boundaries.WINDOW,
-        "low": meaning.LOW,
-        "high": meaning.HIGH,
-        "whiskers": list(figA_meaning.WHISKERS),
-        "losses": figA_losses.WINDOW,
+        "low": conventions.LOW,
+        "high": conventions.HIGH,
+        "whiskers": list(conventions.WHISKERS),
+        "losses": conventions.SMOOTHED,
         "distances": {name: distance.label for name, distance in DISTANCES.items()},
-        "named": figA_planes_tokens.NAMED,
+        "named": conventions.NAMED,
         "original": ORIGINAL,
     }
 

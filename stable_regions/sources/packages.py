@@ -151,19 +151,6 @@ def identity(folder: Path) -> dict[str, Any]:
     return read_object(folder / "source.json")
 
 
-def randomise(folder: Path, target: Path, seed: int) -> None:
-    """Make the twin of a model: the same config and tokenizer, freshly initialised weights."""
-    import torch
-
-    from stable_regions.models import huggingface
-
-    torch.manual_seed(seed)
-    huggingface.initialise(huggingface.read_config(folder)).save_pretrained(target)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        if (folder / name).exists():
-            shutil.copy(folder / name, target / name)
-
-
 def model_files(path: Path) -> list[Path]:
     """What is read of a local model: the file itself, or these of a folder's files, sorted."""
     if not path.is_dir():

@@ -8,11 +8,10 @@ import pandas as pd
 from stable_regions.base.files import quoted
 from stable_regions.experiments.interpolation.tables import Raw, block_of, estimate, stacked
 from stable_regions.measures.boundaries import in_boundary
+from stable_regions.measures.conventions import DIFFERS, HIGH, LOW
 from stable_regions.measures.paths import max_slope
 
-LOW, HIGH = 1.2, 10.0  # the paper's groups of max slopes: below the first, above the second
 GROUPS = ("low", "middle", "high")
-DIFFERS = ("context", "last token", "both")
 
 
 def what_differs(a: list[int], b: list[int]) -> str:
