@@ -54,11 +54,33 @@ OTHERS: dict[str, dict] = {
     "starcoder2": GROUPED,
     "falcon": COMMON,
     "opt": {**COMMON, "ffn_dim": D_MLP, "word_embed_proj_dim": D_MODEL},
-    "bloom": {"vocab_size": VOCAB, "hidden_size": D_MODEL, "n_head": HEADS},
-    "mamba": {"vocab_size": VOCAB, "hidden_size": D_MODEL},
-    "jamba": GROUPED,
     "openai-gpt": GPT,
 }
+# What neither engine can run: another mask, recurrent layers, or a library that does not know them.
+LINEAR = {
+    "head_dim": 8, "linear_key_head_dim": 8, "linear_value_head_dim": 8, "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "layer_types": ["linear_attention", "full_attention", "linear_attention"],
+}  # fmt: skip
+DECODED: dict[str, dict] = {
+    "bloom": {"vocab_size": VOCAB, "hidden_size": D_MODEL, "n_head": HEADS},
+    "mpt": {
+        "vocab_size": VOCAB, "d_model": D_MODEL, "n_heads": HEADS, "max_seq_len": MAX_TOKENS,
+        "expansion_ratio": 2,
+    },
+    "mamba": {"vocab_size": VOCAB, "hidden_size": D_MODEL, "state_size": 4},
+    "jamba": {
+        **GROUPED, "num_experts": 2, "attn_layer_period": 2, "attn_layer_offset": 1,
+        "mamba_d_state": 4, "use_mamba_kernels": False,
+    },
+    "qwen3_5_text": {**GROUPED, **LINEAR},
+    "lfm2": {**GROUPED, "layer_types": ["conv", "full_attention", "conv"]},
+    "zamba2": {
+        **GROUPED, "mamba_d_state": 4, "n_mamba_heads": 8, "mamba_headdim": 8,
+        "hybrid_layer_ids": [1], "layers_block_type": ["mamba", "hybrid", "mamba"],
+    },
+    "biogpt": COMMON,
+}  # fmt: skip
 # Mixtures of experts.
 MIXTURE = {**GROUPED, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
 MIXTURES: dict[str, dict] = {
@@ -87,7 +109,7 @@ def make_model(
 
     `changes` go into the config.
     """
-    settings = (SETTINGS | OTHERS | MIXTURES)[family]
+    settings = (SETTINGS | OTHERS | DECODED | MIXTURES)[family]
     layers = "n_layer" if settings.get("n_embd") else "num_hidden_layers"
     config = AutoConfig.for_model(family, **{**settings, layers: n_layers, **changes})
     model = AutoModelForCausalLM.from_config(config)

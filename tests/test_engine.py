@@ -417,12 +417,6 @@ def test_check_layer_accepts_every_layer_with_one_after_it(model_of):
         check_layer(model_of(), layer)
 
 
-def test_a_model_that_cannot_be_swept_is_refused(model_of):
-    with pytest.raises(UserError, match="'bloom' cannot run points behind a prefix: ") as error:
-        check(model_of("bloom"), tokens(3), 0, budget=BUDGET)
-    assert "\n" not in str(error.value)
-
-
 @pytest.mark.parametrize("family", sorted(FUSED_FAMILIES))
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_model_loaded_for_sweeps_alone_is_the_one_that_was_tried(tmp_path, family, tied):

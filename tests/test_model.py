@@ -128,31 +128,9 @@ def test_an_unknown_dtype_is_named(tmp_path):
         load(tmp_path, dtype="float8")
 
 
-def test_a_model_without_attention_is_refused(tmp_path):
-    from transformers import MambaConfig, MambaForCausalLM
-
-    config = MambaConfig(vocab_size=VOCAB, hidden_size=D_MODEL, num_hidden_layers=2, state_size=4)
-    MambaForCausalLM(config).save_pretrained(tmp_path)
-    with pytest.raises(UserError, match="model type 'mamba' cannot be hooked"):
-        load(tmp_path)
-
-
 def test_a_model_without_final_norm_is_refused(tmp_path):
-    with pytest.raises(UserError, match="'openai-gpt' cannot be hooked .*: it has no final norm"):
+    with pytest.raises(UserError, match="'openai-gpt' cannot be run: it has no final norm"):
         load(make_model(tmp_path, "openai-gpt"))
-
-
-def test_a_model_that_transformer_lens_does_not_know_is_refused_in_a_short_line(tmp_path):
-    from transformers import BioGptConfig, BioGptForCausalLM
-
-    config = BioGptConfig(
-        vocab_size=VOCAB, hidden_size=D_MODEL, num_hidden_layers=2, num_attention_heads=4
-    )
-    BioGptForCausalLM(config).save_pretrained(tmp_path)
-    with pytest.raises(UserError, match="'biogpt' cannot be hooked by TransformerLens") as error:
-        load(tmp_path)
-    assert len(str(error.value)) < 400
-    assert "\n" not in str(error.value)
 
 
 def test_weights_whose_links_lead_nowhere_are_named(tmp_path):

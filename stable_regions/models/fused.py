@@ -150,12 +150,13 @@ class Fused:
         """Run prompts unpatched; read the sites at their last positions."""
         last = F.embedding(tokens[:, -1:], self.embed)
         rows = torch.arange(len(tokens), device=tokens.device)
-        out = self.run(self.prefixes(tokens[:, :-1]), -1, rows, last, sites)
+        out = self.run(self.prefixes(tokens), -1, rows, last, sites)
         return {site: value[:, 0] for site, value in out.items()}
 
     @torch.no_grad()
-    def prefixes(self, tokens: Int[Tensor, "c p"]) -> Prefixes:
+    def prefixes(self, tokens: Int[Tensor, "c seq"]) -> Prefixes:
         """Run what stands before the last position of each prompt."""
+        tokens = tokens[:, :-1]
         contexts, length = tokens.shape
         resid = F.embedding(tokens, self.embed).flatten(0, 1)
         positions = torch.arange(-length, 0, device=tokens.device)

@@ -41,10 +41,10 @@ class Hooked:
     tuple_blocks: bool
 
     @torch.no_grad()
-    def prefixes(self, tokens: Int[Tensor, "c p"]) -> DynamicCache:
+    def prefixes(self, tokens: Int[Tensor, "c seq"]) -> DynamicCache:
         """Run what stands before the last position of each prompt."""
         cache = DynamicCache()
-        self.bridge(tokens, past_key_values=cache, return_type=None, logits_to_keep=1)
+        self.bridge(tokens[:, :-1], past_key_values=cache, return_type=None, logits_to_keep=1)
         return cache
 
     @torch.no_grad()

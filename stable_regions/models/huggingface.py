@@ -141,21 +141,27 @@ def layers_of(hf: PreTrainedModel) -> nn.ModuleList | None:
     return next((each for each in lists if len(each) == count), None)
 
 
-@torch.no_grad()
-def norm_kind(hf: PreTrainedModel) -> str | None:
-    """What the final norm does: "layer" if it takes the mean away, or else "rms"; None without one.
-
-    It is tried, on a copy with plain weights, so a model on "meta" will do.
-    """
+def final_norm(hf: PreTrainedModel) -> nn.Module | None:
+    """The norm after the last layer: the last that lies outside the layers."""
     inside = {id(module) for module in (layers_of(hf) or nn.ModuleList()).modules()}
     norms = [
         module
         for module in hf.modules()
         if id(module) not in inside and "norm" in type(module).__name__.lower()
     ]
-    if not norms:
+    return norms[-1] if norms else None
+
+
+@torch.no_grad()
+def norm_kind(hf: PreTrainedModel) -> str | None:
+    """What the final norm does: "layer" if it takes the mean away, or else "rms"; None without one.
+
+    It is tried, on a copy with plain weights, so a model on "meta" will do.
+    """
+    own = final_norm(hf)
+    if own is None:
         return None
-    norm = copy.deepcopy(norms[-1]).to_empty(device="cpu").float()
+    norm = copy.deepcopy(own).to_empty(device="cpu").float()
     for name, weight in norm.named_parameters():
         weight.fill_(0.0 if name.endswith("bias") else 1.0)
     x = torch.linspace(-1, 1, hf.config.get_text_config().hidden_size).sin()[None]

@@ -1,6 +1,7 @@
 """Loading a model: a local Hugging Face folder becomes one that can be swept."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from stable_regions.base.errors import UserError, first_line
 from stable_regions.base.files import read_object
+from stable_regions.base.progress import log
 from stable_regions.models.check import check
 from stable_regions.models.fused import (
     BIASES,
@@ -22,10 +24,17 @@ from stable_regions.models.fused import (
     regroup,
 )
 from stable_regions.models.model import DTYPES, Gate, Model
+from stable_regions.models.shapes import UNGATED
 from stable_regions.sources.packages import weight_files, weight_shapes
+
+ENGINES = ("auto", "bridge", "decode", "fused")
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
+
+
+class Unfit(UserError):
+    """A model that TransformerLens cannot put behind hooks."""
 
 
 def load_model(
@@ -52,9 +61,9 @@ def load_model(
         How the weights are spread over several GPUs ("auto", "balanced", "sequential"), in place
         of one device; sweeps then go through the bridge.
     engine
-        "auto" (the fused engine where it is seen to equal plain patching, on a trial run here),
-        "bridge", or "fused" (without hooks or trial: for one that was tried when its activations
-        were cached).
+        "auto" (the fused engine where it is seen to equal plain patching, on a trial run here,
+        or else through TransformerLens, or else by decoding), "bridge", "decode", or "fused"
+        (without hooks or trial: for one that was tried when its activations were cached).
     threads
         CPU threads for torch; part of what makes two runs give the same bytes.
 
@@ -65,16 +74,31 @@ def load_model(
     """
     if dtype not in DTYPES:
         raise UserError(f"dtype {dtype!r} is unknown; one of {', '.join(DTYPES)}")
-    if engine not in {"auto", "bridge", "fused"}:
-        raise UserError(f"engine {engine!r} is unknown; one of auto, bridge, fused")
+    if engine not in ENGINES:
+        raise UserError(f"engine {engine!r} is unknown; one of {', '.join(ENGINES)}")
     torch.set_num_threads(threads)
     place = placed(device)
     if engine == "fused" and (model := _load_fused(folder, DTYPES[dtype], place)):
         return model
     from stable_regions.models import huggingface  # importing it takes seconds
 
-    hf = huggingface.load(folder, dtype=DTYPES[dtype], device=place, device_map=device_map)
-    return wrap(hf, folder=folder, engine="bridge" if engine == "bridge" else "auto")
+    load = partial(
+        huggingface.load, folder, dtype=DTYPES[dtype], device=place, device_map=device_map
+    )
+    if engine == "decode":
+        return wrap_native(load(), folder=folder)
+    try:
+        model = wrap(load(), folder=folder, engine="auto" if engine == "fused" else engine)
+        if engine == "bridge" or model.fused is not None or _agrees(model):
+            return model
+        unfit = "its sweeps differ from plain patching"
+    except Unfit as error:
+        if engine == "bridge":
+            raise
+        unfit = str(error)
+    # hooks have been put into the model that was loaded
+    log.info("%s: %s; sweeps decode", folder, unfit)
+    return wrap_native(load(), folder=folder)
 
 
 def _load_fused(folder: Path, dtype: torch.dtype, place: torch.device) -> Model | None:
@@ -133,7 +157,7 @@ def wrap(hf: Any, *, folder: Path, engine: str = "auto") -> Model:
         hooks = hook(hf)
     except Exception as error:  # whatever the code of TransformerLens stumbles on
         unfit = f"model type {config.model_type!r} cannot be hooked by TransformerLens"
-        raise UserError(f"{folder}: {unfit}: {first_line(error)}") from error
+        raise Unfit(f"{folder}: {unfit}: {first_line(error)}") from error
     cfg: Any = hooks.bridge.cfg
     fusible = engine == "auto" and cfg.n_layers > 1 and not spread
     model = Model(
@@ -157,15 +181,58 @@ def wrap(hf: Any, *, folder: Path, engine: str = "auto") -> Model:
         hooks=hooks,
         fused=regroup(parameters, config) if fusible else None,
     )
-    return model if model.fused is None or _fused_agrees(model) else replace(model, fused=None)
+    return model if model.fused is None or _agrees(model) else replace(model, fused=None)
 
 
-def _fused_agrees(model: Model) -> bool:
-    """Try the fused engine against plain patching on two random prompts."""
+def wrap_native(hf: Any, *, folder: Path) -> Model:
+    """Take a Hugging Face model as it is; `UserError` if it cannot decode."""
+    from stable_regions.models import huggingface  # importing these takes seconds
+    from stable_regions.models.native import native
+
+    config = hf.config.get_text_config()
+    weight = next(hf.parameters())
+    try:
+        hooks = native(hf)
+    except Exception as error:  # whatever the code of its architecture stumbles on
+        unfit = f"model type {config.model_type!r} cannot be run"
+        raise UserError(f"{folder}: {unfit}: {first_line(error)}") from error
+    heads = getattr(config, "num_attention_heads", None) or 1
+    widths = [gate.width for gate in hooks.gates if gate is not None]
+    return Model(
+        folder=folder,
+        family=config.model_type,
+        dtype=weight.dtype,
+        device=weight.device,
+        n_layers=len(hooks.layers),
+        d_model=config.hidden_size,
+        d_mlp=max(widths, default=getattr(config, "intermediate_size", None) or config.hidden_size),
+        d_head=getattr(config, "head_dim", None) or config.hidden_size // heads,
+        n_heads=heads,
+        n_kv_heads=getattr(config, "num_key_value_heads", None) or heads,
+        vocab_size=hf.get_output_embeddings().weight.shape[0],
+        n_parameters=huggingface.parameter_count(hf),
+        gated=config.model_type not in UNGATED,
+        gates=hooks.gates,
+        norm=huggingface.norm_kind(hf) or "none",
+        window=window(config),
+        max_tokens=getattr(config, "max_position_embeddings", None) or 2**20,
+        hooks=hooks,
+        decodes=True,
+    )
+
+
+def _agrees(model: Model) -> bool:
+    """Try a model's sweeps against plain patching, on two random prompts."""
+    if model.n_layers < 2:
+        return True
     seq = min(8, model.max_tokens, model.window or 8)
     generator = torch.Generator().manual_seed(0)
     prompts = torch.randint(0, model.vocab_size, (2, seq), generator=generator)
-    return check(model, prompts, 0, budget=2**40).verdict == "passed"
+    try:
+        verdict = check(model, prompts, 0, budget=2**40).verdict
+    except UserError:
+        return False
+    return verdict in ("passed", "an output is not finite")  # which the load check will say
 
 
 def placed(device: str) -> torch.device:

@@ -26,7 +26,7 @@ class Gate:
 class Runner(Protocol):
     """Runs points behind prefixes: what a sweep is made of."""
 
-    def prefixes(self, tokens: Int[Tensor, "c p"]) -> Any:
+    def prefixes(self, tokens: Int[Tensor, "c seq"]) -> Any:
         """Run what stands before the last position of each prompt."""
 
     def run(
@@ -48,8 +48,6 @@ class Runner(Protocol):
 @runtime_checkable
 class Hooks(Runner, Protocol):
     """A runner that can write and read anywhere, one full forward pass a prompt."""
-
-    bridge: Any
 
     def plain(
         self,
@@ -83,9 +81,12 @@ class Model:
     max_tokens
         Longest prompt that it has positions for.
     hooks
-        The model behind TransformerLens hooks; None if it was loaded for fused sweeps alone.
+        The model behind TransformerLens hooks, or behind its own; None if it was loaded for fused
+        sweeps alone.
     fused
         Its weights regrouped for fused sweeps; None if sweeps go through the hooks.
+    decodes
+        Whether they decode, as in `native`.
     """
 
     folder: Path
@@ -107,11 +108,12 @@ class Model:
     max_tokens: int
     hooks: Hooks | None = None
     fused: Runner | None = None
+    decodes: bool = False
 
     @property
     def engine(self) -> str:
-        """What a sweep runs on: "fused" or "bridge"."""
-        return "fused" if self.fused else "bridge"
+        """What a sweep runs on: "fused", "bridge" or "decode"."""
+        return "fused" if self.fused else "decode" if self.decodes else "bridge"
 
     @property
     def runner(self) -> Runner:
@@ -127,11 +129,11 @@ class Model:
 
     @property
     def bridge(self) -> Any:
-        """The `TransformerBridge` behind the hooks, for hooks of one's own.
+        """The `TransformerBridge` behind the hooks, where there is one, for hooks of one's own.
 
         Give it token ids, never text: it prepends no BOS.
         """
-        return self.hooked.bridge
+        return self.hooked.bridge  # type: ignore[attr-defined]
 
 
 def check_layer(model: Model, layer: int) -> None:

@@ -130,7 +130,7 @@ def after_prefix(
     Called with the write layer, the context of each row `[b]`, the points `[b, k, d]` in the
     model's dtype and the sites, it gives `[b, k, width]` by site.
     """
-    return partial(model.runner.run, model.runner.prefixes(contexts[:, :-1]))
+    return partial(model.runner.run, model.runner.prefixes(contexts))
 
 
 def plain(
@@ -168,7 +168,9 @@ def batch_rows(model: Model, *, k: int, seq: int, sites: Sequence[str], budget: 
     attention = 4 * tokens * (heads + 2 * kv_heads) * d_head
     attention += 2 * keys * heads * d_head + 3 * tokens * keys * heads
     numbers = 4 * tokens * model.d_model + max(4 * tokens * model.d_mlp, attention)
-    numbers += 2 * model.n_layers * seq * kv_heads * d_head
+    # the prefix's, for each point where sweeps decode
+    copies = 1 + k if model.decodes else 1
+    numbers += copies * 2 * model.n_layers * seq * kv_heads * d_head
     for site in sites:
         numbers += (
             2 * k * width.get(site, model.d_mlp if site.startswith("gate") else model.d_model)

@@ -1,0 +1,204 @@
+"""A model as transformers has it, under no other library: for what the two engines cannot run.
+
+Its sweeps *decode*: the prefix is run once, its cache or recurrent state is spread over a batch of
+points, and the prompt's own last token is fed to all of them, the residual stream overwritten after
+the write layer. That is generation with a batch: exact for whatever transformers can generate with,
+at one token a point. Importing this takes seconds.
+"""
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from stable_regions.models.huggingface import final_norm, layers_of
+from stable_regions.models.model import Gate, layer_read
+
+ACTIVATIONS = ("transformers.activations", "torch.nn.modules.activation")
+# What a model's output calls the cache that its next pass is given.
+CACHES = ("past_key_values", "cache_params", "state")
+
+
+@dataclass(frozen=True)
+class Prefixes:
+    """What stands before the last position: the cache, what it is called, and the last tokens."""
+
+    name: str
+    cache: Any
+    last: Int[Tensor, " c"]
+
+
+@dataclass(frozen=True)
+class Native:
+    """A model of transformers, read and written by hooks on its own modules.
+
+    Attributes
+    ----------
+    gates
+        By layer: the activation function whose input is the MLP's gate; None where there is none,
+        or more than one.
+    """
+
+    hf: Any
+    layers: nn.ModuleList
+    norm: nn.Module
+    gates: tuple[Gate | None, ...]
+
+    @torch.no_grad()
+    def prefixes(self, tokens: Int[Tensor, "c seq"]) -> Prefixes:
+        """Run what stands before the last position of each prompt."""
+        out = self.hf(input_ids=tokens[:, :-1], use_cache=True)
+        for name in CACHES:
+            if (cache := getattr(out, name, None)) is not None:
+                return Prefixes(name, cache, tokens[:, -1])
+        raise TypeError("it keeps no cache to go on from")
+
+    @torch.no_grad()
+    def run(
+        self,
+        pasts: Prefixes,
+        layer: int,
+        row: Int[Tensor, " b"],
+        points: Float[Tensor, "b k d"],
+        sites: Sequence[str],
+    ) -> dict[str, Float[Tensor, "b k width"]]:
+        """Feed each row's last token once a point, the stream overwritten; read the sites."""
+        k = points.shape[1]
+        of_point = row.repeat_interleave(k)
+        given = {pasts.name: _spread(pasts.cache, of_point)}
+        with self._hooked(layer, points.flatten(0, 1), sites) as out:
+            result = self.hf(
+                input_ids=pasts.last[of_point][:, None], use_cache=True, logits_to_keep=1, **given
+            )
+        if "logits" in sites:
+            out["logits"] = result.logits[:, -1]
+        return {site: out[site].unflatten(0, (-1, k)) for site in sites}
+
+    @torch.no_grad()
+    def clean(
+        self, tokens: Int[Tensor, "b seq"], sites: Sequence[str]
+    ) -> dict[str, Float[Tensor, "b width"]]:
+        """Run prompts unpatched; read the sites at their ends."""
+        return self._whole(None, None, tokens, sites)
+
+    @torch.no_grad()
+    def plain(
+        self,
+        layer: int,
+        tokens: Int[Tensor, "k seq"],
+        points: Float[Tensor, "k d"],
+        sites: Sequence[str],
+    ) -> dict[str, Float[Tensor, "k width"]]:
+        """Run prompts whole, the last position overwritten after `layer`; read the sites there."""
+        return self._whole(layer, points, tokens, sites)
+
+    def _whole(
+        self, layer: int | None, points: Tensor | None, tokens: Tensor, sites: Sequence[str]
+    ) -> dict[str, Tensor]:
+        with self._hooked(layer, points, sites) as out:
+            result = self.hf(input_ids=tokens, use_cache=False, logits_to_keep=1)
+        if "logits" in sites:
+            out["logits"] = result.logits[:, -1]
+        return out
+
+    @contextmanager
+    def _hooked(
+        self, layer: int | None, points: Float[Tensor, "n d"] | None, sites: Sequence[str]
+    ) -> Iterator[dict[str, Tensor]]:
+        """Overwrite the last position after a layer, and read the sites, while this lasts."""
+        out: dict[str, Tensor] = {}
+        handles = []
+
+        def write(_: Any, __: Any, output: Any) -> Any:
+            hidden = (output[0] if isinstance(output, tuple) else output).clone()
+            hidden[:, -1] = points
+            return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
+
+        def reader(site: str) -> Callable:
+            def read(_: Any, __: Any, output: Any) -> None:
+                hidden = output[0] if isinstance(output, tuple) else output
+                out[site] = hidden[:, -1].clone()
+
+            return read
+
+        def gate_reader(site: str) -> Callable:
+            def read(_: Any, given: Any) -> None:
+                out[site] = given[0][:, -1].clone()
+
+            return read
+
+        if layer is not None:
+            handles.append(self.layers[layer].register_forward_hook(write))
+        for site in sites:
+            if site == "logits":
+                continue
+            if site.startswith("gate"):
+                gate = self.gates[int(site.partition(".")[2])]
+                assert gate is not None  # `sweep` has looked
+                module = self.hf.get_submodule(gate.hook)
+                handles.append(module.register_forward_pre_hook(gate_reader(site)))
+            else:
+                module = self.norm if site == "post_norm" else self._layer(site)
+                handles.append(module.register_forward_hook(reader(site)))
+        try:
+            yield out
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _layer(self, site: str) -> nn.Module:
+        return self.layers[layer_read(site, len(self.layers) - 1)]
+
+
+def native(hf: Any) -> Native:
+    """What runs a model of transformers as it is.
+
+    Raises
+    ------
+    TypeError
+        It has no list of layers, or no final norm.
+    """
+    layers, norm = layers_of(hf), final_norm(hf)
+    if layers is None:
+        raise TypeError("it has no list of layers")
+    if norm is None:
+        raise TypeError("it has no final norm")
+    return Native(hf, layers, norm, _gates(hf, layers))
+
+
+def _spread(cache: Any, rows: Int[Tensor, " n"]) -> Any:
+    """A copy of a cache with one entry for each of these rows."""
+    cache = copy.deepcopy(cache)
+    if isinstance(cache, list | tuple):
+        return [_spread(each, rows) for each in cache]
+    if isinstance(cache, Tensor):
+        return cache[rows.to(cache.device)]
+    cache.reorder_cache(rows)
+    return cache
+
+
+@torch.no_grad()
+def _gates(hf: Any, layers: nn.ModuleList) -> tuple[Gate | None, ...]:
+    """By layer, the one activation function that sees one number for each position and channel."""
+    names = {id(module): name for name, module in hf.named_modules()}
+    tokens = torch.zeros(2, 3, dtype=torch.long, device=next(hf.parameters()).device)
+    found: list[list[Gate]] = [[] for _ in layers]
+    handles = []
+    for index, layer in enumerate(layers):
+        for module in layer.modules():
+            if type(module).__module__ in ACTIVATIONS:
+
+                def note(module: nn.Module, given: Any, index: int = index) -> None:
+                    if given[0].shape[:-1] == tokens.shape:
+                        found[index].append(Gate(names[id(module)], given[0].shape[-1]))
+
+                handles.append(module.register_forward_pre_hook(note))
+    hf(input_ids=tokens, use_cache=False)
+    for handle in handles:
+        handle.remove()
+    return tuple(seen[0] if len(seen) == 1 else None for seen in found)

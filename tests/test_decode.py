@@ -1,0 +1,95 @@
+"""Models that neither engine can run: their sweeps decode, and equal plain patching."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from stable_regions.models import native
+from stable_regions.models.check import check
+from stable_regions.models.load import load_model
+from stable_regions.models.model import Model
+from stable_regions.models.sweep import clean, plain, sweep
+from tests.models import D_MODEL, DECODED, VOCAB, make_model
+
+BUDGET = 2**30
+SITES = ("pre_norm", "post_norm", "logits", "resid.2")
+
+
+def tokens(n: int = 3, seq: int = 7) -> torch.Tensor:
+    return torch.randint(0, VOCAB, (n, seq), generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("family", DECODED)
+def test_what_no_engine_runs_decodes(model_of: Callable[..., Model], family: str) -> None:
+    model = model_of(family)
+    assert model.engine == "decode"
+    for layer in (0, 1):
+        assert check(model, tokens(), layer, budget=BUDGET).verdict == "passed"
+
+
+@pytest.mark.parametrize("family", ["mpt", "mamba", "lfm2"])
+def test_rows_share_prefixes_in_any_order(model_of: Callable[..., Model], family: str) -> None:
+    model, contexts, context_of = model_of(family), tokens(), torch.tensor([2, 0, 2, 1])
+    points = torch.randn(4, 3, D_MODEL, generator=torch.Generator().manual_seed(1)).double()
+    parts = list(sweep(model, 0, contexts, context_of, points.__getitem__, SITES, budget=BUDGET))
+    for site in SITES:
+        swept = torch.cat([out[site] for _, out in parts])
+        for row, context in enumerate(context_of):
+            whole = plain(model, 0, contexts[context], points[row], SITES)[site]
+            torch.testing.assert_close(swept[row], whole, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("family", ["bloom", "qwen3_5_text"])
+def test_sites_hold_what_the_hugging_face_model_has_there(
+    model_of: Callable[..., Model], family: str
+) -> None:
+    model = model_of(family)
+    hf = AutoModelForCausalLM.from_pretrained(model.folder, dtype=torch.float64)
+    out = hf(tokens(), output_hidden_states=True)
+    ours = clean(model, tokens(), [0, 1], sites=("post_norm", "logits"), budget=BUDGET)
+    for layer in (0, 1):
+        theirs = out.hidden_states[layer + 1][:, -1]
+        torch.testing.assert_close(ours[f"resid.{layer}"], theirs, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(ours["logits"], out.logits[:, -1], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        ours["post_norm"], out.hidden_states[-1][:, -1], rtol=1e-5, atol=1e-6
+    )
+
+
+def test_gates_are_what_the_activation_function_sees(model_of: Callable[..., Model]) -> None:
+    model = model_of("qwen3_5_text")
+    hf = model.hooks.hf  # type: ignore[union-attr]
+    seen: list[torch.Tensor] = []
+    activation = hf.get_submodule(model.gates[2].hook)  # type: ignore[union-attr]
+    handle = activation.register_forward_pre_hook(lambda _, args: seen.append(args[0][:, -1]))
+    gates = clean(model, tokens(), [], sites=("gate.2",), budget=BUDGET)["gate.2"]
+    handle.remove()
+    assert torch.equal(seen[-1], gates)
+
+
+def test_a_llama_gives_the_same_by_each_engine(tmp_path: Path) -> None:
+    folder = make_model(tmp_path)
+    points = torch.randn(3, 4, D_MODEL, generator=torch.Generator().manual_seed(1))
+    outs = []
+    for engine in ("auto", "bridge", "decode"):
+        model = load_model(folder, device="cpu", engine=engine, threads=1)
+        assert model.engine == {"auto": "fused"}.get(engine, engine)
+        [(_, out)] = sweep(
+            model, 0, tokens(), torch.arange(3), points.__getitem__, SITES, budget=BUDGET
+        )
+        outs.append(out)
+    for site in SITES:
+        for out in outs[1:]:
+            torch.testing.assert_close(out[site], outs[0][site], rtol=1e-4, atol=1e-4)
+
+
+def test_a_cache_that_mixes_up_rows_is_seen(
+    model_of: Callable[..., Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spread = native._spread
+    monkeypatch.setattr(native, "_spread", lambda cache, rows: spread(cache, rows.flip(0)))
+    verdict = check(model_of("mamba"), tokens(), 0, budget=BUDGET).verdict
+    assert "differs from" in verdict
