@@ -69,11 +69,16 @@ def read_config(folder: Path) -> PretrainedConfig:
     longest = getattr(config, "max_position_embeddings", None)
     if longest is not None and longest < 2:
         raise UserError(f"{where}: max_position_embeddings: holds {longest}; at least 2 is right")
-    config.architectures = [MODEL_FOR_CAUSAL_LM_MAPPING[type(config)].__name__]
+    config.architectures = [_kind(config).__name__]
     if config is not whole:  # the two may say different things of a head, and the files a third
         tied = any(getattr(part, "tie_word_embeddings", False) for part in (whole, config))
         config.tie_word_embeddings = tied and not _has_head(folder)
     return config
+
+
+def _kind(config: PretrainedConfig) -> Any:
+    """The class of the decoder that a config is of."""
+    return MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
 
 
 def _has_head(folder: Path) -> bool:
@@ -120,7 +125,7 @@ def load(
     """
     config = config or read_config(folder)
     shapes = weight_shapes(folder)
-    kind = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    kind = _kind(config)
     names = _renaming(kind.base_model_prefix)
     ways = PLAIN if plain or not kind._supports_sdpa else ONE_STEP
     try:
