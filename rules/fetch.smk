@@ -27,7 +27,7 @@ rule package:
 
 rule corpus:
     input:
-        lambda w: CONFIG.corpora[w.corpus].inputs(CONFIG),
+        lambda w: paths.inputs(CONFIG.corpora[w.corpus].inputs(CONFIG)),
     output:
         "resources/corpora/{corpus}.parquet",
     log:
@@ -58,7 +58,7 @@ rule corpus:
 # working directories (docs/clusters.md). With that option a rule can have no benchmark.
 rule packaged_model:
     input:
-        lambda w: CONFIG.models[w.model].source.inputs(CONFIG),
+        lambda w: paths.inputs(CONFIG.models[w.model].source.inputs(CONFIG)),
     output:
         folder=directory("resources/models/{model}"),
         facts="resources/facts/{model}.json",
@@ -184,7 +184,7 @@ rule hub_checkpoint:
     threads: all_cores
     params:
         entry=lambda w: CONFIG.models[w.model].fetched(),
-        revision="{revision}",
+        revision=lambda w: paths.split(f"{w.model}@{w.revision}")[1],
         weights=True,
         apart="resources/models/.{model}@{revision}",
         ref="{model}@{revision}",

@@ -31,7 +31,7 @@ with job(snakemake) as log:
         elif source["kind"] == "random":
             facts["like"] = sources.identity(origin)["files"]
             twin.randomise(origin, made, source["seed"])
-        elif origin.suffix == ".gguf":
+        elif origin.is_file():
             facts["gguf_sha256"] = sha256(origin)
             gguf_file.convert_gguf(origin, made)
         else:

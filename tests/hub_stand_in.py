@@ -17,8 +17,8 @@ from urllib.parse import unquote, urlsplit
 
 from huggingface_hub import constants
 
-API = re.compile(r"/api/(models|datasets)/([^/]+/[^/]+)/(revision|tree)/([^/]+)")
-FILE = re.compile(r"/(datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
+API = re.compile(r"/api/(models|datasets)/([^/]+(?:/[^/]+)?)/(revision|tree)/([^/]+)")
+FILE = re.compile(r"/(datasets/)?([^/]+(?:/[^/]+)?)/resolve/([^/]+)/(.+)")
 
 
 @dataclass
@@ -81,12 +81,12 @@ def _handler(hub: Hub) -> type:
                 self.wfile.write(body)
 
         def do_GET(self) -> None:
-            path = unquote(urlsplit(self.path).path)
+            path = urlsplit(self.path).path
             if found := API.fullmatch(path):
-                return self.describe(*found.groups())
+                return self.describe(*map(unquote, found.groups()))
             if found := FILE.fullmatch(path):
-                hub.asked.append(f"{self.command} {path}")
-                return self.send_file(*found.groups()[1:])
+                hub.asked.append(f"{self.command} {unquote(path)}")
+                return self.send_file(*map(unquote, found.groups()[1:]))
             return self.answer(404)
 
         do_HEAD = do_GET

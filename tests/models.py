@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
 D_MODEL, HEADS, KV_HEADS, D_MLP, VOCAB, MAX_TOKENS, WINDOW = 32, 4, 2, 48, 61, 64, 16
 
@@ -55,7 +55,12 @@ OTHERS: dict[str, dict] = {
     "falcon": COMMON,
     "opt": {**COMMON, "ffn_dim": D_MLP, "word_embed_proj_dim": D_MODEL},
     "openai-gpt": GPT,
-}
+    "gpt_neo": {
+        "vocab_size": VOCAB, "hidden_size": D_MODEL, "intermediate_size": D_MLP, "num_heads": HEADS,
+        "max_position_embeddings": MAX_TOKENS, "window_size": WINDOW, "bos_token_id": 1,
+        "eos_token_id": 2,
+    },
+}  # fmt: skip
 # What neither engine can run: another mask, recurrent layers, or a library that does not know them.
 LINEAR = {
     "head_dim": 8, "linear_key_head_dim": 8, "linear_value_head_dim": 8, "linear_num_key_heads": 2,
@@ -101,6 +106,38 @@ MIXTURES: dict[str, dict] = {
     },
 }  # fmt: skip
 
+# Models of texts and images, around one of texts.
+TEXT = {**GROUPED, "num_hidden_layers": 3, "head_dim": 8}
+IMAGE = {
+    "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2,
+    "image_size": 28, "patch_size": 14,
+}  # fmt: skip
+QWEN_IMAGE = {
+    "depth": 1, "hidden_size": 16, "intermediate_size": 24, "num_heads": 2, "out_hidden_size": 32,
+}  # fmt: skip
+LINEAR = {
+    "linear_num_key_heads": 2, "linear_num_value_heads": 2, "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8, "num_hidden_layers": 4,
+}  # fmt: skip
+WITH_IMAGES: dict[str, dict] = {
+    "gemma3": {
+        "text_config": {**GEMMA, "num_hidden_layers": 3}, "vision_config": IMAGE,
+        "mm_tokens_per_image": 1,
+    },
+    "mistral3": {"text_config": TEXT | {"model_type": "mistral"}, "vision_config": IMAGE},
+    "llava": {"text_config": TEXT | {"model_type": "llama"}, "vision_config": IMAGE},
+    "qwen3_5": {"text_config": TEXT | LINEAR, "vision_config": QWEN_IMAGE},
+    "smolvlm": {"text_config": TEXT | {"model_type": "llama"}, "vision_config": IMAGE},
+}  # fmt: skip
+
+
+def make_whole(folder: Path, family: str, **changes: Any) -> Path:
+    """Write a random model of texts and images into `folder`, as its own library saves it."""
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(family, **WITH_IMAGES[family], **changes)
+    AutoModelForImageTextToText.from_config(config).save_pretrained(folder)
+    return folder
+
 
 def make_model(
     folder: Path, family: str = "llama", n_layers: int = 3, seed: int = 0, **changes: Any
@@ -111,7 +148,11 @@ def make_model(
     """
     settings = (SETTINGS | OTHERS | DECODED | MIXTURES)[family]
     layers = "n_layer" if settings.get("n_embd") else "num_hidden_layers"
-    config = AutoConfig.for_model(family, **{**settings, layers: n_layers, **changes})
+    depth: dict[str, Any] = {layers: n_layers}
+    if family == "gpt_neo":  # layer by layer: near and far
+        kinds = [("global", "local")[n % 2] for n in range(n_layers)]
+        depth = {"num_layers": n_layers, "attention_types": [[kinds, 1]]}
+    config = AutoConfig.for_model(family, **{**settings, **depth, **changes})
     model = AutoModelForCausalLM.from_config(config)
     generator = torch.Generator().manual_seed(seed)
     for name, weight in model.named_parameters():

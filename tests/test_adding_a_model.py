@@ -16,7 +16,7 @@ from stable_regions.base.files import read_parquet
 from tests.beside import Beside
 from tests.gguf_model import write_gguf
 from tests.hub_stand_in import Repository, serve
-from tests.tiny_study import ROOT, make_sources
+from tests.tiny_study import CONFIG, ROOT, make_sources, snakemake
 
 README = (ROOT / "README.md").read_text()
 SECTION = README.partition("## Adding a model\n")[2].partition("\n## ")[0]
@@ -93,3 +93,27 @@ def test_verify_names_what_was_changed_by_hand(run_beside: Beside) -> None:
     assert done.returncode != 0
     assert "different: results/mine/tables/sharpness.csv: is changed" in said
     assert "Traceback" not in said
+
+
+@pytest.mark.workflow
+def test_a_folder_of_any_name_is_read(tmp_path: Path) -> None:
+    """Braces are a wildcard to Snakemake, and a folder may be called as a GGUF file is."""
+    make_sources(tmp_path)
+    odd = tmp_path / "{x}"
+    (tmp_path / "sources").rename(odd)
+    own = (odd / "tiny-llama").rename(odd / "my.gguf")
+    source = {"kind": "local", "path": str(own)}
+    changes = {
+        "models": {"tiny-llama": {"source": source}, "tiny-gpt2": {"source": source}},
+        "corpora": {"tiny": {"kind": "local", "path": str(odd / "tiny.txt")}},
+    }
+    (tmp_path / "odd.yaml").write_text(yaml.safe_dump(changes))
+    made = ("resources/corpora/tiny.parquet", "resources/models/tiny-llama")
+    configs = ("--configfile", str(CONFIG), str(tmp_path / "odd.yaml"))
+    done = snakemake(tmp_path, *configs, "--", *made)
+    assert done.returncode == 0, done.stderr
+    assert all((tmp_path / path).exists() for path in made)
+    (odd / "tiny.txt").write_text("other words")
+    told = snakemake(tmp_path, *configs, "--dry-run", "--", *made)
+    assert "Read the corpus tiny" in told.stdout + told.stderr
+    assert "Make the model folder" not in told.stdout + told.stderr

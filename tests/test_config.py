@@ -230,6 +230,25 @@ def test_refs_are_split() -> None:
     assert config.split("olmo-1b") == ("olmo-1b", None)
 
 
+def test_a_revision_with_a_slash_is_one_part_of_a_path(raw: dict[str, Any]) -> None:
+    source = raw["models"]["olmo-1b-0724"]["source"]
+    source |= {"repository": "gpt2", "revision": "refs/convert/parquet"}
+    source["checkpoints"] = ["refs/pr/1", "main"]
+    raw["study"] = "paper"
+    raw["studies"]["paper"]["experiments"] = {
+        "training": ["olmo-1b-0724@*"], "size": ["olmo-1b-0724@refs/pr/1"],
+    }  # fmt: skip
+    raw["studies"]["paper"]["changes"] = {}
+    loaded = config.load(raw)
+    assert loaded.refs("training") == ["olmo-1b-0724@refs%2Fpr%2F1", "olmo-1b-0724@main"]
+    assert loaded.refs("size") == loaded.refs("training")[:1]
+    assert config.split(loaded.refs("size")[0]) == ("olmo-1b-0724", "refs/pr/1")
+    for wrong in ("refs/../x", "/x", "x/", "a//b"):
+        source["checkpoints"] = [wrong]
+        with pytest.raises(UserError, match="checkpoints"):
+            config.load(raw)
+
+
 def test_checkpoints_are_written_out(raw: dict[str, Any]) -> None:
     refs = ["suite-d4-w64@last", "smollm2-135m", "suite-d8-w64@*", "suite-d8-w32@step0"]
     raw["studies"]["embedded"]["experiments"]["training"] = refs

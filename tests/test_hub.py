@@ -104,6 +104,36 @@ def test_a_model_is_fetched_without_what_is_not_needed(stand_in: Hub, tmp_path: 
     assert stand_in.files() == []
 
 
+def test_a_model_of_one_word_is_fetched_at_a_revision_with_a_slash(
+    stand_in: Hub, tmp_path: Path
+) -> None:
+    early = make_repository(tmp_path / "early", weight=WEIGHT + 7)
+    repository = Repository({"main": make_repository(tmp_path / "main"), "refs/pr/1": early})
+    stand_in.repositories["gpt2"] = repository
+    for apart in (None, tmp_path / "apart"):
+        where = tmp_path / f"model-{apart is None}"
+        assert fetch(where, "gpt2", "refs/pr/1", apart=apart) == repository.commit("refs/pr/1")
+        theirs = (early / "model.safetensors").read_bytes()
+        assert (where / "model.safetensors").read_bytes() == theirs
+
+
+@pytest.mark.parametrize("weights", [True, False])
+def test_offline_what_is_needed_will_do(
+    stand_in: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: bool
+) -> None:
+    stand_in.repositories["me/model"] = Repository({"main": make_repository(tmp_path / "r")})
+    fetch(tmp_path / "model", weights=weights)
+    [optional] = (tmp_path / "cache").rglob("snapshots/*/tokenizer_config.json")
+    optional.unlink()
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    fetch(tmp_path / "again", weights=weights)
+    assert not (tmp_path / "again" / "tokenizer_config.json").exists()
+    assert (tmp_path / "again" / "model.safetensors").exists() == weights
+    optional.with_name("tokenizer.json").unlink()
+    with pytest.raises(UserError, match="is not whole in the cache"):
+        fetch(tmp_path / "third", weights=weights)
+
+
 def test_a_configuration_needs_no_weights(stand_in: Hub, tmp_path: Path) -> None:
     folder = make_repository(tmp_path / "repository")
     stand_in.repositories["me/model"] = Repository({"main": folder})
@@ -289,6 +319,12 @@ def test_books_are_the_first_of_the_first_file(stand_in: Hub, tmp_path: Path) ->
     assert stand_in.files() == ["train-00000-of-00002-ab.parquet"]
     with pytest.raises(UserError, match="me/books: has 6 works; 7 are asked for"):
         texts("first", works=7, files=["data/train-00000-*.parquet"])
+
+
+def test_a_cache_whose_path_looks_like_a_pattern_is_read(tmp_path: Path) -> None:
+    with serve() as running, visited(running.url, tmp_path / "[x]*" / "cache"):
+        running.repositories["me/books"] = Repository({"main": make_texts(tmp_path / "r")})
+        assert texts("first") == ["0", "1", "2", "3"]
 
 
 def test_books_are_drawn_from_the_whole(stand_in: Hub, tmp_path: Path) -> None:

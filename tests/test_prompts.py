@@ -5,9 +5,12 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from stable_regions.base.errors import UserError
 from stable_regions.prompts import draw as prompts
+from stable_regions.prompts.word_list import Kind, WordList
+from stable_regions.prompts.words import only_single, word_prompts
 from tests.tiny_study import text, tokenizer
 
 TOKENIZER = tokenizer()
@@ -61,6 +64,73 @@ def test_written_pairs_share_their_prompts() -> None:
 def test_a_pair_of_different_lengths_is_refused_by_name() -> None:
     with pytest.raises(UserError, match="pair odd: its prompts have 2 and 3 tokens"):
         prompts.written_pairs({"odd": (" was very", " was very very")}, TOKENIZER)
+
+
+LETTERS = "abcdefghijklmnop"
+SPACE = prompts.SPACE
+
+
+def spaced(kind: str) -> Tokenizer:
+    """A tokenizer as SentencePiece writes it: a letter is one token, with its space or without."""
+    pieces = [SPACE, *LETTERS, *(SPACE + letter for letter in LETTERS)]
+    if kind.startswith("unigram"):
+        scores = [(piece, -1.0 * len(piece)) for piece in pieces]
+        made = Tokenizer(models.Unigram([("?", -99.0), *scores], 0))
+    else:
+        merges = [(SPACE, letter) for letter in LETTERS]
+        made = Tokenizer(models.BPE({piece: n for n, piece in enumerate(pieces)}, merges))
+    if kind == "llama 2":
+        made.normalizer = normalizers.Sequence(
+            [normalizers.Prepend(SPACE), normalizers.Replace(" ", SPACE)]
+        )
+        made.decoder = decoders.Sequence(
+            [decoders.Replace(SPACE, " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+        )
+    else:
+        scheme = kind.partition(" ")[2]
+        made.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme)
+        made.decoder = decoders.Metaspace(prepend_scheme=scheme)
+    return made
+
+
+SPACED = pytest.mark.parametrize(
+    "kind",
+    ["llama 2", *(f"{model} {scheme}" for model in ("bpe", "unigram") for scheme in
+                  ("always", "first", "never"))],
+)  # fmt: skip
+
+
+@SPACED
+def test_a_label_tells_a_token_with_its_space_from_one_without(kind: str) -> None:
+    tokenizer = spaced(kind)
+    works = pd.DataFrame({"work": ["w"], "text": ["a b ab ba c ac ca " * 4]})
+    table = prompts.chunk_prompts(works, tokenizer, tokens=2, count=20, seed=0)
+    pieces = [tokenizer.id_to_token(ids[-1]).replace(SPACE, " ") for ids in table["tokens"]]
+    assert {"a", " a"} < set(pieces)
+    assert table["last_token"].tolist() == pieces
+
+
+def test_labels_of_a_byte_level_tokenizer_are_its_tokens_alone() -> None:
+    for token in range(TOKENIZER.get_vocab_size()):
+        alone = TOKENIZER.decode([token], skip_special_tokens=False)
+        assert prompts.token_text(TOKENIZER, token) == alone
+
+
+@SPACED
+def test_words_are_what_they_are_inside_a_text(kind: str) -> None:
+    tokenizer = spaced(kind)
+    kinds = [
+        Kind(name=name, part_of_speech=name, words=[*some, "ab"])
+        for name, some in {"n": LETTERS[:6], "m": LETTERS[6:12]}.items()
+    ]
+    listed = WordList(source="s", rule="r", contexts=["o p", "po"], kinds=kinds)
+    with pytest.raises(UserError, match="' ab' is 2 tokens in this tokenizer"):
+        word_prompts(listed, tokenizer, [])
+    table = word_prompts(only_single(listed, tokenizer), tokenizer, [])
+    assert len(table) == 24
+    for row in table.itertuples():
+        assert row.tokens == tokenizer.encode(row.text).ids
+        assert tokenizer.id_to_token(row.tokens[-1]) == SPACE + row.word
 
 
 @pytest.mark.parametrize("short", ["", " was"])

@@ -100,8 +100,10 @@ def shades() -> list[str]:
 
 
 def token_text(tokenizer: "Tokenizer", token: int) -> str:
-    """What a token says."""
-    return tokenizer.decode([token], skip_special_tokens=False)
+    """What a token says inside a text."""
+    from stable_regions.prompts import draw
+
+    return draw.token_text(tokenizer, token)
 
 
 def base64_size(count: Any) -> Any:

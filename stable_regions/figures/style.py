@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -92,7 +93,7 @@ def frame_title(ref: str) -> str:
     """
     model, _, revision = ref.partition("@")
     step = re.match(r"step(\d+)(?![0-9A-Za-z])", revision)
-    return f"step {int(step[1]):,}" if step else revision or model
+    return f"step {int(step[1]):,}" if step else unquote(revision) or model
 
 
 def save(figure: Figure, data: pd.DataFrame, csv: str, pdf: str, png: str) -> None:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pandas as pd
 
@@ -59,7 +60,7 @@ def model_row(ref: str, folder: Path) -> dict[str, Any]:
     """
     source = read_object(folder / "source.json")
     name, _, revision = ref.partition("@")
-    revision = revision or source["source"].get("revision") or ""
+    revision = unquote(revision) or source["source"].get("revision") or ""
     step, tokens = training_state(source, revision)
     facts = {"name": name, "revision": revision, "step": step, "tokens": tokens}
     return {"model": ref, **model_facts(folder), **facts}

@@ -28,6 +28,8 @@ from stable_regions.sources.packages import weight_files, weight_shapes
 # installed, or not know a dtype.
 PLAIN = {"attn_implementation": "eager", "experts_implementation": "eager"}
 ONE_STEP = PLAIN | {"attn_implementation": "sdpa"}
+# What the names of a decoder's weights begin with inside a model of texts and images.
+INSIDE = r"^(?:model\.)?(?:language_model|text_model)\."
 # What old files hold beside weights: frequencies, positions, causal masks.
 CONSTANT = re.compile(
     r"inv_freq$|position_ids$|(?<=attn\.)bias$|(?<=attention\.)bias$|masked_bias$"
@@ -35,30 +37,55 @@ CONSTANT = re.compile(
 
 
 def read_config(folder: Path) -> PretrainedConfig:
-    """The config of the decoder in a folder; `UserError` if it cannot be run here."""
+    """The config of the decoder in a folder; `UserError` if it cannot be run here.
+
+    Of a model of texts and images, it is that of the part which reads and writes text.
+    """
     where = f"{folder}/config.json"
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder}: no config.json; a Hugging Face model folder is needed")
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        whole = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        config = whole.get_text_config()
     except Exception as error:  # of a wrong value, whatever the code behind it stumbles on
         own = "trust_remote_code" in str(error)
         reason = "the model needs code of its own, which is never run" if own else first_line(error)
         raise UserError(f"{where}: {reason}") from error
-    config = config.get_text_config()
     if getattr(config, "is_encoder_decoder", False):
         raise UserError(
             f"{folder}: {config.model_type!r} is an encoder-decoder; a decoder is needed"
         )
-    if (quantised := getattr(config, "quantization_config", None)) is not None:
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise UserError(
-            f"{where}: quantization_config: holds {short(quantised)}; weights that are not "
-            "quantised are right"
+            f"{folder}: {config.model_type!r} is no decoder that transformers runs by itself; "
+            "a causal language model is needed"
         )
+    for part in (whole, config):
+        if (quantised := getattr(part, "quantization_config", None)) is not None:
+            raise UserError(
+                f"{where}: quantization_config: holds {short(quantised)}; weights that are not "
+                "quantised are right"
+            )
     longest = getattr(config, "max_position_embeddings", None)
     if longest is not None and longest < 2:
         raise UserError(f"{where}: max_position_embeddings: holds {longest}; at least 2 is right")
+    config.architectures = [_kind(config).__name__]
+    if config is not whole:  # the two may say different things of a head, and the files a third
+        tied = any(getattr(part, "tie_word_embeddings", False) for part in (whole, config))
+        config.tie_word_embeddings = tied and not _has_head(folder)
     return config
+
+
+def _kind(config: PretrainedConfig) -> Any:
+    """The class of the decoder that a config is of."""
+    return MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+
+
+def _has_head(folder: Path) -> bool:
+    """Whether the weights of a folder, if they are there, have a head of their own."""
+    if not all((folder / name).is_file() for name in weight_files(folder)):
+        return False
+    return any(name.endswith("lm_head.weight") for name in weight_shapes(folder))
 
 
 def initialise(
@@ -98,8 +125,9 @@ def load(
     """
     config = config or read_config(folder)
     shapes = weight_shapes(folder)
-    kind = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
-    ways = PLAIN if plain or not getattr(kind, "_supports_sdpa", False) else ONE_STEP
+    kind = _kind(config)
+    names = _renaming(kind.base_model_prefix)
+    ways = PLAIN if plain or not kind._supports_sdpa else ONE_STEP
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -110,17 +138,20 @@ def load(
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,
+            key_mapping=names,
             output_loading_info=True,
         )
     except Exception as error:  # whatever the code of its architecture stumbles on
-        reason = _misfit(config, shapes) or first_line(error)
+        reason = _misfit(
+            config, {_renamed(n, names): shape for n, shape in shapes.items()}
+        ) or first_line(error)
         raise UserError(f"{folder}: cannot be loaded: {reason}") from error
     hf, info = loaded
     # transformers fills what the file lacks with random numbers, and only warns
     if absent := sorted(info["missing_keys"]):
         raise UserError(f"{folder}: the weights lack {absent[0]} ({len(absent)} tensors missing)")
     # ... and leaves out what the config does not declare
-    _check_left_over(hf, folder, set(info["unexpected_keys"]), shapes)
+    _check_left_over(hf, folder, set(info["unexpected_keys"]), shapes, names)
     for name, weight in hf.named_parameters():
         if not torch.isfinite(weight).all():
             raise UserError(f"{folder}: weight {name} holds a number that is not finite")
@@ -168,35 +199,65 @@ def norm_kind(hf: PreTrainedModel) -> str | None:
     return "layer" if torch.allclose(norm(x), norm(x + 3), atol=1e-3) else "rms"
 
 
+def _renaming(base: str) -> dict[str, str]:
+    """What transformers is told of a decoder's names inside a model of texts and images.
+
+    Patterns, and what to write in place of them; `base` is what the decoder itself puts before the
+    names of all its weights but the head's.
+    """
+    return {
+        rf"{INSIDE}lm_head\.": "lm_head.",
+        rf"{INSIDE}(?:{base}\.)?(?!lm_head\.)": f"{base}.",
+    }
+
+
+def _renamed(name: str, renaming: Mapping[str, str]) -> str:
+    """A weight's name in the decoder."""
+    for pattern, put in renaming.items():
+        name = re.sub(pattern, put, name)
+    return name
+
+
 def _check_left_over(
-    hf: Any, folder: Path, unexpected: Collection[str], shapes: Collection[str]
+    hf: Any,
+    folder: Path,
+    unexpected: Collection[str],
+    shapes: Collection[str],
+    renaming: Mapping[str, str],
 ) -> None:
     """See what becomes of the tensors of a folder that are no weights of the model.
 
     Old files hold constants that are computed today: those must be what is computed. What
     transformers passes over on purpose belongs to parts that predict no next token, and is named
-    in the log.
+    in the log; so is what stands beside the decoder in a model of texts and images.
     """
     prefix = f"{hf.base_model_prefix}."
     known = {short for name in hf.state_dict() for short in (name, name.removeprefix(prefix))}
     passed = [*(hf._keys_to_ignore_on_load_unexpected or ()), CONSTANT.pattern]
+    whole = any(re.match(INSIDE, name) for name in shapes)
+    parts = {name for each in (hf, hf.base_model) for name, _ in each.named_children()}
     left = [
         name
         for name in sorted(shapes)
-        if name in unexpected
-        or (name not in known and any(re.search(pattern, name) for pattern in passed))
+        if {name, _renamed(name, renaming)} & {*unexpected}
+        or (
+            _renamed(name, renaming) not in known
+            and any(re.search(pattern, name) for pattern in passed)
+        )
     ]
     others = []
     for path in (folder / name for name in weight_files(folder)) if left else ():
         with safe_open(path, framework="pt") as file:
             for name in sorted({*left} & {*file.keys()}):
-                constant = CONSTANT.search(name)
-                if constant and _is_computed(hf, constant[0], file.get_tensor(name)):
+                own = _renamed(name, renaming)
+                constant = CONSTANT.search(own)
+                if constant and _is_computed(hf, own, file.get_tensor(name)):
                     continue
-                if not constant and name not in unexpected:
+                of_it = re.match(INSIDE, name) or own.removeprefix(prefix).split(".")[0] in parts
+                if (whole and not of_it) or not (constant or {name, own} & {*unexpected}):
                     others.append(name)
                     continue
-                raise UserError(f"{folder}: the weights hold {name}{_why(hf, name)}")
+                raise UserError(f"{folder}: the weights hold {name}{_why(hf, own)}")
     if others:
         log.info(
             "%s: %d tensors are no part of the decoder and are left out, as %s",
@@ -218,18 +279,20 @@ def _why(hf: Any, name: str) -> str:
 
 def _is_computed(hf: nn.Module, name: str, held: Tensor) -> bool:
     """Whether a constant is what the model computes: frequencies to bfloat16's bits, or a mask."""
-    if name == "inv_freq":
-        ours = [each for key, each in hf.named_buffers() if key.endswith(name)]
+    if name.endswith("inv_freq"):
+        ours = [each for key, each in hf.named_buffers() if key.endswith("inv_freq")]
         return any(
             each.shape == held.shape
             and torch.allclose(each.float().cpu(), held.float(), rtol=1e-2, atol=0)
             for each in ours
         )
-    if name == "position_ids":
+    if name.endswith("position_ids"):
         return torch.equal(held.flatten(), torch.arange(held.numel()))
     if held.ndim < 2:
         return held.numel() == 1
-    return torch.equal(held.bool(), torch.ones_like(held, dtype=torch.bool).tril())
+    causal = torch.ones_like(held, dtype=torch.bool).tril()
+    masks = (each for key, each in hf.named_buffers() if key.endswith(name))  # some see a window
+    return torch.equal(held.bool(), next(masks, causal).bool().cpu())
 
 
 def _misfit(config: PretrainedConfig, shapes: Mapping[str, list[int]]) -> str | None:

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import NonNegativeInt, PositiveInt, ValidationError
 
-from stable_regions.base.errors import UserError, short
+from stable_regions.base.errors import UserError, first_line, short
 from stable_regions.base.strict import Strict, one_line
 
 BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
@@ -17,6 +17,13 @@ MLP = ("intermediate_size", "n_inner", "ffn_hidden_size", "ffn_dim", "d_inner")
 UNGATED = (
     "apertus", "arcee", "bloom", "codegen", "falcon", "gpt2", "gpt_bigcode", "gpt_neo", "gpt_neox",
     "gptj", "mpt", "nemotron", "openai-gpt", "opt", "persimmon", "phi", "starcoder2", "xglm",
+)  # fmt: skip
+# Where embedding and head are one matrix unless a config says otherwise.
+TIED = (
+    "bloom", "cohere", "cohere2", "ernie4_5", "ernie4_5_moe", "falcon", "falcon_mamba", "gemma",
+    "gemma2", "gemma3_text", "gemma3n_text", "gemma4_text", "gpt2", "gpt_bigcode", "gpt_neo",
+    "jetmoe", "lfm2", "lfm2_moe", "mamba", "mpt", "openai-gpt", "opt", "recurrent_gemma", "smollm3",
+    "starcoder2", "vaultgemma", "xglm", "zamba", "zamba2",
 )  # fmt: skip
 # Of a mixture: experts of a layer, those that a token runs through, the width of one, and the width
 # of what every token runs through beside them: as a number, or as a number of experts.
@@ -179,12 +186,15 @@ def kind_of(config: Mapping[str, Any], where: Any) -> str:
 def shape_of(config: Mapping[str, Any], where: Any = "config.json") -> Shape:
     """The shape that a Hugging Face `config.json` tells of.
 
+    What it leaves to the library's defaults is the library's, which is imported for that alone.
+
     Raises
     ------
     UserError
         If it tells of none, with the key that is wrong.
     """
-    config = decoder(config, where)
+    whole, config = config, _written_out(config, where)
+    tied = whole.get("tie_word_embeddings", config.get("tie_word_embeddings"))
     kind, width = kind_of(config, where), first_of(config, WIDTH, where)
     try:
         return Shape(
@@ -197,10 +207,32 @@ def shape_of(config: Mapping[str, Any], where: Any = "config.json") -> Shape:
             mlp=size_of(config, MLP, where) or 4 * width,
             **_mixture(config, where),
             vocabulary=first_of(config, ["vocab_size"], where),
-            tied=config.get("tie_word_embeddings", kind == "gpt2"),
+            tied=kind in TIED if tied is None else tied,
         )
     except ValidationError as error:
         raise UserError(f"{where}: {one_line(error, config)}") from None
+
+
+def _written_out(config: Mapping[str, Any], where: Any) -> Mapping[str, Any]:
+    """The decoder's part of a config with the defaults of what it does not say."""
+    part = decoder(config, where)
+    needed = (LAYERS, WIDTH, HEADS, ("vocab_size",))
+    for names in needed:
+        size_of(part, names, where)
+    if all(part.keys() & names for names in ({"model_type"}, *needed)):
+        return part
+    try:
+        from transformers import CONFIG_MAPPING, AutoConfig  # importing them takes seconds
+    except ImportError:
+        return part
+    if (kind := kind_of(config, where)) not in CONFIG_MAPPING:
+        return part
+    settings = {key: value for key, value in config.items() if key != "model_type"}
+    try:
+        known = AutoConfig.for_model(kind, **settings).get_text_config()
+    except Exception as error:  # of a wrong value, whatever the code behind it stumbles on
+        raise UserError(f"{where}: {first_line(error)}") from None
+    return known.to_dict() | {name: getattr(known, name) for name in known.attribute_map}
 
 
 def _mixture(config: Mapping[str, Any], where: Any) -> dict[str, Any]:

@@ -56,6 +56,14 @@ def lost(tokenizer: Tokenizer, text: str, ids: Sequence[int]) -> str | None:
     return next((c for c in kept if c not in back and not c.isspace() and c != SPACE), None)
 
 
+def token_text(tokenizer: Tokenizer, token: int) -> str:
+    """What a token says inside a text: of a text's first, some tokenizers drop the space."""
+    alone, twice = (
+        tokenizer.decode([token] * times, skip_special_tokens=False) for times in (1, 2)
+    )
+    return twice[len(alone) :] if twice.startswith(alone) else alone
+
+
 def bos_token(folder: Path, tokenizer: Tokenizer) -> int:
     """The id of the BOS token that a model folder's `tokenizer_config.json` names.
 
@@ -124,8 +132,7 @@ def _chunks(
 
 def _texts(tokenizer: Tokenizer, ids: list[int]) -> tuple[str, list[int], str]:
     """Text of a prompt, its ids, and the text of its last token."""
-    text, last = (tokenizer.decode(some, skip_special_tokens=False) for some in (ids, ids[-1:]))
-    return text, ids, last
+    return tokenizer.decode(ids, skip_special_tokens=False), ids, token_text(tokenizer, ids[-1])
 
 
 def neighbour_pairs(prompts: pd.DataFrame) -> pd.DataFrame:

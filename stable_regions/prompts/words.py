@@ -13,8 +13,8 @@ from stable_regions.prompts.draw import COLUMNS, encode, lost
 from stable_regions.prompts.word_list import FEWEST, WordList
 
 
-def single_tokens(words: Sequence[str], tokenizer: Tokenizer) -> list[int]:
-    """Token id of each word with its leading space.
+def single_tokens(words: Sequence[str], tokenizer: Tokenizer, context: str) -> list[int]:
+    """Token id of each word with its leading space, behind a context.
 
     Raises
     ------
@@ -22,7 +22,7 @@ def single_tokens(words: Sequence[str], tokenizer: Tokenizer) -> list[int]:
         A word that is not one token: the message names the first and counts the others. Two words
         that are the same token.
     """
-    ids = _tokens(words, tokenizer)
+    ids = _tokens(words, tokenizer, context)
     wrong = [(word, tokens) for word, tokens in zip(words, ids, strict=True) if len(tokens) != 1]
     if wrong:
         word, tokens = wrong[0]
@@ -42,13 +42,19 @@ def single_tokens(words: Sequence[str], tokenizer: Tokenizer) -> list[int]:
     return [tokens[0] for tokens in ids]
 
 
-def _tokens(words: Sequence[str], tokenizer: Tokenizer) -> list[list[int]]:
-    """Token ids of each word with its leading space; none of a word that is not all known."""
-    texts = [f" {word}" for word in words]
-    ids = [found.ids for found in encode(tokenizer, texts)]
+def _tokens(words: Sequence[str], tokenizer: Tokenizer, context: str) -> list[list[int]]:
+    """Token ids of each word with its leading space; none of a word that is not all known.
+
+    They are what comes to the context's: some tokenizers put a space of their own before a text, so
+    that a word by itself is other tokens than inside. Of a word that changes the context's, all.
+    """
+    before, *whole = (
+        found.ids for found in encode(tokenizer, [context, *(f"{context} {w}" for w in words)])
+    )
+    ids = [some[len(before) :] if some[: len(before)] == before else some for some in whole]
     return [
-        some if lost(tokenizer, text, some) is None else []
-        for text, some in zip(texts, ids, strict=True)
+        some if lost(tokenizer, f" {word}", some) is None else []
+        for word, some in zip(words, ids, strict=True)
     ]
 
 
@@ -62,8 +68,12 @@ def only_single(words: WordList, tokenizer: Tokenizer) -> WordList:
     """
     kinds = []
     for kind in words.kinds:
-        ids = _tokens(kind.words, tokenizer)
-        single = [word for word, some in zip(kind.words, ids, strict=True) if len(some) == 1]
+        ids = zip(*(_tokens(kind.words, tokenizer, text) for text in words.contexts), strict=True)
+        single = [
+            word
+            for word, each in zip(kind.words, ids, strict=True)
+            if all(len(some) == 1 for some in each)
+        ]
         if len(single) >= FEWEST:
             kinds.append(kind.model_copy(update={"words": single}))
     if len(kinds) < 2:
@@ -84,9 +94,8 @@ def word_prompts(
 ) -> pd.DataFrame:
     """Each word at the end of each context, in the list's order, context by context.
 
-    The tokens are those of the context and the word's one: no special tokens, as in the paper. A
-    word begins with a space, where tokenizers split before they merge, so these are the tokens of
-    the whole text.
+    The tokens are those of the whole text, which are the context's and the word's one: no special
+    tokens, as in the paper.
 
     Parameters
     ----------
@@ -111,13 +120,13 @@ def word_prompts(
         for word in kind.words[:words_per_kind]
     ]
     table = pd.DataFrame(rows, columns=["word", "kind", "part_of_speech"])
-    token = single_tokens(list(table["word"]), tokenizer)
     table["log_frequency"] = log_frequency(list(table["word"]), texts)
     parts = []
     for number, text in enumerate(words.contexts[:contexts]):
         context = encode(tokenizer, [text])[0].ids
         if (unknown := lost(tokenizer, text, context)) is not None:
             raise UserError(f"context {text!r}: the tokenizer has no token for {unknown!r}")
+        token = single_tokens(list(table["word"]), tokenizer, text)
         part = table.assign(
             text=text + " " + table["word"],
             last_token=" " + table["word"],

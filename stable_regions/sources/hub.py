@@ -4,6 +4,7 @@
 client: what the cache has is not fetched again, and offline it is all there is.
 """
 
+import glob
 import heapq
 import itertools
 import os
@@ -11,6 +12,7 @@ import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,10 @@ from stable_regions.base.progress import Progress, log
 from stable_regions.sources.packages import (
     ADAPTERS,
     DESCRIPTION,
+    INDEX,
     MODEL_FILES,
+    NEEDED,
+    WEIGHTS,
     first_lacking,
     identity,
     pickle_hint,
@@ -64,7 +69,8 @@ def fetch_model(
     patterns = (*MODEL_FILES, *ADAPTERS) if weights else DESCRIPTION  # an adapter is refused
     missing = apart is not None and download_bytes(repository, revision, patterns)
     cache = apart if missing else None
-    folder = download(repository, revision, patterns, cache=cache)
+    needed = (*WEIGHTS, INDEX, *NEEDED) if weights else NEEDED
+    folder = download(repository, revision, patterns, needed=needed, cache=cache)
     _check_complete(folder, repository, weights, cache)
     if weights:
         weight_shapes(folder)
@@ -99,6 +105,7 @@ def download(
     revision: str,
     patterns: Sequence[str],
     *,
+    needed: Sequence[str] = (),
     kind: str = "model",
     cache: Path | None = None,
 ) -> Path:
@@ -106,6 +113,8 @@ def download(
 
     Parameters
     ----------
+    needed
+        Those that will do where the hub can't be asked and the cache lacks others.
     kind
         "model" or "dataset".
     cache
@@ -131,11 +140,17 @@ def download(
                 f"{repository} at {revision}: has {size / 1e9:.3g} GB to download; "
                 f"{free / 1e9:.3g} GB are free in {place}"
             )
+    fetch = partial(
+        snapshot_download, repository, revision=revision, repo_type=kind, cache_dir=cache,
+        tqdm_class=_reporting(repository, size or 0),
+    )  # fmt: skip
     with _explained(repository, revision, kind):
-        folder = snapshot_download(
-            repository, revision=revision, repo_type=kind, cache_dir=cache,
-            allow_patterns=list(patterns), tqdm_class=_reporting(repository, size or 0),
-        )  # fmt: skip
+        try:
+            folder = fetch(allow_patterns=list(patterns))
+        except errors.LocalEntryNotFoundError:
+            if not needed:
+                raise
+            folder = fetch(allow_patterns=list(needed))
     return Path(folder)
 
 
@@ -222,7 +237,8 @@ def _rows(files: list[str], column: str, repository: str) -> Iterator[tuple[int,
             if not pa.types.is_string(held) and not pa.types.is_large_string(held):
                 raise UserError(f"{repository}: the column {column!r} holds {held}, not texts")
         where = str(Path(files[0]).parent)  # which of them is damaged, the reader does not say
-        for number, row in enumerate(IterableDataset.from_parquet(files, columns=[column])):
+        literal = list(map(glob.escape, files))  # it takes paths for patterns
+        for number, row in enumerate(IterableDataset.from_parquet(literal, columns=[column])):
             if row[column] and row[column].strip():
                 yield number, row[column]
     except UserError:

@@ -37,6 +37,7 @@ DESCRIPTION = (
     "tokenizer_config.json",
     "special_tokens_map.json",
 )
+NEEDED = ("config.json", "tokenizer.json")
 MODEL_FILES = (*WEIGHTS, INDEX, *DESCRIPTION)
 
 
@@ -227,7 +228,7 @@ def weight_files(folder: Path) -> list[str]:
 
 def first_lacking(folder: Path, weights: bool = True) -> str | None:
     """The first of the files that a model needs and its folder lacks, if it lacks one."""
-    needed = ["config.json", "tokenizer.json", *(weight_files(folder) if weights else [])]
+    needed = [*NEEDED, *(weight_files(folder) if weights else [])]
     return next((name for name in needed if not (folder / name).is_file()), None)
 
 

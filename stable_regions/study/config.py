@@ -48,7 +48,9 @@ def _once(values: list) -> list:
 # Names become parts of file names: no slash, no space, nothing a shell would touch, and no "@",
 # which separates a model from its revision.
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-Revision = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Revision = Annotated[  # such as refs/pr/1
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$")
+]
 Version = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.!+_-]*$")]
 Distribution = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*\.(whl|tar\.gz)$")
@@ -56,7 +58,7 @@ Distribution = Annotated[
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Commit = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
 Repository = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9_][A-Za-z0-9._-]*$")
+    str, StringConstraints(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]*/)?[A-Za-z0-9_][A-Za-z0-9._-]*$")
 ]
 FilePattern = Annotated[str, AfterValidator(_inside)]
 # A place on this disk; `~` stands for the home folder, whose name then gets into no result.
@@ -1061,10 +1063,10 @@ class Config(Strict):
         name, revision = split(written)
         known_revisions = self.models[name].source.revisions()
         if revision == "*":
-            return [f"{name}@{r}" for r in known_revisions]
+            return [paths.join(name, r) for r in known_revisions]
         if revision == "last":
-            return [f"{name}@{known_revisions[-1]}"]
-        return [written]
+            return [paths.join(name, known_revisions[-1])]
+        return [paths.join(name, revision)]
 
 
 def check_file(path: Path) -> None:

@@ -1,10 +1,26 @@
 """Where things lie, below the folder that a study is run in."""
 
+from collections.abc import Iterable
+from urllib.parse import quote, unquote
+
+
+def join(name: str, revision: str | None) -> str:
+    """A model and its revision -> `model@revision`, which is a part of paths: `/` becomes `%2F`."""
+    return name if revision is None else f"{name}@{quote(revision, safe='')}"
+
 
 def split(ref: str) -> tuple[str, str | None]:
     """`model@revision` -> (model, revision); `model` -> (model, None)."""
     name, _, revision = ref.partition("@")
-    return name, revision or None
+    return name, unquote(revision) or None
+
+
+def inputs(files: Iterable[str]) -> list[str]:
+    """Those of a user's files that Snakemake can be told of: in braces it sees a wildcard.
+
+    The others are followed by their size and time, which are a parameter of the same rules.
+    """
+    return [file for file in files if "{" not in file]
 
 
 def model(ref: str) -> str:

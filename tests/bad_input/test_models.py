@@ -152,7 +152,9 @@ MADE: dict[str, tuple[Spoil, str]] = {
     "no kind of model": (
         saying(model_type=None), "config.json: model_type: holds None; a name like 'llama' is",
     ),
-    "no layers": (saying(num_hidden_layers=None), "config.json: has none of num_hidden_layers"),
+    "no layers of an unknown kind": (
+        saying(model_type="x", num_hidden_layers=None), "config.json: has none of num_hidden_layers"
+    ),
     "layers in words": (
         saying(num_hidden_layers="two"), "config.json: num_hidden_layers: holds 'two'; a positive",
     ),
@@ -261,6 +263,9 @@ LOADED: dict[str, tuple[Spoil, str]] = {
     "a settings file that is a list": (holding("generation_config.json", []), "cannot be loaded: "),
     "fewer layers than weights": (
         saying(num_hidden_layers=1), "the weights hold model.layers.1.input_layernorm.weight; conf",
+    ),
+    "the library's layers": (
+        saying(num_hidden_layers=None), "the weights lack model.layers.10."
     ),
     "more layers than weights": (saying(num_hidden_layers=3), "the weights lack model.layers.2."),
     "a block too many": (
