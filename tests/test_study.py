@@ -257,7 +257,7 @@ def test_a_study_without_room_is_told(
 def test_a_study_has_the_figures_and_tables_of_what_it_runs(study: Callable[..., Study]) -> None:
     whole = study()
     assert {"fig1", "fig2", "figA_losses", "figA_polytopes"} <= set(whole.figures)
-    assert whole.figure_title("fig2")
+    assert whole.figure_modules["fig2"].title.startswith("Figure 2: single pairs.")
     experiments = {"examples": ["smollm2-135m"], "sharpness": ["smollm2-135m"]}
     small = study("mine", studies={"mine": {"title": "mine", "experiments": experiments}})
     assert list(small.figures) == ["fig2", "figA_sharpness"]

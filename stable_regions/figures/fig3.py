@@ -18,6 +18,9 @@ from stable_regions.figures.medians import (
     with_facts,
 )
 
+TABLES = ("training", "training_curves", "models")
+SECTION = "as in the original"
+
 
 def token_axis(axes: Axes, tokens: pd.Series) -> None:
     """A logarithmic axis of tokens seen that has a place for none.

@@ -16,6 +16,9 @@ from stable_regions.figures.medians import (
 )
 from stable_regions.paper.series import sizes
 
+TABLES = ("size", "size_curves", "models")
+SECTION = "as in the original"
+
 APART = "in no series"  # how the last panel names the models that no series takes in
 
 

@@ -10,6 +10,9 @@ from matplotlib.figure import Figure
 from stable_regions.figures import style
 from stable_regions.figures.clustering import draw_matrix, draw_tree
 
+TABLES = ("clusters_entries", "clusters_map", "clusters_trees")
+SECTION = "appendix"
+
 
 def draw(
     entries: pd.DataFrame,

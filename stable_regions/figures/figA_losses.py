@@ -8,6 +8,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from stable_regions.figures import style
 from stable_regions.figures.medians import short
 
+TABLES = ("training_losses",)
+SECTION = "appendix"
+
 # Updates that a smoothed point of the training loss is the mean of.
 WINDOW = 20
 

@@ -8,6 +8,9 @@ from matplotlib.figure import Figure
 from stable_regions.experiments.interpolation.predictions import DIFFERS, HIGH, LOW
 from stable_regions.figures import style
 
+TABLES = ("meaning_slopes", "controls_slopes", "meaning_predictions")
+SECTION = "appendix"
+
 TICKS = (1, 2, 3, 5, 10, 20, 50)
 WHISKERS = (0.05, 0.95)  # quantiles
 

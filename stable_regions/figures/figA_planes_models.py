@@ -6,6 +6,9 @@ from matplotlib.figure import Figure
 
 from stable_regions.figures import planes, style
 
+TABLES = ("planes_points", "planes_triples")
+SECTION = "appendix"
+
 ACROSS = 4
 
 

@@ -5,6 +5,9 @@ from matplotlib.figure import Figure
 
 from stable_regions.figures import figA_planes_training
 
+TABLES = ("training-planes_points", "training-planes_triples")
+SECTION = "appendix"
+
 
 def draw(points: pd.DataFrame, triples: pd.DataFrame) -> tuple[pd.DataFrame, Figure]:
     """As `figA_planes_training`, on a common scale."""

@@ -8,6 +8,9 @@ from matplotlib.figure import Figure
 
 from stable_regions.figures import style
 
+TABLES = ("sharpness_curves", "sharpness_pairs")
+SECTION = "appendix"
+
 INSIDE = 4  # models that a panel has room to name
 
 

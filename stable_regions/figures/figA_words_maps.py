@@ -8,6 +8,9 @@ from matplotlib.figure import Figure
 
 from stable_regions.figures.clustering import draw_maps
 
+TABLES = ("words_map",)
+SECTION = "appendix"
+
 SHOWN = ("input", "output", "barrier")
 
 

@@ -7,6 +7,9 @@ from matplotlib.figure import Figure
 
 from stable_regions.figures import style
 
+TABLES = ("words_scores", "words-control_scores")
+SECTION = "appendix"
+
 PANELS = {"neighbours": "nearest neighbours of one kind", "ari": "clusters: adjusted Rand index"}
 
 
