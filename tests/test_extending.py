@@ -30,14 +30,14 @@ def added(checkout: Path) -> list[str]:
     return [*empty, *files]
 
 
-def snakemake(checkout: Path, folder: Path, *arguments: str) -> str:
+def snakemake(checkout: Path, folder: Path, *targets: str, dry: bool = False) -> str:
     """Run the copy's workflow on the study of the guide, and give what was printed."""
-    configurations = [str(checkout / name) for name in ("tests/tiny/config.yaml", "mine.yaml")]
+    (folder / "shards.yaml").write_text("compute: {shard_points: 30}", encoding="utf-8")
+    read = [checkout / "tests/tiny/config.yaml", checkout / "mine.yaml", folder / "shards.yaml"]
     done = subprocess.run(
         [sys.executable, "-m", "snakemake", "--snakefile", str(checkout / "Snakefile"),
-         "--directory", str(folder), "--cores", "2", "--configfile", *configurations, "--config",
-         "compute={threads: 1, memory_budget_mb: 16, shard_points: 30, bootstrap: 50}",
-         *arguments],
+         "--directory", str(folder), "--cores", "2", "--configfile", *map(str, read),
+         *(["--dry-run"] if dry else []), "--", *targets],
         cwd=folder, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
@@ -65,6 +65,6 @@ def test_a_kind_and_a_figure_are_added_by_new_files_alone(tmp_path: Path) -> Non
     assert "different: " not in said
     assert "of halfway" not in said
     assert re.search(r"checked: \d+ numbers drawn from the raw outputs of 2 models", said)
-    snakemake(checkout, folder, "--dry-run", "plan")
+    assert "Plan the study mine" in snakemake(checkout, folder, "plan", dry=True)
     assert hashes(folder) == made
     assert {path: path.read_bytes() for path in before} == before
