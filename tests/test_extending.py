@@ -58,6 +58,7 @@ def test_a_kind_and_a_figure_are_added_by_new_files_alone(tmp_path: Path) -> Non
     assert len(pd.read_csv(results / "tables/halfway.csv")) == 4
     assert (results / "figures/figA_halfway.pdf").read_bytes().startswith(b"%PDF")
     assert json.loads((results / "numbers.json").read_text())["figures"] == ["figA_halfway"]
+    assert re.search(rb"/Title\(\d+ Halfway\)", (results / "paper.pdf").read_bytes())
     held = (results / "ro-crate-metadata.json").read_text(encoding="utf-8")
     assert all(f"workflow/{name}" in held for name in names if name != "mine.yaml")
     made = hashes(folder)

@@ -8,6 +8,8 @@ from stable_regions.figures import planes, style
 
 TABLES = ("training-plane_points", "training-plane_triples")
 SECTION = "as in the original"
+SHOWS = "planes at several checkpoints"
+ORIGINAL = "Figure 1"
 
 
 def draw(points: pd.DataFrame, triples: pd.DataFrame) -> tuple[pd.DataFrame, Figure]:

@@ -20,6 +20,8 @@ from stable_regions.figures.medians import (
 
 TABLES = ("training", "training_curves", "models")
 SECTION = "as in the original"
+SHOWS = "training: relative distance and max slope"
+ORIGINAL = "Figure 3"
 
 
 def token_axis(axes: Axes, tokens: pd.Series) -> None:

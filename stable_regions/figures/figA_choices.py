@@ -12,6 +12,7 @@ from stable_regions.measures.distances import DISTANCES
 
 TABLES = ("choices",)
 SECTION = "appendix"
+SHOWS = "one choice changed at a time"
 
 CHOICES = {
     "default": "",

@@ -12,6 +12,7 @@ from stable_regions.figures.clustering import draw_matrix, draw_tree
 
 TABLES = ("clusters_entries", "clusters_map", "clusters_trees")
 SECTION = "appendix"
+SHOWS = "random prompts, clustered"
 
 
 def draw(

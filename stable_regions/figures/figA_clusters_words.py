@@ -7,6 +7,7 @@ from stable_regions.figures import figA_clusters
 
 TABLES = ("words_entries", "words_map", "words_trees")
 SECTION = "appendix"
+SHOWS = "words, clustered by barrier"
 
 
 def draw(

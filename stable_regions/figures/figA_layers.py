@@ -10,6 +10,8 @@ from stable_regions.figures.medians import draw_curves, draw_medians, spread_key
 
 TABLES = ("layers", "layers_curves")
 SECTION = "appendix"
+SHOWS = "a later write layer"
+ORIGINAL = "appendix E"
 
 SITES = {"post_norm": "read after the norm", "pre_norm": "read before the norm"}
 

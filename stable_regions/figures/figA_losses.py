@@ -10,6 +10,7 @@ from stable_regions.figures.medians import short
 
 TABLES = ("training_losses",)
 SECTION = "appendix"
+SHOWS = "loss curves of the models trained here"
 
 # Updates that a smoothed point of the training loss is the mean of.
 WINDOW = 20

@@ -10,6 +10,8 @@ from stable_regions.figures import style
 
 TABLES = ("meaning_slopes", "controls_slopes", "meaning_predictions")
 SECTION = "appendix"
+SHOWS = "max slopes of many pairs, low and high"
+ORIGINAL = "appendix G"
 
 TICKS = (1, 2, 3, 5, 10, 20, 50)
 WHISKERS = (0.05, 0.95)  # quantiles

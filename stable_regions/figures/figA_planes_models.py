@@ -8,6 +8,7 @@ from stable_regions.figures import planes, style
 
 TABLES = ("planes_points", "planes_triples")
 SECTION = "appendix"
+SHOWS = "planes, trained against random weights"
 
 ACROSS = 4
 

@@ -7,6 +7,7 @@ from stable_regions.figures import figA_planes_models
 
 TABLES = ("planes_points", "planes_triples")
 SECTION = "appendix"
+SHOWS = "planes, trained against random weights, on a common scale"
 
 
 def draw(points: pd.DataFrame, triples: pd.DataFrame) -> tuple[pd.DataFrame, Figure]:

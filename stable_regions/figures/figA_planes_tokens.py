@@ -13,6 +13,7 @@ from stable_regions.figures import planes, style
 
 TABLES = ("planes_points", "planes_triples", "planes_tokens")
 SECTION = "appendix"
+SHOWS = "planes of predicted tokens"
 
 OTHER = 0.9  # grey of the tokens without a colour
 STRENGTH = 0.6  # of the colours, so that text on them can be read

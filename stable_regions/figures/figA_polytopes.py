@@ -9,6 +9,8 @@ from stable_regions.figures import style
 
 TABLES = ("polytopes_pairs", "polytopes_gates", "polytopes_comparison")
 SECTION = "appendix"
+SHOWS = "gate mismatches"
+ORIGINAL = "appendix F"
 
 
 def draw(

@@ -11,6 +11,7 @@ from stable_regions.measures.paths import DISTANCES
 
 TABLES = ("words-layers_scores",)
 SECTION = "appendix"
+SHOWS = "what distances between words know, by write layer"
 
 
 def draw(scores: pd.DataFrame) -> tuple[pd.DataFrame, Figure]:

@@ -10,6 +10,7 @@ from stable_regions.figures.clustering import draw_maps
 
 TABLES = ("words_map",)
 SECTION = "appendix"
+SHOWS = "words under three distances"
 
 SHOWN = ("input", "output", "barrier")
 

@@ -8,6 +8,7 @@ from stable_regions.figures.figA_words_layers import series
 
 TABLES = ("words-training_scores",)
 SECTION = "appendix"
+SHOWS = "what distances between words know, through training"
 
 
 def draw(scores: pd.DataFrame) -> tuple[pd.DataFrame, Figure]:

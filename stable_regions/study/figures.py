@@ -21,11 +21,17 @@ class FigureModule(NamedTuple):
         experiment that it summarises; a study that lacks one does not have the figure.
     section
         `SECTION`: where the report lists it.
+    shows
+        `SHOWS`: the title in a few words, for the paper's list of figures.
+    original
+        `ORIGINAL`: the figure of the original paper that it stands for, if any.
     """
 
     title: str
     tables: tuple[str, ...]
     section: str
+    shows: str
+    original: str
 
 
 @cache
@@ -37,16 +43,18 @@ def figure_modules(home: Path) -> dict[str, FigureModule]:
         said = _constants(tree)
         if "TABLES" in said:
             title = (ast.get_docstring(tree) or path.stem).splitlines()[0]
-            figures[path.stem] = FigureModule(title, said["TABLES"], said["SECTION"])
+            figures[path.stem] = FigureModule(
+                title, said["TABLES"], said["SECTION"], said["SHOWS"], said.get("ORIGINAL", "none")
+            )
     return figures
 
 
 def _constants(tree: ast.Module) -> dict[str, Any]:
-    """The values of `TABLES` and `SECTION`, where a module has them."""
+    """The constants that a module says these things by."""
     return {
         node.targets[0].id: ast.literal_eval(node.value)
         for node in tree.body
         if isinstance(node, ast.Assign)
         and isinstance(node.targets[0], ast.Name)
-        and node.targets[0].id in ("TABLES", "SECTION")
+        and node.targets[0].id in ("TABLES", "SECTION", "SHOWS", "ORIGINAL")
     }

@@ -95,7 +95,7 @@ def groups(table: pd.DataFrame, *, resamples: int, seed: int) -> pd.DataFrame:
 
 
 def examples(
-    table: pd.DataFrame, prompts: list[pd.DataFrame], *, number: int, seed: int
+    table: pd.DataFrame, prompts: Sequence[pd.DataFrame], *, number: int, seed: int
 ) -> pd.DataFrame:
     """Random pairs of low and of high max slope, with their texts, as the paper prints them.
 
