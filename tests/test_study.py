@@ -109,7 +109,7 @@ def test_shards_are_all_pairs_and_no_more_points_than_asked_for(
 ) -> None:
     ours = study(compute={"shard_points": 3000})
     [job, *_] = ours.measuring_jobs["sharpness"].values()
-    entry = ours.entry("sharpness")
+    entry: Any = ours.entry("sharpness")
     points = entry.steps * len(entry.layers)
     assert job.cut
     assert [first for first, _ in job.parts] == [0, *(end for _, end in job.parts[:-1])]
@@ -201,7 +201,8 @@ def test_memory_follows_a_models_shape_and_every_dtype(study: Callable[..., Stud
     one, both = (resources.memory(ours, "smollm2-135m", more) for more in ((), ("float64",)))
     assert both - one == pytest.approx(8 * shape.weights / 1e6, abs=1)
     asked = resources.measuring(ours, ours.measuring_jobs["choices"]["smollm2-135m"], local=True)
-    assert asked.memory == resources.memory(ours, "smollm2-135m", ours.entry("choices").dtypes)
+    others = ours.entry("choices").other_dtypes()
+    assert asked.memory == resources.memory(ours, "smollm2-135m", others)
     assert asked.memory > both
     assert resources.memory(ours, "suite-d4-w64") < one
 

@@ -25,7 +25,7 @@ WAYS: dict[str, Way] = {way.name: way for kind in KINDS.values() for way in kind
 
 # An entry of the section `experiments`: its `kind` tells which of the classes it is of.
 if TYPE_CHECKING:
-    Experiment = Measurement
+    Experiment = Any  # a type checker cannot know which there are
 else:
     Experiment = Annotated[reduce(or_, KINDS.values()), Field(discriminator="kind")]
 

@@ -119,6 +119,8 @@ def gate_table(
 
 def measure(job: Measuring) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Count gates on the paths of one shard of pairs: the table, and what is said of it."""
+    gate = job.model.gates[-1]
+    assert gate is not None  # it is read below
     table = gate_table(
         job.model,
         job.prompts,
@@ -131,7 +133,7 @@ def measure(job: Measuring) -> tuple[pd.DataFrame, dict[str, Any]]:
     return table, {
         "layers": job.model.n_layers,
         "gated": job.model.gated,
-        "gates": job.model.gates[-1].width,
+        "gates": gate.width,
         "alpha": alphas(job.entry["steps"]).tolist(),
         "units": "gates; L2 distance in units of the residual stream at the read site",
     }
