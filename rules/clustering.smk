@@ -1,5 +1,7 @@
 # Distances between all prompts of a set by what the model does with them, and their clusters.
 
+CLUSTERED = STUDY.explored("maps")
+
 
 rule clusters:
     input:
@@ -15,7 +17,7 @@ rule clusters:
         timed(
             "clusters",
             "logs/{study}/clustering/{experiment}.benchmark.tsv",
-            experiment=STUDY.of_kind("pairwise"),
+            experiment=CLUSTERED,
         )
     conda:
         "../envs/clustering.yaml"
@@ -51,10 +53,10 @@ rule cluster_tables:
         timed(
             "scores of clusters",
             "logs/{study}/tables/{experiment}.clusters.benchmark.tsv",
-            experiment=STUDY.of_kind("pairwise"),
+            experiment=CLUSTERED,
         )
     wildcard_constraints:
-        experiment=any_of(STUDY.of_kind("pairwise")),
+        experiment=any_of(CLUSTERED),
     conda:
         "../envs/clustering.yaml"
     params:

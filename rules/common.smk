@@ -7,7 +7,7 @@ from stable_regions.base.errors import UserError
 from stable_regions.base.files import sha256
 from stable_regions.audit.provenance import code_digest
 from stable_regions.study import paths, resources, work
-from stable_regions.study.study import FIGURES, Study, any_of
+from stable_regions.study.study import Study, any_of
 
 try:
     STUDY = Study.load(config, HERE)
@@ -37,9 +37,9 @@ def digest(script, *modules):
     return code_digest(HERE / "scripts" / script, *modules)
 
 
-def code(script):
+def code(script, *modules):
     """A parameter of a script's rule, so that results follow the code; read for a job that runs."""
-    return lambda wildcards: digest(script)
+    return lambda wildcards: digest(script, *modules)
 
 
 def entry(section, name):
@@ -69,11 +69,13 @@ def timed_jobs(stage, path, rule):
     return path
 
 
-def timed_gathering(kind, folder):
-    """The same of the rule that gathers the shards of experiments of a kind."""
-    path = f"logs/{{study}}/{folder}/{{experiment}}/{{ref}}.gather.benchmark.tsv"
-    for name in STUDY.cut(kind):
-        timed("gathering", path, experiment=name, ref=STUDY.experiments[name])
+def timed_gathering(path):
+    """The same of the rule that gathers shards."""
+    for name in STUDY.cut:
+        raw = [Path(output).name for output in STUDY.raw_outputs(name)]
+        timed(
+            "gathering", path, folder=STUDY.entry(name).folder, experiment=name, raw=raw
+        )
     return path
 
 

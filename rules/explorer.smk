@@ -1,13 +1,10 @@
 # The page to explore: raw outputs and tables of the whole study, in one file for a browser.
 
-PATHS = [
-    (name, ref)
-    for name in [*STUDY.of_kind("interpolation"), *STUDY.of_kind("polytopes")]
-    for ref in STUDY.experiments[name]
-]
-PLANES = [
-    (name, ref) for name in STUDY.of_kind("plane") for ref in STUDY.experiments[name]
-]
+PATHS, PLANES = (
+    [(name, ref) for name in STUDY.explored(what) for ref in STUDY.experiments[name]]
+    for what in ("paths", "planes")
+)
+SERIES, MAPS = STUDY.explored("series"), STUDY.explored("maps")
 # The page's scripts, in the order in which they build on each other.
 SCRIPTS = ["tools", "pairs", "series", "planes", "clusters", "figures", "start"]
 
@@ -22,14 +19,11 @@ rule explorer:
         planes=[STUDY.raw(*each) for each in PLANES],
         tokenizers=list(map(STUDY.tokenizer_folder, STUDY.predicting)),
         models="results/{study}/tables/models.csv",
-        slopes=tables(STUDY.of_kind("interpolation")),
-        curves=tables(f"{name}_curves" for name in STUDY.of_kind("interpolation")),
-        maps=tables(f"{name}_map" for name in STUDY.of_kind("pairwise")),
-        entries=tables(f"{name}_entries" for name in STUDY.of_kind("pairwise")),
-        map_prompts=[
-            STUDY.prompts(name, STUDY.experiments[name][0])
-            for name in STUDY.of_kind("pairwise")
-        ],
+        slopes=tables(SERIES),
+        curves=tables(f"{name}_curves" for name in SERIES),
+        maps=tables(f"{name}_map" for name in MAPS),
+        entries=tables(f"{name}_entries" for name in MAPS),
+        map_prompts=[STUDY.prompts(name, STUDY.experiments[name][0]) for name in MAPS],
         figures=expand("results/{{study}}/figures/{name}.csv", name=STUDY.figures),
     output:
         "results/{study}/explorer.html",
@@ -43,8 +37,8 @@ rule explorer:
         title=lambda w: CONFIG.studies[w.study].title,
         paths=[name for name, _ in PATHS],
         planes=[name for name, _ in PLANES],
-        series=STUDY.of_kind("interpolation"),
-        maps=STUDY.of_kind("pairwise"),
+        series=SERIES,
+        maps=MAPS,
         tokenizers=STUDY.predicting,
         experiments={
             name: {
@@ -54,7 +48,7 @@ rule explorer:
             for name in STUDY.experiments
         },
         figures=[
-            {"name": name, "title": STUDY.figure_title(name), "tables": drawn}
+            {"name": name, "title": STUDY.figure_modules[name].title, "tables": drawn}
             for name, drawn in STUDY.figures.items()
         ],
         code=code("make_explorer.py"),

@@ -8,7 +8,7 @@ def figure_module(figure):
 
 rule figure:
     input:
-        lambda w: tables(FIGURES[w.figure]),
+        lambda w: tables(STUDY.figure_modules[w.figure].tables),
     output:
         csv="results/{study}/figures/{figure}.csv",
         pdf="results/{study}/figures/{figure}.pdf",
@@ -16,12 +16,10 @@ rule figure:
             "results/{study}/figures/{figure}.png",
             caption="../report/figure.rst",
             category="Figures",
-            subcategory=lambda w: (
-                "appendix" if w.figure.startswith("figA") else "as in the original"
-            ),
+            subcategory=lambda w: STUDY.figure_modules[w.figure].section,
             labels=lambda w: {
                 "figure": w.figure,
-                "shows": STUDY.figure_title(w.figure),
+                "shows": STUDY.figure_modules[w.figure].title,
             },
         ),
     log:
@@ -33,7 +31,7 @@ rule figure:
             figure=STUDY.figures,
         )
     wildcard_constraints:
-        figure=any_of(FIGURES),
+        figure=any_of(STUDY.figure_modules),
     priority: resources.FIRST
     conda:
         "../envs/figures.yaml"

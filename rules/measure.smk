@@ -44,89 +44,38 @@ for kind, each in STUDY.measuring_rules():
             part=lambda w: measured(w).parts[int(w.get("shard", 0))],
             dtype=lambda w: STUDY.model(w.job).dtype,
             compute=lambda w: resources.compute(STUDY, w.job),
-            script=kind.script,
-            code=code(kind.script),
+            engine=kind.engine,
+            module=kind.module("measure"),
+            code=code("measure.py", kind.module("measure")),
         message:
             f"{kind.does}: {{wildcards.experiment}}, {{wildcards.job}}"
         script:
-            "../scripts/{params.script}"
+            "../scripts/measure.py"
 
 
 # Shards, put together.
 
 
-rule gather_paths:
+rule gather:
     input:
-        lambda w: STUDY.shards(w.experiment, w.ref),
+        shards=lambda w: STUDY.shards(w.experiment, w.raw.rpartition(".")[0]),
+        prompts=lambda w: STUDY.prompts(w.experiment, w.raw.rpartition(".")[0]),
     output:
-        "results/{study}/interpolation/{experiment}/{ref}.parquet",
+        "results/{study}/{folder}/{experiment}/{raw}",
     log:
-        "logs/{study}/interpolation/{experiment}/{ref}.gather.log",
+        "logs/{study}/{folder}/{experiment}/{raw}.gather.log",
     benchmark:
-        timed_gathering("interpolation", "interpolation")
+        timed_gathering("logs/{study}/{folder}/{experiment}/{raw}.gather.benchmark.tsv")
     wildcard_constraints:
-        experiment=any_of(STUDY.cut("interpolation")),
+        folder=any_of(dict.fromkeys(kind.folder for kind in STUDY.kinds)),
+        experiment=any_of(STUDY.cut),
+        raw="[^/]+[.](parquet|safetensors)",
     conda:
         "../envs/figures.yaml"
     params:
-        code=code("gather.py"),
+        module=lambda w: STUDY.entry(w.experiment).module("gather"),
+        code=lambda w: digest("gather.py", STUDY.entry(w.experiment).module("gather")),
     message:
-        "Gather the paths of {wildcards.experiment}, {wildcards.ref}"
+        "Gather {wildcards.experiment}, {wildcards.raw}"
     script:
         "../scripts/gather.py"
-
-
-use rule gather_paths as gather_gates with:
-    output:
-        "results/{study}/polytopes/{experiment}/{ref}.parquet",
-    log:
-        "logs/{study}/polytopes/{experiment}/{ref}.gather.log",
-    benchmark:
-        timed_gathering("polytopes", "polytopes")
-    wildcard_constraints:
-        experiment=any_of(STUDY.cut("polytopes")),
-    message:
-        "Gather the gates of {wildcards.experiment}, {wildcards.ref}"
-
-
-rule gather_planes:
-    input:
-        lambda w: STUDY.shards(w.experiment, w.ref),
-    output:
-        "results/{study}/planes/{experiment}/{ref}.safetensors",
-    log:
-        "logs/{study}/planes/{experiment}/{ref}.gather.log",
-    benchmark:
-        timed_gathering("plane", "planes")
-    wildcard_constraints:
-        experiment=any_of(STUDY.cut("plane")),
-    conda:
-        "../envs/clustering.yaml"
-    params:
-        code=code("gather_planes.py"),
-    message:
-        "Gather the planes of {wildcards.experiment}, {wildcards.ref}"
-    script:
-        "../scripts/gather_planes.py"
-
-
-rule gather_distances:
-    input:
-        blocks=lambda w: STUDY.shards(w.experiment, w.ref),
-        prompts=lambda w: STUDY.prompts(w.experiment, w.ref),
-    output:
-        "results/{study}/pairwise/{experiment}/{ref}.safetensors",
-    log:
-        "logs/{study}/pairwise/{experiment}/{ref}.gather.log",
-    benchmark:
-        timed_gathering("pairwise", "pairwise")
-    wildcard_constraints:
-        experiment=any_of(STUDY.cut("pairwise")),
-    conda:
-        "../envs/clustering.yaml"
-    params:
-        code=code("gather_pairwise.py"),
-    message:
-        "Gather the distances of {wildcards.experiment}, {wildcards.ref}"
-    script:
-        "../scripts/gather_pairwise.py"

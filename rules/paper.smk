@@ -30,6 +30,10 @@ rule numbers:
         compute=COMPUTE.model_dump(),
         drawn={"resamples": COMPUTE.bootstrap, "seed": COMPUTE.seed},
         figures=list(STUDY.figures),
+        figure_map=[
+            {"name": name, "original": figure.original, "shows": figure.shows}
+            for name, figure in STUDY.figure_modules.items()
+        ],
         code=code("collect_numbers.py"),
     message:
         "Collect the numbers of the paper"

@@ -23,7 +23,7 @@ rule plan:
             name: vars(source.settings()) for name, source in STUDY.trained.items()
         },
         texts_mb=work.texts(STUDY),
-        clusters=work.clusters(STUDY),
+        tabulating=work.tabulating(STUDY),
         python=sys.executable,
         snakefile=str(HERE / "Snakefile"),
         config=dict(config),

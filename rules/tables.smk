@@ -1,57 +1,45 @@
-# Summaries: raw outputs of interpolations, and what is known of the models, become tidy tables.
+# Summaries: raw outputs of experiments, and what is known of the models, become tidy tables.
 
 
-rule interpolation_tables:
-    input:
-        lambda w: STUDY.raw_outputs(w.experiment),
-    output:
-        sharpness="results/{study}/tables/{experiment}.csv",
-        curves="results/{study}/tables/{experiment}_curves.csv",
-        pairs="results/{study}/tables/{experiment}_pairs.csv",
-    log:
-        "logs/{study}/tables/{experiment}.log",
-    benchmark:
-        timed(
-            "tables",
-            "logs/{study}/tables/{experiment}.benchmark.tsv",
-            experiment=STUDY.of_kind("interpolation"),
-        )
-    wildcard_constraints:
-        experiment=any_of(STUDY.of_kind("interpolation")),
-    conda:
-        "../envs/figures.yaml"
-    params:
-        resamples=COMPUTE.bootstrap,
-        seed=COMPUTE.seed,
-        code=code("summarise.py"),
-    message:
-        "Summarise {wildcards.experiment}"
-    script:
-        "../scripts/summarise.py"
+for kind, made, experiments in STUDY.table_rules():
 
-
-rule path_table:
-    input:
-        lambda w: STUDY.raw_outputs(w.experiment),
-    output:
-        "results/{study}/tables/{experiment}_paths.csv",
-    log:
-        "logs/{study}/tables/{experiment}_paths.log",
-    benchmark:
-        timed(
-            "tables",
-            "logs/{study}/tables/{experiment}_paths.benchmark.tsv",
-            experiment=STUDY.of_kind("interpolation"),
-        )
-    priority: resources.FIRST
-    conda:
-        "../envs/figures.yaml"
-    params:
-        code=code("lay_out_paths.py"),
-    message:
-        "Lay out each path of {wildcards.experiment}"
-    script:
-        "../scripts/lay_out_paths.py"
+    rule:
+        name:
+            made.rule
+        input:
+            raw=lambda w: STUDY.raw_outputs(w.experiment),
+            prompts=(lambda w: STUDY.raw_prompts(w.experiment)) if made.prompts else [],
+        output:
+            [
+                f"results/{{study}}/tables/{name}.csv"
+                for name in made.names("{experiment}")
+            ],
+        log:
+            f"logs/{{study}}/tables/{{experiment}}.{made.rule}.log",
+        benchmark:
+            timed(
+                "tables",
+                f"logs/{{study}}/tables/{{experiment}}.{made.rule}.benchmark.tsv",
+                experiment=experiments,
+            )
+        wildcard_constraints:
+            experiment=any_of(experiments),
+        priority: resources.FIRST if made.first else 0
+        group:
+            "tables"
+        conda:
+            "../envs/figures.yaml"
+        params:
+            what=made.what,
+            module=kind.module(made.module),
+            function=made.function,
+            resamples=COMPUTE.bootstrap,
+            seed=COMPUTE.seed,
+            code=code("tabulate.py", kind.module(made.module)),
+        message:
+            f"{made.does} {{wildcards.experiment}}"
+        script:
+            "../scripts/tabulate.py"
 
 
 rule model_table:

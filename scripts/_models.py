@@ -17,6 +17,13 @@ def placing(compute: dict[str, Any]) -> dict[str, Any]:
     return {key: compute[key] for key in told if key in compute}
 
 
+def load_again(folder: Path, checked: dict[str, Any], compute: dict[str, Any], dtype: str) -> Any:
+    """Load a model in another dtype; UserError if it is not the one that was checked."""
+    model = load_model(folder, dtype=dtype, **placing(compute))
+    check_again(model, checked)
+    return model
+
+
 def models(
     snakemake: Any, engine: str | None = None
 ) -> Iterator[tuple[str, Any, dict[str, Any], str]]:

@@ -25,6 +25,7 @@ with job(snakemake):
         "compute": params.compute,
         "constants": constants(),
         "figures": params.figures,
+        "figure_map": params.figure_map,
         "claims": ledger,
         "series": series_of(held, models),
         "findings": findings(held, ledger, models, **params.drawn),

@@ -1,11 +1,14 @@
-"""Put the shards of one experiment on one model together."""
+"""Put the shards of one experiment on one model together, as the folder of its kind says."""
 
-import pandas as pd
+from importlib import import_module
+
 from _job import job
 
-from stable_regions.base.files import read_parquet, write_parquet
+from stable_regions.base.files import read_parquet
+from stable_regions.experiments.raw import read_raw, write_raw
 
 with job(snakemake):
-    shards = [read_parquet(path) for path in snakemake.input]
-    table = pd.concat([part for part, _ in shards], ignore_index=True)
-    write_parquet(snakemake.output[0], table, shards[0][1])
+    prompts, _ = read_parquet(snakemake.input.prompts)
+    shards = [read_raw(path) for path in snakemake.input.shards]
+    gathered = import_module(snakemake.params.module).gather(shards, prompts)
+    write_raw(snakemake.output[0], *gathered)

@@ -79,7 +79,7 @@ with job(snakemake) as log:
         costs=costs,
         gpu=GPUS[params.gpu] if params.gpu else None,
     )
-    clustering = sum(calibration.clustering_seconds(**each) for each in params.clusters)
+    clustering = sum(calibration.tabulating_seconds(*each) for each in params.tabulating)
     spent = time.monotonic() - began
     table = plan.table(works, shapes, sources, machine, budget=budget)
     light = jobs_in_all(params.python, params.snakefile, params.config) - int(table["jobs"].sum())

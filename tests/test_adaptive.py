@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stable_regions.experiments.choices.adaptive import CELLS, CUT, adaptive_paths, refine
+from stable_regions.experiments.choices.settings import ADAPTIVE_POINTS
 from stable_regions.experiments.interpolation.measure import interpolate
 from stable_regions.measures.paths import alphas, max_slope, slopes
 from stable_regions.models.sweep import clean
-from stable_regions.study import config
 from tests.models import VOCAB
 
 BUDGET = 2**26
@@ -59,7 +59,7 @@ def test_paths_are_refined_apart_and_only_where_they_are_steep() -> None:
 
 def test_points_ascend_and_are_no_more_than_the_plan_counts() -> None:
     for alpha, distance in refine(jumps([0.4, 0.41], [1e-3, 1e-4]), 2, tolerance=1e-6):
-        assert len(alpha) == len(distance) == config.ADAPTIVE_POINTS
+        assert len(alpha) == len(distance) == ADAPTIVE_POINTS
         assert (alpha[0], alpha[-1], distance[0]) == (0, 1, 0)
         assert (np.diff(alpha) > 0).all()
 

@@ -21,6 +21,7 @@ from stable_regions.audit import manifest as manifests
 from stable_regions.audit import sample as sampling
 from stable_regions.base.errors import UserError
 from stable_regions.base.files import read_json, read_parquet, sha256, write_parquet
+from stable_regions.experiments.kinds import KINDS
 from stable_regions.models.load import load_model
 from tests.tiny_study import ROOT, environments, snakemake
 
@@ -307,7 +308,7 @@ def test_every_kind_of_raw_output_comes_out_of_the_model_again(llama: Any) -> No
         assert found
         assert max(one.worst for one in found) < 1, path
         assert sum(one.values for one in found) > 20
-    assert kinds == {None, *sampling.SAMPLES}
+    assert kinds == {None, *KINDS}
 
 
 def test_a_forged_raw_output_is_found(llama: Any, tmp_path: Path) -> None:
@@ -649,7 +650,7 @@ def test_the_crate_holds_inputs_outputs_and_versions(inside: Path) -> None:
     software = [one for one in graph.values() if one["@type"] == "SoftwareApplication"]
     versions = {one["name"]: one["softwareVersion"] for one in software}
     assert versions["torch"].startswith("2.13")
-    assert "workflow/scripts/interpolate.py" in graph
+    assert "workflow/scripts/measure.py" in graph
 
 
 def test_the_crate_is_a_function_of_the_manifest(inside: Path) -> None:

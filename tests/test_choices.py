@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stable_regions.base.errors import UserError
-from stable_regions.estimate import workload
 from stable_regions.experiments.choices import measure as choices
+from stable_regions.experiments.choices.settings import CHOICES, Settings
 from stable_regions.experiments.choices.tables import effects, steps
 from stable_regions.experiments.interpolation.measure import interpolation_table, path_points
 from stable_regions.measures import distances
@@ -77,7 +77,7 @@ def test_every_distance_of_the_configuration_is_listed_once() -> None:
     assert {name for choice, name in choices.READINGS if choice == "distance"} == set(
         distances.DISTANCES
     )
-    assert workload.KEPT["choices"] == 2 * len(choices.READINGS)
+    assert CHOICES.kept == 2 * len(choices.READINGS)
 
 
 def test_distances_are_listed_without_starting_torch() -> None:
@@ -378,7 +378,7 @@ def configured(**entry) -> config.Config:
 
 def test_choices_are_an_experiment() -> None:
     found = configured(distances=["angle"], grids=[25]).experiments["e"]
-    assert isinstance(found, config.Choices)
+    assert isinstance(found, Settings)
     assert found.layers == [0]
 
 

@@ -13,7 +13,6 @@ import yaml
 from packaging.requirements import Requirement
 
 from stable_regions.audit.records import PACKAGE_OF_MODULE, load_records
-from stable_regions.study.config import KINDS
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENTS = sorted((ROOT / "envs").glob("*.yaml"))
@@ -30,7 +29,6 @@ NAMED = {
         re.DOTALL,
     )
 }
-NAMED |= {f"scripts/{kind.script}": "envs/model.yaml" for kind in KINDS}
 
 
 @pytest.mark.parametrize("path", ENVIRONMENTS, ids=lambda path: path.stem)

@@ -9,7 +9,8 @@ from stable_regions.base.errors import UserError
 from stable_regions.experiments.activations import cache
 from stable_regions.experiments.interpolation.measure import interpolation_table
 from stable_regions.experiments.pairwise import tables as cluster_tables
-from stable_regions.experiments.pairwise.blocks import gathered, row_blocks
+from stable_regions.experiments.pairwise.blocks import row_blocks
+from stable_regions.experiments.pairwise.gather import gather
 from stable_regions.experiments.pairwise.measure import (
     fine_grids,
     pairwise_arrays,
@@ -54,7 +55,7 @@ def measured(model, prompts, *, blocks=1, fine_pairs=5, budget=BUDGET):
         )
         for rows in row_blocks(prompts, blocks)
     ]  # fmt: skip
-    return clean, gathered(parts, prompts)
+    return clean, gather([(part, {}) for part in parts], prompts)[0]
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])

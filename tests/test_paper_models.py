@@ -76,6 +76,7 @@ def study(
         "prompts": {"p": {"kind": "random", "corpus": "c", "tokens": 10, "seed": 0}},
         "trained_on": {}, "bos": [], "like": like, "compute": {"bootstrap": 50},
         "constants": numbers.constants(), "figures": [FIGURES[name] for name in experiments],
+        "figure_map": [],
         "claims": [], "checks": [CHECK], "series": findings.series_of(held, models),
         "findings": findings.findings(held, [], models, resamples=50, seed=0),
     }  # fmt: skip

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from stable_regions.base.errors import UserError
 from stable_regions.base.files import read_safetensors, write_safetensors
 from stable_regions.experiments.plane import tables as plane_tables
+from stable_regions.experiments.plane.gather import gather
 from stable_regions.experiments.plane.measure import (
     ROW,
     SITES,
@@ -279,7 +280,7 @@ def test_shards_of_planes_are_put_together_triple_by_triple():
         }
         texts = facts["texts"][some]
         parts.append((arrays, {**facts, "texts": texts, "token_texts": {str(some.start): "x"}}))
-    found, told = plane_tables.gathered(parts)
+    found, told = gather(parts, pd.DataFrame())
     for name, value in whole.items():
         np.testing.assert_array_equal(found[name], value)
     assert told == {**facts, "token_texts": {"0": "x", "1": "x"}}

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from stable_regions.base.redact import discreet, homeless
-from stable_regions.study.config import LocalSource
+from stable_regions.sources.settings import LocalSource
 from tests.tiny_study import CONFIG, make_sources, snakemake
 
 TOKEN = "hf_" + "Zq7" * 9

@@ -1,6 +1,7 @@
 """The digest of what a script does follows its meaning, through what it imports."""
 
 import ast
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,17 @@ def test_words_about_the_code_do_not_count(package: Path) -> None:
     assert digest(package) != before
 
 
+def edited(name: str) -> Callable[..., str]:
+    """`Path.read_text` as if a line had been added to the files of this name."""
+    read = Path.read_text
+
+    def read_edited(path: Path, *args: str, **kwargs: str) -> str:
+        text = read(path, *args, **kwargs)
+        return text + "x = 1\n" if path.name == name else text
+
+    return read_edited
+
+
 def test_what_is_loaded_by_name_is_a_parameter() -> None:
     """No `import_module` of a name that the digest cannot know."""
     arguments = {}
@@ -146,26 +158,33 @@ def test_what_is_loaded_by_name_is_a_parameter() -> None:
             ):
                 arguments[path.relative_to(ROOT).as_posix()] = ast.unparse(node.args[0])
     assert arguments.pop("stable_regions/audit/replay.py") == "name"  # of packages of others
-    assert arguments == {"scripts/draw_figure.py": "snakemake.params.module"}
+    del arguments["stable_regions/experiments/kinds.py"]  # of no script that makes a file: below
+    by_name = {"draw_figure.py", "gather.py", "measure.py", "tabulate.py"}
+    assert arguments == {f"scripts/{script}": "snakemake.params.module" for script in by_name}
+
+
+def test_nothing_is_made_again_because_there_is_another_kind_of_experiment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What a kind does is in its own modules, not in the list of all."""
+    scripts = sorted((ROOT / "scripts").glob("[!_]*.py"))
+    before = {path.name: provenance.code_digest(path) for path in scripts}
+    monkeypatch.setattr(Path, "read_text", edited("kinds.py"))
+    changed = {path.name for path in scripts if provenance.code_digest(path) != before[path.name]}
+    assert changed == {"plan.py", "verify.py"}  # these make no file
 
 
 def test_how_a_model_is_loaded_counts_for_what_runs_one(monkeypatch: pytest.MonkeyPatch) -> None:
     scripts = ROOT / "scripts"
-    names = ["cache_activations.py", "interpolate.py", "summarise.py"]
+    names = ["cache_activations.py", "measure.py", "tabulate.py"]
     before = [provenance.code_digest(scripts / name) for name in names]
-    read = Path.read_text
-
-    def edited(path: Path, *args: str, **kwargs: str) -> str:
-        text = read(path, *args, **kwargs)
-        return text + "x = 1\n" if path.name == "_models.py" else text
-
-    monkeypatch.setattr(Path, "read_text", edited)
+    monkeypatch.setattr(Path, "read_text", edited("_models.py"))
     after = [provenance.code_digest(scripts / name) for name in names]
     assert [a != b for a, b in zip(before, after, strict=True)] == [True, True, False]
 
 
 def test_a_record_is_of_the_same_code_only_if_it_says_so(tmp_path: Path) -> None:
-    script = "scripts/summarise.py"
+    script = "scripts/tabulate.py"
     code = provenance.code_digest(ROOT / script)
     elsewhere = tmp_path / "script.py"
     elsewhere.write_text("import numpy\n", encoding="utf-8")

@@ -25,7 +25,7 @@ include: "{root}/Snakefile"
 for each in workflow.rules:
     has = {{
         "name": each.name,
-        "script": each.script and each.script[len("../scripts/"):].format(params=each.params),
+        "script": each.script and each.script[len("../scripts/"):],
         "environment": each.conda_env,
         "makes": bool(each.output),
         "log": bool(each.log),

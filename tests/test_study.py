@@ -109,7 +109,7 @@ def test_shards_are_all_pairs_and_no_more_points_than_asked_for(
 ) -> None:
     ours = study(compute={"shard_points": 3000})
     [job, *_] = ours.measuring_jobs["sharpness"].values()
-    entry = ours.entry("sharpness")
+    entry: Any = ours.entry("sharpness")
     points = entry.steps * len(entry.layers)
     assert job.cut
     assert [first for first, _ in job.parts] == [0, *(end for _, end in job.parts[:-1])]
@@ -201,7 +201,8 @@ def test_memory_follows_a_models_shape_and_every_dtype(study: Callable[..., Stud
     one, both = (resources.memory(ours, "smollm2-135m", more) for more in ((), ("float64",)))
     assert both - one == pytest.approx(8 * shape.weights / 1e6, abs=1)
     asked = resources.measuring(ours, ours.measuring_jobs["choices"]["smollm2-135m"], local=True)
-    assert asked.memory == resources.memory(ours, "smollm2-135m", ours.entry("choices").dtypes)
+    others = ours.entry("choices").other_dtypes()
+    assert asked.memory == resources.memory(ours, "smollm2-135m", others)
     assert asked.memory > both
     assert resources.memory(ours, "suite-d4-w64") < one
 
@@ -257,7 +258,7 @@ def test_a_study_without_room_is_told(
 def test_a_study_has_the_figures_and_tables_of_what_it_runs(study: Callable[..., Study]) -> None:
     whole = study()
     assert {"fig1", "fig2", "figA_losses", "figA_polytopes"} <= set(whole.figures)
-    assert whole.figure_title("fig2")
+    assert whole.figure_modules["fig2"].title.startswith("Figure 2: single pairs.")
     experiments = {"examples": ["smollm2-135m"], "sharpness": ["smollm2-135m"]}
     small = study("mine", studies={"mine": {"title": "mine", "experiments": experiments}})
     assert list(small.figures) == ["fig2", "figA_sharpness"]

@@ -337,6 +337,7 @@ def check_samples(
 ) -> None:
     """Recompute a random sample of the raw outputs of each model through the model."""
     from stable_regions.audit import sample as sampling
+    from stable_regions.experiments.kinds import module_of
     from stable_regions.models.load import load_model
 
     changed = {line.partition(": ")[0] for line in report.different}
@@ -360,9 +361,10 @@ def check_samples(
         )
         used += 1
         kinds = [facts_of(path).get("experiment", {}).get("kind") for path in paths]
-        by_pair = sum(kind in sampling.BY_PAIR for kind in kinds)
+        samples = {kind: module_of(kind, "sample") for kind in kinds if kind is not None}
+        by_pair = sum(bool(getattr(samples.get(kind), "BY_PAIR", False)) for kind in kinds)
         for path, kind in zip(paths, kinds, strict=True):
-            if kind is not None and kind not in sampling.SAMPLES:
+            if kind is not None and samples[kind] is None:
                 not_sampled.add(f"of {kind}: anything, there is no sample of this kind")
                 continue
             held = facts_of(path)
@@ -380,8 +382,8 @@ def check_samples(
                         f"{path}: the model gives another {one.quantity}: off by {one.worst:.3g} "
                         "times the tolerance"
                     )
-            if kind in sampling.NOT_SAMPLED:
-                not_sampled.add(f"of {kind}: {sampling.NOT_SAMPLED[kind]}")
+            if rest := getattr(samples.get(kind), "NOT_SAMPLED", ""):
+                not_sampled.add(f"of {kind}: {rest}")
         log.info("sampled: %s, %d files", ref, len(paths))
     report.checked.append(
         f"{values} numbers drawn from the raw outputs of {used} models, recomputed through them: "

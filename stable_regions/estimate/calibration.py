@@ -12,36 +12,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from transformers import AutoConfig
 
-from stable_regions.estimate.workload import LOGITS, Cost
-from stable_regions.experiments.choices import measure as choices
-from stable_regions.experiments.interpolation.measure import (
-    READ_SITES,
-    interpolate,
-    output_movement,
-    path_points,
-)
-from stable_regions.experiments.pairwise import tables as cluster_tables
-from stable_regions.experiments.plane.measure import fields, frames, grid_axis
-from stable_regions.experiments.polytopes.measure import gate_changes
+from stable_regions.estimate.workload import Cost
+from stable_regions.experiments.kinds import KINDS, WAYS, module_of
 from stable_regions.models import huggingface
 from stable_regions.models.fused import FAMILIES
 from stable_regions.models.load import wrap
 from stable_regions.models.model import DTYPES, Model
 from stable_regions.models.shapes import Shape
-from stable_regions.models.sweep import sweep
 from stable_regions.training.settings import TrainingSettings
 from stable_regions.training.train import TrainingRun
 
 BLOCKS = (2, 3)
 TOKENS = 10  # of a prompt
-STEPS, SHORT = 50, 4
-FEW = 100  # prompts
-CLUSTERED = ("input", "output", "barrier")
-AXIS = grid_axis(13, 0.25)
 # Long enough to tell, and no more pairs than fill the batches of a real job.
 SECONDS, PAIRS = 0.2, 512
 VOCABULARY = 2**15  # the largest tried: what is done with logits grows in proportion
@@ -80,6 +65,7 @@ def sweep_costs(
     By way, of a point; and `load`, of bringing a model of the shape behind hooks.
     """
     torch.set_num_threads(threads)
+    run_in = functions()
     costs: dict[str, list[float]] = {}
     for blocks in BLOCKS:
         for one in sorted({dtype, *(way.partition(".")[2] for way in ways)}):
@@ -90,14 +76,15 @@ def sweep_costs(
             for way in sorted(ways):
                 name, _, wanted = way.partition(".")
                 if wanted == one:
-                    costs.setdefault(way, []).append(_point(model, WAYS[name], budget))
+                    costs.setdefault(way, []).append(_point(model, run_in[name], budget))
     scale = max(1.0, shape.vocabulary / VOCABULARY)
     found = {}
     for way, (fewer, more) in costs.items():
         block = max((more - fewer) / (BLOCKS[1] - BLOCKS[0]), 0.0)
         run = BLOCKS[0] - (way != "load")  # a sweep does not run the write layer's own block
         fixed = max(fewer - run * block, 0.0)
-        found[way] = Cost(fixed * scale if way.partition(".")[0] in LOGITS else fixed, block)
+        logits = way != "load" and WAYS[way.partition(".")[0]].logits
+        found[way] = Cost(fixed * scale if logits else fixed, block)
     return found
 
 
@@ -151,94 +138,12 @@ def _point(model: Model, way: Callable[..., tuple[int, Callable[[], Any]]], budg
         pairs = min(PAIRS, pairs * max(2, int(1.2 * SECONDS / seconds)))
 
 
-def _paths(model: Model, tokens: Any, a: Any, b: Any, *, budget: int, **how: Any) -> Any:
-    how = {"top_tokens": None} | how
-    run = partial(interpolate, model, tokens, a, b, layer=0, steps=STEPS, budget=budget, **how)
-    return len(tokens) * STEPS, run
+def tabulating_seconds(kind: str, facts: dict[str, int]) -> float:
+    """Core seconds of the tables of an experiment of a kind, where they take long."""
+    return module_of(kind, "calibrate").tabulating_seconds(**facts)
 
 
-def _predictions(model: Model, tokens: Any, a: Any, b: Any, *, budget: int) -> Any:
-    return _paths(model, tokens, a, b, budget=budget, top_tokens=tokens[:, :2])
-
-
-def _short(model: Model, tokens: Any, a: Any, b: Any, *, budget: int) -> Any:
-    points = path_points(a, b, torch.linspace(0, 1, SHORT))
-    contexts, rows = tokens[:1], torch.zeros(len(tokens), dtype=torch.long)
-
-    def run() -> None:
-        for _, out in sweep(
-            model, 0, contexts, rows, lambda some: points[some], READ_SITES, budget=budget
-        ):
-            output_movement(out)
-
-    return len(tokens) * SHORT, run
-
-
-def _gates(model: Model, tokens: Any, a: Any, b: Any, *, budget: int) -> Any:
-    run = partial(gate_changes, model, tokens, a, b, layer=0, steps=STEPS, budget=budget)
-    return len(tokens) * STEPS, run
-
-
-def _planes(model: Model, tokens: Any, a: Any, b: Any, *, budget: int) -> Any:
-    triples = len(tokens) // 3
-    plane = frames(a[: 3 * triples].unflatten(0, (-1, 3)))
-    outputs = {site: b[: 3 * triples].unflatten(0, (-1, 3)) for site in ("post_norm", "pre_norm")}
-    contexts = tokens[: 3 * triples].unflatten(0, (-1, 3))
-    run = partial(fields, model, contexts, plane, outputs, layer=0, axis=AXIS, budget=budget)
-    return 3 * triples * len(AXIS) ** 2, run
-
-
-def _choices(model: Model, tokens: Any, a: Any, b: Any, *, budget: int) -> Any:
-    alpha = torch.linspace(0, 1, STEPS)
-    points = path_points(a, b, alpha)
-    rows, read = list(np.asarray(tokens)), choices.READINGS
-    run = partial(choices.measure, model, rows, points, read, layer=0, budget=budget)
-    return len(tokens) * STEPS, run
-
-
-def clustering_seconds(
-    *, prompts: int, matrices: int, labels: int, draws: int, sizes: int
-) -> float:
-    """Core seconds of clustering and scoring distance matrices: of three, times their number.
-
-    Large ones are measured on `FEW` prompts, and taken to cost as much a pair.
-
-    Parameters
-    ----------
-    prompts
-        Rows of a matrix.
-    labels, draws, sizes
-        Kinds of labels, resamples, and values of `min_cluster_size`.
-    """
-    few = min(prompts, FEW)
-    _cluster(2 * cluster_tables.NEIGHBOURS, labels=1, draws=1, sizes=1)  # imports what is needed
-    seconds = _timed(partial(_cluster, few, labels=labels, draws=draws, sizes=sizes))
-    return seconds * matrices / len(CLUSTERED) * prompts**2 / few**2
-
-
-def _cluster(prompts: int, *, labels: int, draws: int, sizes: int) -> None:
-    """Cluster a matrix of each distance, and score the clusters."""
-    random = np.random.default_rng(0)
-    points = random.normal(size=(3, prompts, 3)) + random.integers(8, size=prompts)[:, None] * 3
-    apart = np.linalg.norm(points[:, :, None] - points[:, None], axis=-1)
-    some = {(0, name): apart[[n]] for n, name in enumerate(CLUSTERED)}
-    words = [str(number) for number in range(prompts)]
-    kinds = {f"label {n}": random.integers(8, size=(1, prompts)) for n in range(labels)}
-    given = cluster_tables.Prompts(words, kinds, {})
-    found = cluster_tables.clusters(some, given, min_cluster_size=4, min_samples=4)
-    cluster_tables.scores(some, found["labels"], given, draws=draws, seed=0)
-    cluster_tables.comparisons(some, found["labels"], given, draws=draws, seed=0)
-    cluster_tables.confounded(some, given, seed=0)
-    cluster_tables.sweeps(some, given, min_cluster_sizes=[4] * sizes, min_samples=4)
-
-
-# How points are run and what is done with the outputs; `short` paths are those between all prompts
-# of a set, which share few contexts.
-WAYS: dict[str, Callable[..., Any]] = {
-    "paths": _paths,
-    "short": _short,
-    "predictions": _predictions,
-    "gates": _gates,
-    "planes": _planes,
-    "choices": _choices,
-}
+def functions() -> dict[str, Callable[..., Any]]:
+    """How points are run in each way: the points that a call runs, and the call."""
+    owned = [module_of(name, "calibrate") for name, kind in KINDS.items() if kind.ways]
+    return {way: run for module in owned for way, run in module.WAYS.items()}

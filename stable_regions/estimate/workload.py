@@ -5,16 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stable_regions.estimate.gpus import Gpu
-from stable_regions.measures.distances import DISTANCES
+from stable_regions.experiments.kinds import WAYS
 from stable_regions.models.shapes import BYTES, Shape
 
 # Bytes of memory that a job takes for its libraries, before it holds a model.
 LIBRARIES = 600 * 10**6
 NUMBER = 4  # bytes of one that is kept: activations, distances and weights are float32
-# Numbers that are kept of a point: distances and steps at both read sites, and what comes to them.
-LOGITS = ("predictions", "planes", "choices")  # ways that read them
-KEPT = {"paths": 4, "short": 4, "predictions": 8, "gates": 6, "planes": 3}
-KEPT["choices"] = 2 * (3 + len(DISTANCES))  # float64: the default, two read sites, distances
 
 
 @dataclass(frozen=True)
@@ -31,7 +27,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Sweep:
-    """Points that are run on one model: in which way (of `calibration.WAYS`), and from where."""
+    """Points that are run on one model: in which way (of `WAYS`), and from where."""
 
     way: str
     dtype: str
@@ -46,7 +42,7 @@ class Sweep:
     def operations(self, shape: Shape) -> int:
         """Floating-point operations."""
         return self.points * sum(
-            shape.operations(n, logits=self.way in LOGITS) for n in self.layers
+            shape.operations(n, logits=WAYS[self.way].logits) for n in self.layers
         )
 
     def seconds(self, cost: Cost, shape: Shape) -> float:
@@ -112,7 +108,7 @@ class Work:
 
     def kept(self, shape: Shape) -> int:
         """Bytes that stay on the disk."""
-        of_points = sum(KEPT[s.way] * s.points * len(s.layers) for s in self.sweeps)
+        of_points = sum(WAYS[s.way].kept * s.points * len(s.layers) for s in self.sweeps)
         numbers = of_points + self.vectors * shape.width + self.checkpoints * shape.weights
         return NUMBER * numbers
 

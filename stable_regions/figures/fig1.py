@@ -6,6 +6,11 @@ from matplotlib.figure import Figure
 
 from stable_regions.figures import planes, style
 
+TABLES = ("training-plane_points", "training-plane_triples")
+SECTION = "as in the original"
+SHOWS = "planes at several checkpoints"
+ORIGINAL = "Figure 1"
+
 
 def draw(points: pd.DataFrame, triples: pd.DataFrame) -> tuple[pd.DataFrame, Figure]:
     """The first triple's plane, a column a model: on a scale of its own, and on one for all.

@@ -8,6 +8,11 @@ from matplotlib.figure import Figure
 
 from stable_regions.figures import style
 
+TABLES = ("examples_paths",)
+SECTION = "as in the original"
+SHOWS = "single pairs, and their logit difference"
+ORIGINAL = "Figure 2"
+
 
 def draw(paths: pd.DataFrame, similar: Collection[str]) -> tuple[pd.DataFrame, Figure]:
     """Relative output distance of the similar and dissimilar pairs, and logit difference.

@@ -18,6 +18,11 @@ from stable_regions.figures.medians import (
     with_facts,
 )
 
+TABLES = ("training", "training_curves", "models")
+SECTION = "as in the original"
+SHOWS = "training: relative distance and max slope"
+ORIGINAL = "Figure 3"
+
 
 def token_axis(axes: Axes, tokens: pd.Series) -> None:
     """A logarithmic axis of tokens seen that has a place for none.

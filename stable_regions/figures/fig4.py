@@ -16,6 +16,11 @@ from stable_regions.figures.medians import (
 )
 from stable_regions.paper.series import sizes
 
+TABLES = ("size", "size_curves", "models")
+SECTION = "as in the original"
+SHOWS = "size: relative distance and max slope"
+ORIGINAL = "Figure 4"
+
 APART = "in no series"  # how the last panel names the models that no series takes in
 
 

@@ -10,6 +10,10 @@ from stable_regions.figures import style
 from stable_regions.figures.medians import spread_key
 from stable_regions.measures.distances import DISTANCES
 
+TABLES = ("choices",)
+SECTION = "appendix"
+SHOWS = "one choice changed at a time"
+
 CHOICES = {
     "default": "",
     "read_site": "read site",

@@ -10,6 +10,10 @@ from matplotlib.figure import Figure
 from stable_regions.figures import style
 from stable_regions.figures.clustering import draw_matrix, draw_tree
 
+TABLES = ("clusters_entries", "clusters_map", "clusters_trees")
+SECTION = "appendix"
+SHOWS = "random prompts, clustered"
+
 
 def draw(
     entries: pd.DataFrame,

@@ -5,6 +5,10 @@ from matplotlib.figure import Figure
 
 from stable_regions.figures import figA_clusters
 
+TABLES = ("words_entries", "words_map", "words_trees")
+SECTION = "appendix"
+SHOWS = "words, clustered by barrier"
+
 
 def draw(
     entries: pd.DataFrame, places: pd.DataFrame, trees: pd.DataFrame

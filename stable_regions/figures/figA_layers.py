@@ -8,6 +8,11 @@ from matplotlib.ticker import MaxNLocator
 from stable_regions.figures import style
 from stable_regions.figures.medians import draw_curves, draw_medians, spread_key, straight_line
 
+TABLES = ("layers", "layers_curves")
+SECTION = "appendix"
+SHOWS = "a later write layer"
+ORIGINAL = "appendix E"
+
 SITES = {"post_norm": "read after the norm", "pre_norm": "read before the norm"}
 
 

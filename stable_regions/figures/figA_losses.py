@@ -9,6 +9,10 @@ from stable_regions.figures import style
 from stable_regions.figures.medians import short
 from stable_regions.measures.conventions import SMOOTHED
 
+TABLES = ("training_losses",)
+SECTION = "appendix"
+SHOWS = "loss curves of the models trained here"
+
 # Updates that a smoothed point of the training loss is the mean of.
 
 

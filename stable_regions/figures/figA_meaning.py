@@ -8,6 +8,11 @@ from matplotlib.figure import Figure
 from stable_regions.figures import style
 from stable_regions.measures.conventions import DIFFERS, HIGH, LOW, WHISKERS
 
+TABLES = ("meaning_slopes", "controls_slopes", "meaning_predictions")
+SECTION = "appendix"
+SHOWS = "max slopes of many pairs, low and high"
+ORIGINAL = "appendix G"
+
 TICKS = (1, 2, 3, 5, 10, 20, 50)
 
 

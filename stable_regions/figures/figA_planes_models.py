@@ -6,6 +6,10 @@ from matplotlib.figure import Figure
 
 from stable_regions.figures import planes, style
 
+TABLES = ("planes_points", "planes_triples")
+SECTION = "appendix"
+SHOWS = "planes, trained against random weights"
+
 ACROSS = 4
 
 

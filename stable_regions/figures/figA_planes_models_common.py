@@ -5,6 +5,10 @@ from matplotlib.figure import Figure
 
 from stable_regions.figures import figA_planes_models
 
+TABLES = ("planes_points", "planes_triples")
+SECTION = "appendix"
+SHOWS = "planes, trained against random weights, on a common scale"
+
 
 def draw(points: pd.DataFrame, triples: pd.DataFrame) -> tuple[pd.DataFrame, Figure]:
     """As `figA_planes_models`, on a common scale."""

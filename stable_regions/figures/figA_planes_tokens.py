@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 from stable_regions.figures import planes, style
 from stable_regions.measures.conventions import NAMED
 
+TABLES = ("planes_points", "planes_triples", "planes_tokens")
+SECTION = "appendix"
+SHOWS = "planes of predicted tokens"
+
 OTHER = 0.9  # grey of the tokens without a colour
 STRENGTH = 0.6  # of the colours, so that text on them can be read
 HALO = [withStroke(linewidth=0.8, foreground="white")]

@@ -6,6 +6,11 @@ from matplotlib.figure import Figure
 
 from stable_regions.figures import planes, style
 
+TABLES = ("training-planes_points", "training-planes_triples")
+SECTION = "appendix"
+SHOWS = "more triples through training"
+ORIGINAL = "appendix, planes"
+
 GAP = 0.25  # between the two triples of a line, in widths of a frame
 
 

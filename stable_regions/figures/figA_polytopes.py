@@ -7,6 +7,11 @@ from matplotlib.figure import Figure
 
 from stable_regions.figures import style
 
+TABLES = ("polytopes_pairs", "polytopes_gates", "polytopes_comparison")
+SECTION = "appendix"
+SHOWS = "gate mismatches"
+ORIGINAL = "appendix F"
+
 
 def draw(
     pairs: pd.DataFrame, gates: pd.DataFrame, comparison: pd.DataFrame

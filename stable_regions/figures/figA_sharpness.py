@@ -8,6 +8,10 @@ from matplotlib.figure import Figure
 
 from stable_regions.figures import style
 
+TABLES = ("sharpness_curves", "sharpness_pairs")
+SECTION = "appendix"
+SHOWS = "trained against random weights"
+
 INSIDE = 4  # models that a panel has room to name
 
 

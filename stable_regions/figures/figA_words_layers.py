@@ -9,6 +9,10 @@ from stable_regions.figures.clustering import draw_scores
 from stable_regions.figures.figA_words_scores import PANELS
 from stable_regions.measures.paths import DISTANCES
 
+TABLES = ("words-layers_scores",)
+SECTION = "appendix"
+SHOWS = "what distances between words know, by write layer"
+
 
 def draw(scores: pd.DataFrame) -> tuple[pd.DataFrame, Figure]:
     """Two scores along the depth of the first model.

@@ -8,6 +8,10 @@ from matplotlib.figure import Figure
 
 from stable_regions.figures.clustering import draw_maps
 
+TABLES = ("words_map",)
+SECTION = "appendix"
+SHOWS = "words under three distances"
+
 SHOWN = ("input", "output", "barrier")
 
 

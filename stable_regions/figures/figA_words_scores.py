@@ -7,6 +7,10 @@ from matplotlib.figure import Figure
 
 from stable_regions.figures import style
 
+TABLES = ("words_scores", "words-control_scores")
+SECTION = "appendix"
+SHOWS = "what distances between words know"
+
 PANELS = {"neighbours": "nearest neighbours of one kind", "ari": "clusters: adjusted Rand index"}
 
 

@@ -6,6 +6,10 @@ from matplotlib.figure import Figure
 from stable_regions.figures import style
 from stable_regions.figures.figA_words_layers import series
 
+TABLES = ("words-training_scores",)
+SECTION = "appendix"
+SHOWS = "what distances between words know, through training"
+
 
 def draw(scores: pd.DataFrame) -> tuple[pd.DataFrame, Figure]:
     """Two scores along the checkpoints of the first model, in the order of the study.

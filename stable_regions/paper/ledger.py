@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 from stable_regions.base.errors import UserError
 from stable_regions.base.strict import Strict, one_line
 from stable_regions.base.yaml_file import read_yaml
-from stable_regions.study.config import Layer, Name
+from stable_regions.study.fields import Layer, Name
 
 Text = Annotated[str, StringConstraints(min_length=1)]
 Columns = Annotated[list[Text], Field(min_length=1)]

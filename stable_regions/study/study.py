@@ -1,6 +1,5 @@
 """A study: what is run on what, in which jobs, and what comes of it."""
 
-import ast
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,52 +10,18 @@ from typing import Any
 
 from stable_regions.base.errors import UserError
 from stable_regions.base.files import read_object
+from stable_regions.experiments.kinds import KINDS
+from stable_regions.experiments.settings import Measurement, Points, Tables
 from stable_regions.models.shapes import Shape, shape_of
 from stable_regions.paper.ledger import Claim, Deviation, OnRaw, OnTable, Test, load_ledger
+from stable_regions.prompts.settings import PairPrompts, Size
 from stable_regions.prompts.word_list import WordList, load_words
+from stable_regions.sources.settings import Model, RandomSource, TrainSource, on_disk
 from stable_regions.study import config as settings
 from stable_regions.study import paths
-from stable_regions.study.config import (
-    KINDS,
-    Config,
-    Experiment,
-    Interpolation,
-    Measurement,
-    Model,
-    PairPrompts,
-    Points,
-    RandomSource,
-    Size,
-    TrainSource,
-)
+from stable_regions.study.config import Config
+from stable_regions.study.figures import FigureModule, figure_modules
 from stable_regions.study.paths import split
-
-# Figures, each a module of `stable_regions.figures`, and the tables that they draw. The first part
-# of a table's name (up to "_") is the experiment that it summarises: what a study doesn't run is
-# not part of it.
-FIGURES = {
-    "figA_losses": ["training_losses"],
-    "figA_choices": ["choices"],
-    "fig2": ["examples_paths"],
-    "fig3": ["training", "training_curves", "models"],
-    "fig4": ["size", "size_curves", "models"],
-    "figA_layers": ["layers", "layers_curves"],
-    "figA_sharpness": ["sharpness_curves", "sharpness_pairs"],
-    "fig1": ["training-plane_points", "training-plane_triples"],
-    "figA_planes_training": ["training-planes_points", "training-planes_triples"],
-    "figA_planes_training_common": ["training-planes_points", "training-planes_triples"],
-    "figA_planes_models": ["planes_points", "planes_triples"],
-    "figA_planes_models_common": ["planes_points", "planes_triples"],
-    "figA_planes_tokens": ["planes_points", "planes_triples", "planes_tokens"],
-    "figA_polytopes": ["polytopes_pairs", "polytopes_gates", "polytopes_comparison"],
-    "figA_meaning": ["meaning_slopes", "controls_slopes", "meaning_predictions"],
-    "figA_clusters": ["clusters_entries", "clusters_map", "clusters_trees"],
-    "figA_clusters_words": ["words_entries", "words_map", "words_trees"],
-    "figA_words_maps": ["words_map"],
-    "figA_words_scores": ["words_scores", "words-control_scores"],
-    "figA_words_layers": ["words-layers_scores"],
-    "figA_words_training": ["words-training_scores"],
-}
 
 # Experiments whose single pairs the text's judgements resample.
 JUDGED = ("size", "training", "layers")
@@ -225,11 +190,15 @@ class Study:
         """The experiments, and the models that each runs."""
         return {name: self.config.refs(name) for name in self.config.selected().experiments}
 
-    def of_kind(self, kind: str) -> list[str]:
+    def of_kind(self, kind: type[Measurement]) -> list[str]:
         """The experiments of one kind."""
-        return [name for name in self.experiments if self.entry(name).kind == kind]
+        return [name for name in self.experiments if type(self.entry(name)) is kind]
 
-    def entry(self, experiment: str) -> Experiment:
+    def explored(self, what: str) -> list[str]:
+        """The experiments of which the page to explore shows paths, series, planes or maps."""
+        return [name for kind in self.kinds if what in kind.explored for name in self.of_kind(kind)]
+
+    def entry(self, experiment: str) -> Measurement:
         """An experiment as the study has it."""
         return self.config.experiments[experiment]
 
@@ -292,7 +261,7 @@ class Study:
         """A list of words: of this package, or a user's."""
         if path in self.words:
             return self.words[path]
-        for place in (self.home / path, settings.on_disk(path)):
+        for place in (self.home / path, on_disk(path)):
             if place.exists():
                 return load_words(place)
         raise UserError(f"config.yaml: prompts: list: holds {path!r}; there is no such file")
@@ -360,13 +329,13 @@ class Study:
     def kinds(self) -> list[type[Measurement]]:
         """The kinds of experiments, each once."""
         used = {type(self.entry(name)) for name in self.experiments}
-        return [kind for kind in KINDS if kind in used]
+        return [kind for kind in KINDS.values() if kind in used]
 
     def measuring_rules(self) -> list[tuple[type[Measurement], JobRule]]:
         """The rules that models are measured by, and for which kind of experiment each is."""
         rules = []
         for kind in self.kinds:
-            names = [name for name in self.experiments if type(self.entry(name)) is kind]
+            names = self.of_kind(kind)
             jobs = [job for name in names for job in self.measuring_jobs[name].values()]
             rules += [(kind, rule) for rule in job_rules(kind.verb, jobs)]
         return rules
@@ -380,10 +349,20 @@ class Study:
         """The rules that make the model folders of checkpoints."""
         return job_rules("copy_checkpoints", self.checkpoint_jobs.values(), several="")
 
-    def cut(self, kind: str) -> list[str]:
-        """The experiments of a kind whose parts are put together."""
-        jobs = {name: next(iter(self.measuring_jobs[name].values())) for name in self.of_kind(kind)}
-        return [name for name, job in jobs.items() if job.cut]
+    @cached_property
+    def cut(self) -> list[str]:
+        """The experiments whose parts are put together."""
+        return [n for n, jobs in self.measuring_jobs.items() if next(iter(jobs.values())).cut]
+
+    def table_rules(self) -> list[tuple[type[Measurement], Tables, list[str]]]:
+        """The rules that tables are made by, and the experiments of a kind that each is for."""
+        rules: dict[Tables, list[str]] = {}
+        for kind in self.kinds:
+            for name in self.of_kind(kind):
+                entry = self.entry(name)
+                for tables in entry.tables(self.config.prompts[entry.prompts]):
+                    rules.setdefault(tables, []).append(name)
+        return [(type(self.entry(names[0])), tables, names) for tables, names in rules.items()]
 
     def layers_written(self, prompt_set: str, ref: str) -> list[int]:
         """The write layers that the study needs of a model on a prompt set."""
@@ -395,7 +374,7 @@ class Study:
         layers = {n for entry in self._needing(prompt_set, ref) for n in entry.compared()}
         return sorted(layers - set(self.layers_written(prompt_set, ref)))
 
-    def _needing(self, prompt_set: str, ref: str) -> list[Experiment]:
+    def _needing(self, prompt_set: str, ref: str) -> list[Measurement]:
         entries = [self.entry(name) for name, refs in self.experiments.items() if ref in refs]
         return [entry for entry in entries if entry.prompts == prompt_set]
 
@@ -485,34 +464,25 @@ class Study:
         return [ref for ref in refs if self.model(ref).dtype != "bfloat16"]
 
     @cached_property
-    def read_for_meaning(self) -> list[str]:
-        """The interpolations on drawn prompts that read logits."""
-        return [name for name in self.of_kind("interpolation") if self._reads(name, drawn=True)]
-
-    def _reads(self, experiment: str, *, drawn: bool) -> bool:
-        """Whether an interpolation reads logits: on drawn prompts, or on any."""
-        entry = self.entry(experiment)
-        shown = self.config.prompts[entry.prompts].first
-        return isinstance(entry, Interpolation) and entry.logits and not (drawn and shown)
-
-    @cached_property
     def predicting(self) -> list[str]:
         """The models that predictions were read of."""
-        names = [name for name in self.of_kind("interpolation") if self._reads(name, drawn=False)]
+        names = [name for name in self.explored("paths") if self.entry(name).reads_tokens()]
         return list(dict.fromkeys(ref for name in names for ref in self.experiments[name]))
 
     def has_table(self, table: str) -> bool:
         """Whether the study has a table: its own, or one of an experiment that it runs."""
         own = {"models", "deviations", *(["second-road"] if self.checked_twice else [])}
-        return table in own or table.partition("_")[0] in self.experiments
+        of_models = table != "training_losses" or bool(self.trained)
+        return table in own or (table.partition("_")[0] in self.experiments and of_models)
 
     @cached_property
     def figures(self) -> dict[str, list[str]]:
         """The figures that the study has data for, and the tables that they draw."""
-        figures = {
-            name: tables for name, tables in FIGURES.items() if all(map(self.has_table, tables))
+        return {
+            name: list(figure.tables)
+            for name, figure in self.figure_modules.items()
+            if all(map(self.has_table, figure.tables))
         }
-        return figures if self.trained else {n: t for n, t in figures.items() if n != "figA_losses"}
 
     @cached_property
     def quoted(self) -> dict[str, list[str]]:
@@ -544,12 +514,10 @@ class Study:
         shown = self.config.prompts[self.entry("examples").prompts]
         return {"similar": shown.similar if isinstance(shown, PairPrompts) else []}
 
-    def figure_title(self, figure: str) -> str:
-        """What a figure shows: the first line of its module."""
-        text = (self.home / "stable_regions" / "figures" / f"{figure}.py").read_text(
-            encoding="utf-8"
-        )
-        return (ast.get_docstring(ast.parse(text)) or figure).splitlines()[0]
+    @property
+    def figure_modules(self) -> dict[str, FigureModule]:
+        """Every figure of the package, and what its module says of it."""
+        return figure_modules(self.home)
 
     def tests(self, claims: Iterable[str]) -> list[Test]:
         """The tests of some claims that the study has data for."""

@@ -7,7 +7,6 @@ from stable_regions.estimate import capacity as room
 from stable_regions.estimate.workload import Source, Sweep, Work
 from stable_regions.estimate.workload import room as needed
 from stable_regions.study import paths, resources
-from stable_regions.study.config import Pairwise
 from stable_regions.study.paths import split
 from stable_regions.study.study import Job, Study
 
@@ -38,11 +37,11 @@ def works(study: Study) -> list[Work]:
             tokens = study.tokens(prompts) * len(job.refs)
             found.append(_work(study, "activations", job, tokens=tokens, vectors=count * kept))
     for kind in study.kinds:
-        for name in (name for name in study.experiments if type(study.entry(name)) is kind):
+        for name in study.of_kind(kind):
             for job in study.measuring_jobs[name].values():
                 dtype, layers = study.model(job.name).dtype, study.entry(name).layers
                 swept = [
-                    Sweep(each.way, each.dtype or dtype, each.number * len(job.refs), layers)
+                    Sweep(each.way.name, each.dtype or dtype, each.number * len(job.refs), layers)
                     for each in study.sweeps(name)
                 ]
                 found.append(_work(study, study.entry(name).kind, job, sweeps=swept))
@@ -83,26 +82,14 @@ def texts(study: Study) -> float:
     return sum(downloads.values())
 
 
-def clusters(study: Study) -> list[dict[str, int]]:
-    """Matrices that are clustered and scored, by how many prompts they have: for their time."""
-    from stable_regions.measures.paths import DISTANCES  # numpy, which no start needs but a plan's
-
-    found = []
-    for name in study.of_kind("pairwise"):
+def tabulating(study: Study) -> list[tuple[str, dict[str, int]]]:
+    """What tables of experiments take long for, and of which kind each is."""
+    asked = []
+    for name, refs in study.experiments.items():
         entry = study.entry(name)
-        assert isinstance(entry, Pairwise)
-        size = study.size(entry.prompts)
-        distances = len(DISTANCES) * len(entry.layers) + len(entry.geometry)
-        found.append(
-            {
-                "prompts": size.prompts,
-                "matrices": size.contexts * distances * len(study.experiments[name]),
-                "labels": len(entry.clusters.labels),
-                "draws": entry.clusters.draws,
-                "sizes": 1 + len(entry.clusters.sweep),
-            }
-        )
-    return found
+        if facts := entry.tabulating(study.size(entry.prompts), len(refs)):
+            asked.append((entry.kind, facts))
+    return asked
 
 
 def check_room(study: Study, *, local: bool) -> None:

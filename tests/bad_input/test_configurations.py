@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stable_regions.base.errors import UserError
+from stable_regions.prompts.settings import Size
 from stable_regions.study import config
 from tests.bad_input import SHIPPED, refused
 from tests.tiny_study import CONFIG, ROOT
@@ -175,7 +176,7 @@ def test_a_study_asks_for_what_is_not_there(mistake: str) -> None:
     def check() -> None:
         loaded = config.load(raw)
         config.check_layers(loaded, lambda model: 30)
-        config.check_counts(loaded, lambda prompt_set: config.Size(2, 12, 2))
+        config.check_counts(loaded, lambda prompt_set: Size(2, 12, 2))
 
     check()
     clusters = entry["clusters"] | change.get("clusters", {})

@@ -6,6 +6,7 @@ distance, the straight path from A to B. Every choice is measured on the same pa
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from stable_regions.base.progress import Progress
+from stable_regions.base.progress import Progress, log
 from stable_regions.experiments.choices.adaptive import adaptive_paths
 from stable_regions.experiments.interpolation.measure import path_points, promoted
+from stable_regions.experiments.measuring import Measuring
 from stable_regions.measures.distances import DISTANCES, L2, Distance
 from stable_regions.measures.paths import alphas
 from stable_regions.models.model import Model
@@ -69,7 +71,7 @@ def isotropic_points(
     return start + length * direction / torch.linalg.vector_norm(direction, dim=-1, keepdim=True)
 
 
-def measure(
+def read_paths(
     model: Model,
     contexts: Sequence[Tokens],
     points: Float[Tensor, "pair step d"],
@@ -162,7 +164,7 @@ def default_table(
     residual = promoted(residual)
     start, end = residual[index[: len(a)]], residual[index[len(a) :]]
     points = path_points(start, end, _grid(steps, residual))
-    found = measure(model, list(tokens[a]), points, [DEFAULT], layer=layer, budget=budget)
+    found = read_paths(model, list(tokens[a]), points, [DEFAULT], layer=layer, budget=budget)
     return _rows(pairs, key, list(found[DEFAULT]))
 
 
@@ -218,11 +220,11 @@ def varied_table(
     readings = [DEFAULT, *(("read_site", site) for site in read_sites)]
     readings += [("distance", distance) for distance in distances]
     straight = path_points(start, end, grid)
-    found = measure(model, contexts, straight, readings, layer=layer, budget=budget)
+    found = read_paths(model, contexts, straight, readings, layer=layer, budget=budget)
     tables = [_rows(pairs, key, list(distance)) for key, distance in found.items()]
 
     def default(key: Key, points: Float[Tensor, "pair step d"]) -> pd.DataFrame:
-        found = measure(model, contexts, points, [DEFAULT], layer=layer, budget=budget)
+        found = read_paths(model, contexts, points, [DEFAULT], layer=layer, budget=budget)
         return _rows(pairs, key, list(found[DEFAULT]))
 
     for count in grids:
@@ -245,3 +247,37 @@ def varied_table(
             target = isotropic_points(start, end, generator)
         tables.append(default(("target", name), path_points(start, target, grid)))
     return pd.concat(tables, ignore_index=True)
+
+
+def measure(job: Measuring) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Change one choice at a time: the table of all, and what is said of it."""
+    entry, pairs = job.entry, job.own_pairs
+    [layer], steps = entry["layers"], entry["steps"]
+    default = partial(default_table, layer=layer, steps=steps, budget=job.budget)
+    tables = [
+        varied_table(
+            job.model,
+            job.prompts,
+            pairs,
+            job.activations[f"resid.{layer}"],
+            layer=layer,
+            steps=steps,
+            read_sites=entry["read_sites"],
+            distances=entry["distances"],
+            grids=entry["grids"],
+            adaptive=entry["adaptive"],
+            paths=entry["paths"],
+            targets=entry["targets"],
+            seed=entry["seed"],
+            budget=job.budget,
+        )
+    ]
+    for name, prompts, its_pairs in job.others:
+        log.info("corpus: %s", name)
+        some = its_pairs.iloc[: len(pairs)]
+        tables.append(default(job.model, prompts, some, ("corpus", name)))
+    for dtype in entry["dtypes"]:
+        log.info("dtype: %s", dtype)
+        tables.append(default(job.load(dtype), job.prompts, pairs, ("dtype", dtype)))
+    units = "; ".join(f"{one.label}: {one.unit}" for one in (L2, *DISTANCES.values()))
+    return pd.concat(tables, ignore_index=True), {"units": units}

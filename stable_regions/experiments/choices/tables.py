@@ -1,5 +1,7 @@
 """How far a choice moves the sharpness: raw outputs -> a tidy table."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
@@ -134,3 +136,10 @@ def steepest(
 def _quantiles(name: str, values: Float[np.ndarray, " pair"]) -> dict[str, float]:
     found = np.quantile(values, [0.5, 0.95, 1])
     return dict(zip([f"{name}_median", f"{name}_95", f"{name}_max"], found, strict=True))
+
+
+def tabulate(
+    raw: Raw, prompts: Sequence[pd.DataFrame], *, resamples: int, seed: int
+) -> dict[str, pd.DataFrame]:
+    """Max slopes with their change against the default, and errors of numbers of steps."""
+    return {"": effects(raw, resamples=resamples, seed=seed), "steps": steps(raw)}

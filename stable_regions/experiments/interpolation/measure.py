@@ -1,6 +1,7 @@
 """The interpolation experiment: the model's output along paths between two prompts' activations."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from stable_regions.base.progress import Progress
+from stable_regions.experiments.measuring import Measuring
 from stable_regions.measures.distances import jensen_shannon
 from stable_regions.measures.paths import alphas
 from stable_regions.models.model import Model
@@ -236,3 +238,21 @@ def path_table(
             parts.append(pd.DataFrame(columns, index=table.index[index]))
         tables.append(table.join(pd.concat(parts)))
     return pd.concat(tables, ignore_index=True)
+
+
+def measure(job: Measuring) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Interpolate between the prompts of one shard of pairs: the table, and what is said of it."""
+    table = interpolation_table(
+        job.model,
+        job.prompts,
+        job.own_pairs,
+        job.activations,
+        layers=job.entry["layers"],
+        steps=job.entry["steps"],
+        logits=job.entry["logits"],
+        budget=job.budget,
+    )
+    return table, {
+        "alpha": alphas(job.entry["steps"]).tolist(),
+        "units": "L2 distance in units of the residual stream at the read site",
+    }

@@ -1,6 +1,6 @@
 """What goes with a sharp boundary: last tokens, contexts, and predictions (paper, appendix G)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -94,7 +94,7 @@ def groups(table: pd.DataFrame, *, resamples: int, seed: int) -> pd.DataFrame:
 
 
 def examples(
-    table: pd.DataFrame, prompts: list[pd.DataFrame], *, number: int, seed: int
+    table: pd.DataFrame, prompts: Sequence[pd.DataFrame], *, number: int, seed: int
 ) -> pd.DataFrame:
     """Random pairs of low and of high max slope, with their texts, as the paper prints them.
 
@@ -187,3 +187,16 @@ def _crossings(table: pd.DataFrame) -> Iterator[tuple[str, np.ndarray]]:
         yield f"top_{name}", (top[path, point] == top[:, 0]).astype(np.float64)
         yield f"alpha_{name}", point / mask.shape[1]
     yield "ends", start[:, -1]
+
+
+def tabulate(
+    raw: Raw, prompts: Sequence[pd.DataFrame], *, resamples: int, seed: int
+) -> dict[str, pd.DataFrame]:
+    """Pairs, groups of them, examples, and predictions."""
+    table = slopes(raw)
+    return {
+        "slopes": table,
+        "groups": groups(table, resamples=resamples, seed=seed),
+        "examples": examples(table, prompts, number=20, seed=seed),
+        "predictions": predictions(raw, resamples=resamples, seed=seed),
+    }

@@ -151,3 +151,21 @@ def paths(raw: Raw) -> pd.DataFrame:
             part["top_token"] = np.concatenate(table["top_token"].to_numpy())
         parts.append(part)
     return pd.concat(parts, ignore_index=True)
+
+
+def tabulate(
+    raw: Raw, prompts: Sequence[pd.DataFrame], *, resamples: int, seed: int
+) -> dict[str, pd.DataFrame]:
+    """Sharpness, median curves, and one row a pair."""
+    return {
+        "": sharpness(raw, resamples=resamples, seed=seed),
+        "curves": curves(raw),
+        "pairs": pairs(raw),
+    }
+
+
+def lay_out(
+    raw: Raw, prompts: Sequence[pd.DataFrame], *, resamples: int, seed: int
+) -> dict[str, pd.DataFrame]:
+    """Every point of every path."""
+    return {"paths": paths(raw)}

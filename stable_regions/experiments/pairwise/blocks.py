@@ -1,6 +1,5 @@
 """The rows of a matrix of distances between prompts: cut into blocks, and put together again."""
 
-from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -44,27 +43,3 @@ def row_blocks(prompts: pd.DataFrame, blocks: int) -> list[tuple[int, int]]:
         wanted = int(np.searchsorted(done, block / blocks - 1e-9)) + 1
         ends.append(min(max(wanted, ends[-1] + 1), count - blocks + block))
     return list(pairwise(ends))
-
-
-def gathered(
-    blocks: Sequence[Mapping[str, np.ndarray]], prompts: pd.DataFrame
-) -> dict[str, np.ndarray]:
-    """Put the blocks of `pairwise_arrays` together, context by context.
-
-    Returns
-    -------
-    `directed_<site>` and `input` `[layer, context, n, n]`, `geometry.N` `[context, n, n]`;
-    `distance_<site>` `[layer, context, pair, step]`, `step_<site>` with a step less, pairs in the
-    order of the upper triangle; `top_token` `[context x n]`; the fine pairs as they are.
-    """
-    contexts = len(by_context(prompts))
-    whole = {}
-    for name in blocks[0]:
-        apart = name == "fine_pair" or name == "top_token" or name.startswith("geometry")
-        value = np.concatenate([block[name] for block in blocks], axis=0 if apart else 1)
-        if name.startswith("geometry"):
-            value = value.reshape(contexts, -1, *value.shape[1:])
-        elif not apart and not name.startswith("fine"):
-            value = value.reshape(len(value), contexts, -1, *value.shape[2:])
-        whole[name] = value
-    return whole

@@ -16,14 +16,15 @@ from scipy.spatial.distance import cdist
 from torch import Tensor
 
 from stable_regions.base.errors import UserError
-from stable_regions.base.progress import Progress
+from stable_regions.base.progress import Progress, log
 from stable_regions.experiments.interpolation.measure import (
     READ_SITES,
     output_movement,
     path_points,
     promoted,
 )
-from stable_regions.experiments.pairwise.blocks import by_context
+from stable_regions.experiments.measuring import Measuring
+from stable_regions.experiments.pairwise.blocks import by_context, row_blocks
 from stable_regions.measures.paths import alphas, path_measures
 from stable_regions.models.model import Model
 from stable_regions.models.sweep import sweep
@@ -234,3 +235,37 @@ def _tokens(prompts: pd.DataFrame, group: np.ndarray) -> Int[np.ndarray, "n seq"
         twice = some["text"].iloc[int(first[count > 1][0])]
         raise UserError(f"prompts: {twice!r} is there twice; keep one of it")
     return tokens
+
+
+def measure(job: Measuring) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Measure one block of rows of the distances: the arrays, and what is said of them."""
+    entry, layers = job.entry, job.entry["layers"]
+    rows = row_blocks(job.prompts, entry["blocks"])[job.part]
+    pairs = job.pairs["prompt_a"].between(rows[0], rows[1] - 1).sum()
+    log.info(
+        "rows %d to %d of %d: %d pairs of %d points between their ends at each of %d layers",
+        rows[0], rows[1] - 1, len(job.prompts), pairs, entry["steps"] - 2, len(layers),
+    )  # fmt: skip
+    found = pairwise_arrays(
+        job.model,
+        job.prompts,
+        job.activations,
+        rows=rows,
+        layers=layers,
+        geometry=entry["geometry"],
+        steps=entry["steps"],
+        fine_pairs=entry["fine_pairs"],
+        budget=job.budget,
+    )
+    return found, {
+        "dimensions": {
+            "directed_*, input": "layer context prompt prompt",
+            "distance_*, step_*": "layer context pair step; pairs are the upper triangle's",
+            "geometry.N": "context prompt prompt",
+            "fine_pair": "pairs, counted through the contexts, measured on finer grids too",
+            "fine_*": "layer pair grid",
+            "top_token": "context x prompt",
+        },
+        "fine_grids": fine_grids(entry["steps"]),
+        "units": "L2 distance in units of the residual stream at the read site",
+    }

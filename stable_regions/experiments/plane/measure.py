@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,8 +12,10 @@ from torch import Tensor
 
 from stable_regions.base.progress import Progress
 from stable_regions.experiments.interpolation.measure import promoted
+from stable_regions.experiments.measuring import Measuring
 from stable_regions.models.model import Model
 from stable_regions.models.sweep import sweep
+from stable_regions.prompts.draw import load_tokenizer
 
 # Points a row of the engine holds. Its cost grows with the square; far fewer waste its overhead.
 ROW = 50
@@ -186,3 +189,31 @@ def plane_tensors(
             parts.setdefault(name, []).append(value.cpu())
     stacked = {name: torch.stack(values) for name, values in parts.items()}
     return {"axis": torch.as_tensor(axis), "tokens": tokens, **stacked}
+
+
+def measure(job: Measuring) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Measure the planes of one shard of triples: the tensors, and what is said of them."""
+    first, end = job.part
+    found = plane_tensors(
+        job.model,
+        job.prompts,
+        job.activations,
+        triples=(first, end),
+        layers=job.entry["layers"],
+        axis=grid_axis(job.entry["resolution"], job.entry["extent"]),
+        budget=job.budget,
+    )
+    texts = list(job.prompts["text"][3 * first : 3 * end])
+    tokenizer = load_tokenizer(job.folder)
+    top = found["top_token"].unique().tolist()
+    return found, {
+        "texts": [texts[i : i + 3] for i in range(0, len(texts), 3)],
+        "token_texts": {t: tokenizer.decode([t], skip_special_tokens=False) for t in top},
+        "dimensions": {
+            "distance_post_norm, distance_pre_norm, top_token": "layer triple context b a",
+            "tokens": "triple prompt position",
+            "axis": "values of a, and of b",
+            "place_c, length_along, length_across": "layer triple",
+        },
+        "units": "L2 distance in units of the residual stream at the read site, not normalised",
+    }

@@ -16,20 +16,6 @@ SUMMARISED = ["sharpness", "token_edge_ratio", "top_tokens", "largest_share"]
 Raw = Sequence[tuple[Mapping[str, np.ndarray], Mapping[str, Any]]]
 
 
-def gathered(shards: Raw) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Put raw planes of one model together, triple by triple: arrays, and their metadata."""
-    arrays, facts = shards[0]
-    whole = {
-        name: value
-        if name == "axis"
-        else np.concatenate([part[name] for part, _ in shards], axis=0 if name == "tokens" else 1)
-        for name, value in arrays.items()
-    }
-    texts = [text for _, part in shards for text in part["texts"]]
-    tokens = {token: text for _, part in shards for token, text in part["token_texts"].items()}
-    return whole, {**facts, "texts": texts, "token_texts": tokens}
-
-
 def gradient(
     field: Float[np.ndarray, "*plane b a"], along: float, across: float
 ) -> Float[np.ndarray, "*plane b-1 a-1"]:
@@ -195,3 +181,16 @@ def token_texts(raw: Raw) -> pd.DataFrame:
         for token, text in meta["token_texts"].items()
     ]
     return pd.DataFrame(rows, columns=["model", "token", "text"])
+
+
+def tabulate(
+    raw: Raw, prompts: Sequence[pd.DataFrame], *, resamples: int, seed: int
+) -> dict[str, pd.DataFrame]:
+    """A summary, one row a triple, every point, and the texts of the top tokens."""
+    by_triple = triples(raw)
+    return {
+        "": summary(by_triple, resamples=resamples, seed=seed),
+        "triples": by_triple,
+        "points": points(raw),
+        "tokens": token_texts(raw),
+    }

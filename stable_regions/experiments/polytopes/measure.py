@@ -6,6 +6,7 @@ what the paper counts for them too: on which side of zero a gate's pre-activatio
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,8 @@ from stable_regions.experiments.interpolation.measure import (
     path_table,
     sweep_paths,
 )
+from stable_regions.experiments.measuring import Measuring
+from stable_regions.measures.paths import alphas
 from stable_regions.models.model import Model
 
 
@@ -112,3 +115,25 @@ def gate_table(
         )  # fmt: skip
 
     return path_table(prompts, pairs, activations, layers=layers, measure=measure)
+
+
+def measure(job: Measuring) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Count gates on the paths of one shard of pairs: the table, and what is said of it."""
+    gate = job.model.gates[-1]
+    assert gate is not None  # it is read below
+    table = gate_table(
+        job.model,
+        job.prompts,
+        job.own_pairs,
+        job.activations,
+        layers=job.entry["layers"],
+        steps=job.entry["steps"],
+        budget=job.budget,
+    )
+    return table, {
+        "layers": job.model.n_layers,
+        "gated": job.model.gated,
+        "gates": gate.width,
+        "alpha": alphas(job.entry["steps"]).tolist(),
+        "units": "gates; L2 distance in units of the residual stream at the read site",
+    }

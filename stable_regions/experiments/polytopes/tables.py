@@ -1,5 +1,7 @@
 """Raw counts of sign changes -> tidy tables: gates by layer, boundaries, and how they compare."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -150,3 +152,16 @@ def pairs(raw: Raw) -> pd.DataFrame:
         part["max_slope"] = max_slope(stacked(table["distance_post_norm"]))
         parts.append(part)
     return pd.concat(parts, ignore_index=True)
+
+
+def tabulate(
+    raw: Raw, prompts: Sequence[pd.DataFrame], *, resamples: int, seed: int
+) -> dict[str, pd.DataFrame]:
+    """Gates by layer, boundaries, both compared, and one row a pair."""
+    sampling = {"resamples": resamples, "seed": seed}
+    return {
+        "gates": gates(raw, **sampling),
+        "boundaries": boundaries(raw, **sampling),
+        "comparison": comparison(raw, **sampling),
+        "pairs": pairs(raw),
+    }

@@ -1,0 +1,45 @@
+"""Measure models in an experiment, as the folder of its kind says."""
+
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+
+from _job import job
+from _models import load_again, models
+
+from stable_regions.audit.provenance import experiment_record
+from stable_regions.base.files import read_object, read_parquet
+from stable_regions.experiments.measuring import Measuring
+from stable_regions.experiments.raw import write_raw
+
+with job(snakemake):
+    params, given = snakemake.params, snakemake.input
+    prompts, drawn = read_parquet(given.prompts)
+    other_paths = zip(
+        params.entry.get("prompt_sets", []),
+        given.get("other_prompts", []),
+        given.get("other_pairs", []),
+        strict=True,
+    )
+    others = [(name, *(read_parquet(path)[0] for path in some)) for name, *some in other_paths]
+    pairs = read_parquet(given.pairs)[0]
+    measure = import_module(snakemake.params.module).measure
+    loaded = models(snakemake, params.engine)
+    for (ref, model, activations, output), folder, checked in zip(
+        loaded, map(Path, given.models), given.checks, strict=True
+    ):
+        data, facts = measure(
+            Measuring(
+                model=model,
+                folder=folder,
+                activations=activations,
+                prompts=prompts,
+                pairs=pairs,
+                others=others,
+                entry=params.entry,
+                part=params.part,
+                budget=params.compute["memory_budget_mb"] * 2**20,
+                load=partial(load_again, folder, read_object(checked), params.compute),
+            )
+        )
+        write_raw(output, data, experiment_record(model, ref, params, drawn) | facts)

@@ -1,0 +1,81 @@
+"""The settings of a comparison of choices."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from stable_regions.base.errors import UserError
+from stable_regions.experiments.interpolation.settings import PATHS
+from stable_regions.experiments.settings import OnPairs, Points, Tables, Way
+from stable_regions.measures.distances import DISTANCES, DistanceName
+from stable_regions.prompts.settings import Prompts, RandomPrompts, Size
+from stable_regions.study.fields import Dtype, Layers, Name, Once, Seed, TwoOrMore
+
+# Of a point, in float64: the default, two read sites, and the other distances.
+CHOICES = Way("choices", kept=2 * (3 + len(DISTANCES)), logits=True)
+TABLES = Tables("choices_table", "Summarise", ("", "steps"))
+
+
+ADAPTIVE_POINTS = 41  # on a path, at most; `adaptive.py`, which needs torch
+
+
+class Settings(OnPairs):
+    """One choice changed at a time, on the same pairs: how much does the max slope depend on it?
+
+    The default is what `interpolation` does: output read after the final norm, L2 distance,
+    `steps` points on the straight path to the next prompt's activation, in the model's dtype. Each
+    list names what takes the place of one part of it. Adaptive steps are given by a tolerance, and
+    are `ADAPTIVE_POINTS` at most.
+    """
+
+    verb: ClassVar[str] = "change_choices"
+    does: ClassVar[str] = "Change one choice at a time"
+    stage: ClassVar[str] = "choices"
+    folder: ClassVar[str] = "choices"
+    ways: ClassVar[tuple[Way, ...]] = (CHOICES,)
+    engine: ClassVar[str | None] = "auto"  # clean runs, too, of other prompts and dtypes
+    kind: Literal["choices"]
+    steps: TwoOrMore = 50
+    layers: Layers = Field(default=[0], max_length=1)
+    read_sites: Once[Literal["pre_norm", "logits"]] = []
+    distances: Once[DistanceName] = []
+    grids: Once[TwoOrMore] = []
+    adaptive: Once[Annotated[float, Field(gt=0, lt=1)]] = []
+    paths: Once[Literal["interpolated_norm"]] = []
+    targets: Once[Literal["covariance", "isotropic"]] = []
+    prompt_sets: Once[Name] = []
+    dtypes: Once[Dtype] = []
+    seed: Seed = 0
+
+    def check_prompts(self, prompts: Prompts, name: str, key: str, where: str) -> None:
+        if not isinstance(prompts, RandomPrompts):
+            raise UserError(
+                f"{where}: {key}: the prompt set {name!r} is of kind {prompts.kind!r}; "
+                "choices are compared on a set of kind 'random'"
+            )
+        super().check_prompts(prompts, name, key, where)
+
+    def other_prompts(self) -> Sequence[str]:
+        return self.prompt_sets
+
+    def other_dtypes(self) -> Sequence[str]:
+        return self.dtypes
+
+    def parts(self, prompts: Prompts, shard_points: int) -> Sequence[Any]:
+        return [(0, self.count(prompts))]
+
+    def points(self, prompts: Prompts, size: Size) -> Sequence[Points]:
+        pairs, others = self.count(prompts), self.paths + self.targets + self.prompt_sets
+        of_path = sum(self.grids) + self.steps * len(others) + ADAPTIVE_POINTS * len(self.adaptive)
+        return [
+            Points(CHOICES, pairs * self.steps),
+            Points(PATHS, pairs * of_path),
+            *(Points(PATHS, pairs * self.steps, dtype) for dtype in self.dtypes),
+        ]
+
+    def tables(self, prompts: Prompts) -> Sequence[Tables]:
+        return [TABLES]
+
+    def quoted(self, name: str, prompts: Prompts) -> dict[str, list[str]]:
+        return {name: [], f"{name}_steps": []}

@@ -1,0 +1,32 @@
+"""Blocks of rows of the distances between prompts put together."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from stable_regions.experiments.pairwise.blocks import by_context
+from stable_regions.experiments.raw import Raw
+
+
+def gather(shards: Sequence[Raw], prompts: pd.DataFrame) -> Raw:
+    """Put the blocks of `pairwise_arrays` together, context by context.
+
+    Returns
+    -------
+    `directed_<site>` and `input` `[layer, context, n, n]`, `geometry.N` `[context, n, n]`;
+    `distance_<site>` `[layer, context, pair, step]`, `step_<site>` with a step less, pairs in the
+    order of the upper triangle; `top_token` `[context x n]`; the fine pairs as they are.
+    """
+    blocks = [arrays for arrays, _ in shards]
+    contexts = len(by_context(prompts))
+    whole = {}
+    for name in blocks[0]:
+        apart = name == "fine_pair" or name == "top_token" or name.startswith("geometry")
+        value = np.concatenate([block[name] for block in blocks], axis=0 if apart else 1)
+        if name.startswith("geometry"):
+            value = value.reshape(contexts, -1, *value.shape[1:])
+        elif not apart and not name.startswith("fine"):
+            value = value.reshape(len(value), contexts, -1, *value.shape[2:])
+        whole[name] = value
+    return whole, shards[0][1]

@@ -1,0 +1,43 @@
+"""The settings of a count of gates."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+from stable_regions.experiments.settings import OnPairs, Points, Tables, Way, cut
+from stable_regions.prompts.settings import Prompts, Size
+from stable_regions.study.fields import TwoOrMore
+
+GATES = Way("gates", kept=6)
+TABLES = Tables(
+    "polytope_tables", "Summarise the gates of", ("gates", "boundaries", "comparison", "pairs")
+)
+
+
+class Settings(OnPairs):
+    """Gates that change sign on paths between two activations (the paper's appendix F)."""
+
+    verb: ClassVar[str] = "count_gates"
+    does: ClassVar[str] = "Count gates"
+    stage: ClassVar[str] = "gates"
+    folder: ClassVar[str] = "polytopes"
+    ways: ClassVar[tuple[Way, ...]] = (GATES,)
+    explored: ClassVar[tuple[str, ...]] = ("paths",)
+    kind: Literal["polytopes"]
+    steps: TwoOrMore = 50
+
+    def parts(self, prompts: Prompts, shard_points: int) -> Sequence[Any]:
+        return cut(self.count(prompts), self.steps * len(self.layers), shard_points)
+
+    def points(self, prompts: Prompts, size: Size) -> Sequence[Points]:
+        return [Points(GATES, self.count(prompts) * self.steps)]
+
+    def tables(self, prompts: Prompts) -> Sequence[Tables]:
+        return [TABLES]
+
+    def quoted(self, name: str, prompts: Prompts) -> dict[str, list[str]]:
+        boundary = ["model", "layer", "read_site", "definition"]
+        return {
+            f"{name}_gates": ["model", "layer", "measure", "read_layer"],
+            f"{name}_boundaries": boundary,
+            f"{name}_comparison": [*boundary, "measure"],
+        }

@@ -1,0 +1,203 @@
+"""What every kind of experiment says of itself: `settings.py` of its folder has such a class.
+
+Snakemake starts with these classes, so nothing here loads PyTorch, NumPy or pandas.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+from stable_regions.base.errors import UserError
+from stable_regions.base.strict import Strict
+from stable_regions.prompts.settings import Prompts, Size
+from stable_regions.study.fields import Count, Layers, Name
+
+
+class Way(NamedTuple):
+    """A way in which points are run on a model, for an estimate of the costs.
+
+    Attributes
+    ----------
+    name
+        The function that runs a few has it too, in `WAYS` of the kind's `calibrate.py`.
+    kept
+        Numbers that are kept of a point: distances and steps at both read sites, and what comes to
+        them.
+    logits
+        Whether it reads them.
+    """
+
+    name: str
+    kept: int
+    logits: bool = False
+
+
+class Points(NamedTuple):
+    """Points that an experiment runs on a model at each write layer, and in which way.
+
+    A dtype stands where it is not the model's own.
+    """
+
+    way: Way
+    number: int
+    dtype: str = ""
+
+
+class Tables(NamedTuple):
+    """Tables that one job makes of an experiment's raw outputs.
+
+    Attributes
+    ----------
+    rule
+        Its rule of Snakemake's.
+    does
+        The same, as a person is told: the experiment's name follows.
+    what
+        What comes to the experiment's name in those of its tables: `curves` makes
+        `<experiment>_curves`, and an empty text `<experiment>`.
+    module, function
+        Which module of the kind's folder makes them, and which function: of the raw outputs and
+        the prompts of each, a table by each name in `what`.
+    prompts
+        Whether it is given prompts.
+    first
+        Whether it is made before all else.
+    """
+
+    rule: str
+    does: str
+    what: tuple[str, ...]
+    module: str = "tables"
+    function: str = "tabulate"
+    prompts: bool = False
+    first: bool = False
+
+    def names(self, experiment: str) -> list[str]:
+        """The tables of an experiment."""
+        return [f"{experiment}_{what}" if what else experiment for what in self.what]
+
+
+class Measurement(Strict):
+    """What is measured on models; each kind says in its folder what is otherwise of it.
+
+    Attributes
+    ----------
+    verb
+        What its jobs do: their rule is called by it.
+    does
+        The same, as a person is told.
+    stage
+        What its jobs are called in the table of costs.
+    folder, ending
+        Of its raw outputs: tables in Parquet, or arrays in Safetensors.
+    ways
+        The ways of running points that its `calibrate.py` has functions for.
+    engine
+        What its models are loaded with, in place of the one that passed the trial when the
+        activations were cached: that one may know of sweeps alone.
+    explored
+        What the page to explore shows of it: `paths`, `series`, `planes`, `maps`.
+    """
+
+    verb: ClassVar[str]
+    does: ClassVar[str]
+    stage: ClassVar[str]
+    folder: ClassVar[str]
+    ending: ClassVar[str] = "parquet"
+    ways: ClassVar[tuple[Way, ...]] = ()
+    engine: ClassVar[str | None] = None
+    explored: ClassVar[tuple[str, ...]] = ()
+    kind: str
+    prompts: Name
+    layers: Layers = [0]
+
+    @classmethod
+    def module(cls, part: str) -> str:
+        """The name of a module of the kind's folder, or of the one for kinds that have none."""
+        kind = cls.__module__.rpartition(".")[0]
+        return f"{kind if cls.has(part) else kind.rpartition('.')[0]}.{part}"
+
+    @classmethod
+    def has(cls, part: str) -> bool:
+        """Whether the kind's folder has a module."""
+        kind = cls.__module__.split(".")[-2]
+        return Path(__file__).with_name(kind).joinpath(f"{part}.py").exists()
+
+    def check_prompts(self, prompts: Prompts, name: str, key: str, where: str) -> None:
+        """UserError if it can't be measured on these prompts, or not on so many."""
+
+    def check_size(self, size: Size, key: str, where: str) -> None:
+        """UserError if it asks for more prompts than there are."""
+
+    def other_prompts(self) -> Sequence[str]:
+        """Prompt sets that it takes in place of its own."""
+        return []
+
+    def compared(self) -> Sequence[int]:
+        """Layers of which it needs the activations of clean runs."""
+        return []
+
+    def other_dtypes(self) -> Sequence[str]:
+        """The dtypes that it loads a model in beside the model's own."""
+        return []
+
+    def parts(self, prompts: Prompts, shard_points: int) -> Sequence[Any]:
+        """What each of its jobs on one model measures: its number is that of the jobs."""
+        raise NotImplementedError
+
+    def is_cut(self, parts: Sequence[Any]) -> bool:
+        """Whether parts are files of their own, which are put together."""
+        return len(parts) > 1
+
+    def points(self, prompts: Prompts, size: Size) -> Sequence[Points]:
+        """Points that are run at each write layer."""
+        raise NotImplementedError
+
+    def measuring(self) -> dict[str, Any]:
+        """The settings that its raw outputs follow from."""
+        return self.model_dump()
+
+    def reads_tokens(self) -> bool:
+        """Whether its raw outputs hold predicted tokens, whose texts the page to explore shows."""
+        return False
+
+    def tables(self, prompts: Prompts) -> Sequence[Tables]:
+        """The tables that are made of its raw outputs, job by job."""
+        return []
+
+    def quoted(self, name: str, prompts: Prompts) -> dict[str, list[str]]:
+        """The tables that the paper quotes: columns that a row is looked up by, or none."""
+        return {}
+
+    def tabulating(self, size: Size, models: int) -> dict[str, int] | None:
+        """What its tables take long for: what `tabulating_seconds` of its `calibrate.py` takes."""
+        return None
+
+
+class OnPairs(Measurement):
+    """A measurement on the pairs of a prompt set: all, or as many as `pairs` says."""
+
+    pairs: Count | None = None
+
+    def check_prompts(self, prompts: Prompts, name: str, key: str, where: str) -> None:
+        if prompts.every_two:
+            raise UserError(
+                f"{where}: {key}: the prompt set {name!r} is of kind {prompts.kind!r}, of which "
+                "every two are a pair; give it to an experiment of kind 'pairwise'"
+            )
+        most = prompts.most_pairs
+        if self.pairs is not None and self.pairs > most:
+            raise UserError(
+                f"{where}: {key}.pairs: holds {self.pairs}; "
+                f"the prompt set {name!r} gives at most {most}"
+            )
+
+    def count(self, prompts: Prompts) -> int:
+        """How many pairs it measures."""
+        return self.pairs or prompts.most_pairs
+
+
+def cut(count: int, points: int, shard_points: int) -> list[tuple[int, int]]:
+    """The first of each shard of so many things with so many points each, and the one after."""
+    size = max(1, shard_points // points)
+    return [(start, min(start + size, count)) for start in range(0, count, size)]

@@ -1,0 +1,71 @@
+"""The types of single values in `config.yaml`, and the check of names that refer to a section."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, Field, StringConstraints
+from pydantic_core import PydanticCustomError
+
+from stable_regions.base.errors import UserError
+from stable_regions.base.redact import homeless
+from stable_regions.base.strict import did_you_mean
+
+
+def _inside(pattern: str) -> str:
+    parts = pattern.split("/")
+    if "" in parts or ".." in parts:
+        rule = "a path below the repository's top is right, without '..'"
+        raise PydanticCustomError("outside", rule)
+    return pattern
+
+
+def _once(values: list) -> list:
+    twice = [value for value, count in Counter(values).items() if count > 1]
+    if twice:
+        raise PydanticCustomError("twice", "{value} is there twice", {"value": repr(twice[0])})
+    return values
+
+
+# Names become parts of file names: no slash, no space, nothing a shell would touch, and no "@",
+# which separates a model from its revision.
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Revision = Annotated[  # such as refs/pr/1
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$")
+]
+Version = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.!+_-]*$")]
+Distribution = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*\.(whl|tar\.gz)$")
+]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Commit = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
+Repository = Annotated[
+    str, StringConstraints(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]*/)?[A-Za-z0-9_][A-Za-z0-9._-]*$")
+]
+FilePattern = Annotated[str, AfterValidator(_inside)]
+# A place on this disk; `~` stands for the home folder, whose name then gets into no result.
+Place = Annotated[str, StringConstraints(pattern=r"^[^\x00]+$"), AfterValidator(homeless)]
+Text = Annotated[str, Field(min_length=1)]
+Device = Annotated[str, StringConstraints(pattern=r"^(auto|(cpu|cuda|mps|xpu)(:[0-9]+)?)$")]
+Dtype = Literal["float32", "float64", "bfloat16"]
+# Numbers are bounded by what the libraries that get them can hold.
+MOST = 2**31
+Count = Annotated[int, Field(gt=0, lt=MOST)]
+TwoOrMore = Annotated[int, Field(ge=2, lt=MOST)]
+NotNegative = Annotated[int, Field(ge=0, lt=MOST)]
+Layer = NotNegative
+T = TypeVar("T")
+Once = Annotated[list[T], AfterValidator(_once)]
+Layers = Annotated[Once[Layer], Field(min_length=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Threads = Annotated[int, Field(gt=0, le=1024)]
+
+
+def known(kind: str, name: str, among: Mapping[str, Any], key: str, where: str) -> None:
+    """UserError unless `name` is one of the names defined in a section."""
+    if name not in among:
+        hint = did_you_mean(name, among)
+        raise UserError(
+            f"{where}: {key}: no {kind} {name!r}; there is {', '.join(sorted(among)) or 'none'}"
+            + (f" ({hint})" if hint else "")
+        )
