@@ -161,7 +161,3 @@ def test_fig2_sets_the_pairs_apart_that_are_said_to_be_similar() -> None:
     _, figure = fig2.draw(pd.DataFrame(rows), similar=[])
     assert figure.axes[0].get_legend() is None
     plt.close("all")
-
-
-def test_a_revision_with_a_slash_is_named_as_the_hub_has_it() -> None:
-    assert style.frame_title("gpt2@refs%2Fpr%2F1") == "refs/pr/1"

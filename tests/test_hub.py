@@ -104,19 +104,6 @@ def test_a_model_is_fetched_without_what_is_not_needed(stand_in: Hub, tmp_path: 
     assert stand_in.files() == []
 
 
-def test_a_model_of_one_word_is_fetched_at_a_revision_with_a_slash(
-    stand_in: Hub, tmp_path: Path
-) -> None:
-    early = make_repository(tmp_path / "early", weight=WEIGHT + 7)
-    repository = Repository({"main": make_repository(tmp_path / "main"), "refs/pr/1": early})
-    stand_in.repositories["gpt2"] = repository
-    for apart in (None, tmp_path / "apart"):
-        where = tmp_path / f"model-{apart is None}"
-        assert fetch(where, "gpt2", "refs/pr/1", apart=apart) == repository.commit("refs/pr/1")
-        theirs = (early / "model.safetensors").read_bytes()
-        assert (where / "model.safetensors").read_bytes() == theirs
-
-
 @pytest.mark.parametrize("weights", [True, False])
 def test_offline_what_is_needed_will_do(
     stand_in: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: bool

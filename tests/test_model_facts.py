@@ -47,6 +47,11 @@ def test_parameters_and_norm_are_the_loaded_model_s(tmp_path: Path, family: str)
         assert facts["norm"] == "RMSNorm"
 
 
+def test_a_revision_is_named_as_the_hub_has_it(tmp_path: Path) -> None:
+    row(make_model(tmp_path, "llama"))
+    assert model_row("m@refs%2Fpr%2F1", tmp_path)["revision"] == "refs/pr/1"
+
+
 @pytest.mark.parametrize("family", sorted(LAYER_NORMS | RMS_NORMS))
 def test_a_norm_is_known_by_what_it_does(family: str) -> None:
     sizes = {"num_attention_heads": 4, "num_key_value_heads": 4} if family == "nemotron" else {}

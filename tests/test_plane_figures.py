@@ -135,6 +135,7 @@ def test_a_name_lies_in_its_region_and_off_the_marks():
         ("suite-16x64@step400", "step 400"),
         ("olmo@step1000-tokens4B", "step 1,000"),
         ("olmo@main", "main"),
+        ("olmo@refs%2Fpr%2F1", "refs/pr/1"),
         ("m@step3b", "step3b"),
         ("smollm2-135m", "smollm2-135m"),
     ],
