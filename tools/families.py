@@ -10,6 +10,7 @@ import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -76,6 +77,14 @@ def hugging_face(folder: Path) -> tuple[nn.Module, dict[str, Tensor], list[Tenso
             )
         if type(module).__module__ in ACTIVATIONS or type(module).__name__ == "BloomGelu":
             module.register_forward_pre_hook(lambda _, given: gates.append(given[0]))
+    count = model.config.get_text_config().num_hidden_layers
+    lists = [each for each in model.modules() if isinstance(each, nn.ModuleList)]
+    for index, layer in enumerate(next(each for each in lists if len(each) == count)):
+
+        def keep(_: nn.Module, __: object, out: Any, site: str = f"resid.{index}") -> None:
+            seen[site] = (out[0] if isinstance(out, tuple) else out)[:, -1]
+
+        layer.register_forward_hook(keep)
     return model, seen, gates
 
 
@@ -83,7 +92,7 @@ def read_sites(model: Model, folder: Path) -> tuple[str, str]:
     """Whether a site holds what the Hugging Face model has there; and what the gates are."""
     theirs, seen, gates = hugging_face(folder)
     with torch.no_grad():
-        out = theirs(tokens(), output_hidden_states=True)
+        out = theirs(tokens())
     layers = range(model.n_layers)
     gated = [layer for layer in layers if model.gates[layer] is not None]
     sites = ("pre_norm", "post_norm", "logits", *(f"gate.{layer}" for layer in gated))
@@ -92,7 +101,7 @@ def read_sites(model: Model, folder: Path) -> tuple[str, str]:
         same(ours[site], seen[site], site)
     same(ours["logits"], out.logits[:, -1], "logits")
     for layer in layers[:-1]:
-        same(ours[f"resid.{layer}"], out.hidden_states[layer + 1][:, -1], f"resid.{layer}")
+        same(ours[f"resid.{layer}"], seen[f"resid.{layer}"], f"resid.{layer}")
     same(ours[f"resid.{layers[-1]}"], ours["pre_norm"], "the last layer")
     if not gated:
         return "yes", "none"

@@ -15,8 +15,9 @@ WIDTH = ("hidden_size", "n_embd", "d_model")
 HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads", "attention_heads")
 MLP = ("intermediate_size", "n_inner", "ffn_hidden_size", "ffn_dim", "d_inner")
 UNGATED = (
-    "apertus", "arcee", "bloom", "codegen", "falcon", "gpt2", "gpt_bigcode", "gpt_neo", "gpt_neox",
-    "gptj", "mpt", "nemotron", "openai-gpt", "opt", "persimmon", "phi", "starcoder2", "xglm",
+    "apertus", "arcee", "biogpt", "bloom", "codegen", "falcon", "gpt2", "gpt_bigcode", "gpt_neo",
+    "gpt_neox", "gptj", "mpt", "nemotron", "openai-gpt", "opt", "persimmon", "phi", "starcoder2",
+    "xglm",
 )  # fmt: skip
 # Where embedding and head are one matrix unless a config says otherwise.
 TIED = (
