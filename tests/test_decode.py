@@ -61,9 +61,9 @@ def test_sites_hold_what_the_hugging_face_model_has_there(
 
 def test_gates_are_what_the_activation_function_sees(model_of: Callable[..., Model]) -> None:
     model = model_of("qwen3_5_text")
-    hf = model.hooks.hf  # type: ignore[union-attr]
+    hf = model.hooks.hf
     seen: list[torch.Tensor] = []
-    activation = hf.get_submodule(model.gates[2].hook)  # type: ignore[union-attr]
+    activation = hf.get_submodule(model.gates[2].hook)
     handle = activation.register_forward_pre_hook(lambda _, args: seen.append(args[0][:, -1]))
     gates = clean(model, tokens(), [], sites=("gate.2",), budget=BUDGET)["gate.2"]
     handle.remove()

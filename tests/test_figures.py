@@ -116,7 +116,7 @@ def test_eight_models_have_a_figure_that_names_them(module, tables) -> None:
 
 def rendered(axes: plt.Axes) -> list[bool]:
     """For each text on the axes that has a dollar, whether it is set as mathematics."""
-    texts = [*axes.texts, axes.title, axes._left_title, *axes.get_yticklabels()]
+    texts = [*axes.texts, axes.title, axes._left_title, *axes.get_yticklabels()]  # type: ignore[attr-defined]
     legend = axes.get_legend()
     texts += legend.get_texts() if legend else []
     return [t._preprocess_math(t.get_text())[1] is not False for t in texts if "$" in t.get_text()]

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM
 from stable_regions.base.errors import UserError
 from stable_regions.models import huggingface
 from stable_regions.models.check import check, check_again
+from stable_regions.models.fused import Fused
 from stable_regions.models.load import load_model
 from stable_regions.models.model import Model
 from stable_regions.models.sweep import sweep
@@ -165,7 +166,7 @@ def test_each_job_checks_the_model_that_it_has_loaded(
 
 def test_a_head_that_is_off_is_seen_where_the_output_is_right(tmp_path: Path) -> None:
     model = loaded(make_model(tmp_path), "fused")
-    assert model.fused is not None
+    assert isinstance(model.fused, Fused)
     record = asdict(check(loaded(tmp_path, "auto"), tokens(), 0, budget=BUDGET))
     head = replace(model.fused.head, bias=torch.full((VOCAB,), 0.1))
     with pytest.raises(UserError, match="is not the model that was checked: logits differs"):
