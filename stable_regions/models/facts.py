@@ -8,6 +8,7 @@ from urllib.parse import unquote
 
 import pandas as pd
 
+from stable_regions.base.errors import UserError, first_line
 from stable_regions.base.files import read_object
 
 NORMS = {"layer": "LayerNorm", "rms": "RMSNorm", None: "none"}
@@ -21,10 +22,20 @@ def model_facts(folder: Path) -> dict[str, Any]:
 
     They are the model's that transformers makes of the config, not the files': those may hold
     buffers, and copies of a tied weight.
+
+    Raises
+    ------
+    UserError
+        Of the config no model can be made.
     """
     from stable_regions.models import huggingface  # importing it takes seconds
 
-    model = huggingface.initialise(huggingface.read_config(folder), device="meta")
+    read = huggingface.read_config(folder)
+    try:
+        model = huggingface.initialise(read, device="meta")
+    except Exception as error:  # whatever the code of its architecture stumbles on
+        reason = first_line(error)
+        raise UserError(f"{folder}/config.json: no model can be made of it: {reason}") from error
     config = model.config.get_text_config()
     source = read_object(folder / "source.json")
     return {

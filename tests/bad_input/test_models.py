@@ -141,6 +141,9 @@ NAN, INF = float("nan"), float("inf")
 ENDLESS = (2**62).to_bytes(8, "little") + b"{}"
 
 MADE: dict[str, tuple[Spoil, str]] = {
+    "a head of no width": (
+        saying(hidden_size=1, head_dim=0, num_attention_heads=1), "config.json: no model can be",
+    ),
     "no config": (lambda folder: (folder / "config.json").unlink(), "no config.json in this model"),
     "an empty config": (holding("config.json", ""), "config.json: not a readable JSON file"),
     "a config that is a list": (holding("config.json", []), "config.json: holds a JSON list"),
