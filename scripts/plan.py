@@ -73,7 +73,7 @@ with job(snakemake) as log:
             costs.setdefault(model, {})["update"] = Cost(seconds, 0)
     machine = Machine(
         cores=cores,
-        start=calibration.start_seconds("stable_regions.models.model"),
+        start=calibration.start_seconds("stable_regions.models.load"),
         light=calibration.start_seconds("stable_regions.experiments.interpolation.tables"),
         baseline=baseline,
         costs=costs,
