@@ -112,6 +112,7 @@ def test_workflows_that_start_at_once_end_well(shop: Path) -> None:
     assert len(hashes) == 1
 
 
+@pytest.mark.hub
 def test_two_that_ask_the_hub_at_once_download_once(tmp_path: Path) -> None:
     with serve() as hub:
         hub.repositories["me/gated"] = Repository({"main": make_repository(tmp_path / "r")})

@@ -324,7 +324,7 @@ class TestTrain:
         np.save(tmp_path / "tokens.npy", stream())
         program = (
             "import json, sys, time, numpy as np\n"
-            "from stable_regions import training\n"
+            "from stable_regions.training import train as training\n"
             "update = training.TrainingRun.update\n"
             "training.STATE_SECONDS = 0.0\n"
             "def slow(run, rows):\n"
@@ -353,7 +353,7 @@ class TestTrain:
         np.save(tmp_path / "tokens.npy", stream())
         program = (
             "import json, os, signal, sys, numpy as np\n"
-            "from stable_regions import training\n"
+            "from stable_regions.training import train as training\n"
             "folder, settings, fatal, last = sys.argv[1:]\n"
             "training.STATE_SECONDS = 0.0\n"
             "def watch(event, args):\n"
