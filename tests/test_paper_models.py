@@ -6,13 +6,13 @@ The studies are made up, without a run; the paper is read as Typst sets it in HT
 import html
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
-import typst
 
 from stable_regions.paper import findings, numbers
 from tests.test_findings import slopes_of
@@ -89,12 +89,24 @@ def study(
     return folder
 
 
+SET = """
+import json, sys, typst
+source, inputs = sys.argv[1], json.loads(sys.argv[2])
+assert typst.compile(source, root="/", sys_inputs=inputs).startswith(b"%PDF")
+page = typst.compile(source, root="/", format="html", sys_inputs=inputs)
+sys.stdout.buffer.write(page)
+"""
+
+
 def read(results: Path) -> tuple[str, str]:
     """The abstract and the text of a study's paper, without markup."""
     inputs = {"results": str(results), "costs": "[]"}
-    source: Any = ROOT / "paper" / "paper.typ"
-    assert typst.compile(source, root="/", sys_inputs=inputs).startswith(b"%PDF")
-    page = typst.compile(source, root="/", format="html", sys_inputs=inputs).decode()
+    # in a process of its own: Typst's threads would not be there in those that other tests fork
+    done = subprocess.run(
+        [sys.executable, "-c", SET, str(ROOT / "paper" / "paper.typ"), json.dumps(inputs)],
+        capture_output=True, encoding="utf-8", check=True,
+    )  # fmt: skip
+    page = done.stdout
     [abstract] = re.findall(r'<meta name="description" content="([^"]*)"', page)
     body = re.sub(r"(?s)<(style|script|svg)\b.*?</\1>", "", page)
     texts = (html.unescape(re.sub(r"<[^>]+>", " ", part)) for part in (abstract, body))
