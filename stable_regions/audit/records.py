@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from importlib import metadata
@@ -97,7 +97,7 @@ def conda() -> str | None:
 
 def _files(
     paths: Iterable[str],
-    names: Mapping[str, tuple[int, int | None]],
+    names: Mapping[str, Sequence[int | None]],
     hashes: Mapping[str, str],
 ) -> dict[str, Any]:
     """Files of a job: their hashes, and how the script calls them."""
