@@ -92,3 +92,8 @@ def cached(wildcards):
 def decided(wildcards):
     """The claims that a job decides: one, or else all."""
     return [wildcards.claim] if "claim" in wildcards.keys() else STUDY.claims
+
+
+def figure_module(figure):
+    """The module that draws a figure, by name."""
+    return f"stable_regions.figures.{figure}"

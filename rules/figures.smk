@@ -1,11 +1,6 @@
 # Figures: each is one module of the library, and the tables it draws.
 
 
-def figure_module(figure):
-    """The module that draws a figure, by name."""
-    return f"stable_regions.figures.{figure}"
-
-
 rule figure:
     input:
         lambda w: tables(STUDY.figure_modules[w.figure].tables),
