@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 from transformers import AutoModelForCausalLM
 
+from stable_regions.base.errors import UserError
 from stable_regions.models import native
 from stable_regions.models.check import check
 from stable_regions.models.load import load_model
@@ -84,6 +87,20 @@ def test_a_llama_gives_the_same_by_each_engine(tmp_path: Path) -> None:
     for site in SITES:
         for out in outs[1:]:
             torch.testing.assert_close(out[site], outs[0][site], rtol=1e-4, atol=1e-4)
+
+
+def test_a_list_that_is_not_of_the_stream_s_layers_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = nn.ModuleList()
+
+    def mlps(hf: Any) -> nn.ModuleList:
+        parts.extend(layer.mlp for layer in hf.model.layers)
+        return parts
+
+    monkeypatch.setattr(native, "layers_of", mlps)
+    with pytest.raises(UserError, match="its final norm does not read what its last layer gives"):
+        load_model(make_model(tmp_path), device="cpu", engine="decode", threads=1)
 
 
 def test_a_cache_that_mixes_up_rows_is_seen(

@@ -161,13 +161,16 @@ def native(hf: Any) -> Native:
     Raises
     ------
     TypeError
-        It has no list of layers, or no final norm.
+        It has no list of layers or no final norm, or something stands between the two: then what
+        the last layer gives is not the residual stream that is read.
     """
     layers, norm = layers_of(hf), final_norm(hf)
     if layers is None:
         raise TypeError("it has no list of layers")
     if norm is None:
         raise TypeError("it has no final norm")
+    if not _reads(hf, layers[-1], norm):
+        raise TypeError("its final norm does not read what its last layer gives")
     return Native(hf, layers, norm, _gates(hf, layers))
 
 
@@ -180,6 +183,22 @@ def _spread(cache: Any, rows: Int[Tensor, " n"]) -> Any:
         return cache[rows.to(cache.device)]
     cache.reorder_cache(rows)
     return cache
+
+
+@torch.no_grad()
+def _reads(hf: Any, layer: nn.Module, norm: nn.Module) -> bool:
+    """Whether a norm is given just what a layer gives."""
+    seen: dict[str, Any] = {}
+    handles = [
+        layer.register_forward_hook(lambda _, __, out: seen.update(given=out)),
+        norm.register_forward_pre_hook(lambda _, given: seen.update(read=given[0])),
+    ]
+    tokens = torch.zeros(2, 3, dtype=torch.long, device=next(hf.parameters()).device)
+    hf(input_ids=tokens, use_cache=False)
+    for handle in handles:
+        handle.remove()
+    given = seen["given"][0] if isinstance(seen["given"], tuple) else seen["given"]
+    return given.shape == seen["read"].shape and torch.equal(given, seen["read"].to(given.device))
 
 
 @torch.no_grad()
