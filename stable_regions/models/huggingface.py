@@ -278,12 +278,12 @@ def _why(hf: Any, name: str) -> str:
 
 
 def _is_computed(hf: nn.Module, name: str, held: Tensor) -> bool:
-    """Whether a constant is what the model computes: frequencies to bfloat16's bits, or a mask."""
+    """Whether a constant is what the model computes: frequencies to the bits of bfloat16 and float16, or a mask."""
     if name.endswith("inv_freq"):
         ours = [each for key, each in hf.named_buffers() if key.endswith("inv_freq")]
         return any(
             each.shape == held.shape
-            and torch.allclose(each.float().cpu(), held.float(), rtol=1e-2, atol=0)
+            and torch.allclose(each.float().cpu(), held.float(), rtol=1e-2, atol=1e-7)
             for each in ours
         )
     if name.endswith("position_ids"):
