@@ -278,7 +278,7 @@ def _why(hf: Any, name: str) -> str:
 
 
 def _is_computed(hf: nn.Module, name: str, held: Tensor) -> bool:
-    """Whether a constant is what the model computes: frequencies to the bits of bfloat16 and float16, or a mask."""
+    """Whether a constant is what the model computes: a mask, or frequencies to 16 bits."""
     if name.endswith("inv_freq"):
         ours = [each for key, each in hf.named_buffers() if key.endswith("inv_freq")]
         return any(
