@@ -1,9 +1,11 @@
 """One folder is one model: what is checked is what is swept, whatever its files say."""
 
+import importlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from stable_regions.base.errors import UserError
+from stable_regions.base.files import write_json, write_safetensors
 from stable_regions.models import huggingface
 from stable_regions.models.check import check, check_again
 from stable_regions.models.fused import Fused
@@ -21,6 +24,7 @@ from stable_regions.models.sweep import sweep
 from stable_regions.sources import packages as sources
 from stable_regions.sources import twin
 from tests.models import D_MODEL, VOCAB, make_model
+from tests.tiny_study import ROOT
 
 BUDGET = 2**30
 LINEAR = {"rope_type": "linear", "factor": 8.0}
@@ -178,3 +182,33 @@ def test_a_model_in_another_dtype_is_held_to_the_coarser_of_the_two(tmp_path: Pa
     record = asdict(check(loaded(folder, "auto"), tokens(), 0, budget=BUDGET))
     for dtype in ("float64", "bfloat16"):
         check_again(load_model(folder, dtype=dtype, device="cpu", threads=1), record)
+
+
+@pytest.mark.parametrize("engine", ["fused", "bridge"])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_measuring_job_runs_no_other_model_than_the_checked_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, engine: str
+) -> None:
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    jobs = importlib.import_module("_models")
+    checked, swept = make_model(tmp_path / "checked"), make_model(tmp_path / "swept", seed=seed)
+    record = asdict(check(loaded(checked, "auto"), tokens(), 0, budget=BUDGET))
+    write_json(tmp_path / "check.json", record)
+    write_safetensors(tmp_path / "activations", {"resid.0": torch.ones(1)}, {"engine": engine})
+    job = SimpleNamespace(
+        params=SimpleNamespace(
+            refs=["m"], dtype="float32", entry={"layers": [0]},
+            compute={"device": "cpu", "device_map": None, "threads": 1},
+        ),
+        input=SimpleNamespace(
+            models=[swept], activations=[tmp_path / "activations"],
+            checks=[tmp_path / "check.json"],
+        ),
+        output=[tmp_path / "raw"],
+    )  # fmt: skip
+    if seed == 0:
+        [(ref, model, _, _)] = jobs.models(job)
+        assert (ref, model.engine) == ("m", engine)
+    else:
+        with pytest.raises(UserError, match="is not the model that was checked"):
+            list(jobs.models(job))
