@@ -79,6 +79,11 @@ DECODED: dict[str, dict] = {
         "mamba_d_state": 4, "use_mamba_kernels": False,
     },
     "qwen3_5_text": {**GROUPED, **LINEAR},
+    "granitemoehybrid": {
+        **GROUPED, "num_local_experts": 2, "num_experts_per_tok": 1, "shared_intermediate_size": 16,
+        "layer_types": ["mamba", "attention", "mamba"], "mamba_n_heads": 8, "mamba_d_head": 8,
+        "mamba_d_state": 4,
+    },
     "lfm2": {**GROUPED, "layer_types": ["conv", "full_attention", "conv"]},
     "zamba2": {
         **GROUPED, "mamba_d_state": 4, "n_mamba_heads": 8, "mamba_headdim": 8,

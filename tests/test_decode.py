@@ -15,7 +15,7 @@ from stable_regions.models.check import check
 from stable_regions.models.load import load_model
 from stable_regions.models.model import Model
 from stable_regions.models.sweep import clean, plain, sweep
-from tests.models import D_MODEL, DECODED, VOCAB, make_model
+from tests.models import D_MLP, D_MODEL, DECODED, VOCAB, make_model
 
 BUDGET = 2**30
 SITES = ("pre_norm", "post_norm", "logits", "resid.2")
@@ -71,6 +71,13 @@ def test_gates_are_what_the_activation_function_sees(model_of: Callable[..., Mod
     gates = clean(model, tokens(), [], sites=("gate.2",), budget=BUDGET)["gate.2"]
     handle.remove()
     assert torch.equal(seen[-1], gates)
+
+
+def test_what_all_tokens_share_in_a_mixture_is_no_gate_of_its_mlp(
+    model_of: Callable[..., Model],
+) -> None:
+    assert model_of("granitemoehybrid").gates == (None, None, None)
+    assert [gate and gate.width for gate in model_of("jamba").gates] == [D_MLP, None, D_MLP]
 
 
 def test_a_llama_gives_the_same_by_each_engine(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ at one token a point. Importing this takes seconds.
 """
 
 import copy
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from stable_regions.models.huggingface import final_norm, layers_of
 from stable_regions.models.model import Gate, layer_read
 
 ACTIVATIONS = ("transformers.activations", "torch.nn.modules.activation")
+MIXTURE = re.compile("expert|router|moe", re.IGNORECASE)
 # What a model's output calls the cache that its next pass is given.
 CACHES = ("past_key_values", "cache_params", "state")
 
@@ -41,7 +43,7 @@ class Native:
     ----------
     gates
         By layer: the activation function whose input is the MLP's gate; None where there is none,
-        or more than one.
+        or more than one, or a mixture of experts.
     """
 
     hf: Any
@@ -220,4 +222,12 @@ def _gates(hf: Any, layers: nn.ModuleList) -> tuple[Gate | None, ...]:
     hf(input_ids=tokens, use_cache=False)
     for handle in handles:
         handle.remove()
-    return tuple(seen[0] if len(seen) == 1 else None for seen in found)
+    return tuple(
+        seen[0] if len(seen) == 1 and not _mixes(layer) else None
+        for seen, layer in zip(found, layers, strict=True)
+    )
+
+
+def _mixes(layer: nn.Module) -> bool:
+    """Whether a layer holds experts: what all tokens share is then a part of its MLP alone."""
+    return any(MIXTURE.search(name) for name, _ in layer.named_modules())
