@@ -29,6 +29,9 @@ with job(snakemake):
         "claims": ledger,
         "series": series_of(held, models),
         "findings": findings(held, ledger, models, **params.drawn),
-        "checks": [read_json(path) for path in given.checks],
+        "checks": [
+            {key: value for key, value in read_json(path).items() if key != "trial"}
+            for path in given.checks
+        ],
     }
     write_json(snakemake.output[0], collect(tables, models, facts))

@@ -89,6 +89,11 @@ DECODED: dict[str, dict] = {
         **GROUPED, "mamba_d_state": 4, "n_mamba_heads": 8, "mamba_headdim": 8,
         "hybrid_layer_ids": [1], "layers_block_type": ["mamba", "hybrid", "mamba"],
     },
+    "gemma4_text": {
+        **GROUPED, "head_dim": 8, "global_head_dim": 8, "hidden_size_per_layer_input": 8,
+        "vocab_size_per_layer_input": VOCAB, "layer_types": ["full_attention"] * 3,
+        "num_kv_shared_layers": 0, "sliding_window": WINDOW,
+    },
     "biogpt": COMMON,
 }  # fmt: skip
 # Mixtures of experts.

@@ -142,6 +142,8 @@ def row(family: str) -> str:
         except UserError as error:
             return line(family, "refused: " + str(error).removeprefix(f"{folder}: "), *"–––")
         sites, gates = read_sites(model, folder)
+        if max(check(model, tokens(), 0, budget=BUDGET).token.values()) > TOLERANCE:
+            sites += ", and the token again"
         return line(family, agreeing, gates, sites, checkpoints(family, folder, Path(scratch)))
 
 

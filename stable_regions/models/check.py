@@ -36,6 +36,10 @@ class Check:
         By site: largest error when a prompt's own activation is patched back, against a clean run.
     agreement
         By site: largest error of a sweep against plain patching, at points between prompts.
+    token
+        By site: how far plain patching's outputs are from those of the same prompts with another
+        last token, at the same points. Nothing, unless later layers look at the token again: then
+        the output is no function of the residual stream alone.
     tolerance
         The largest error allowed, set by the dtype.
     verdict
@@ -52,6 +56,7 @@ class Check:
     points: int
     own: dict[str, float]
     agreement: dict[str, float]
+    token: dict[str, float]
     tolerance: float
     verdict: str
     trial: dict[str, Any]
@@ -82,11 +87,9 @@ def check(model: Model, tokens: Int[Tensor, "n seq"], layer: int, *, budget: int
         raise UserError(
             f"model type {model.family!r} cannot run points behind a prefix: {first_line(error)}"
         ) from error
-    rows = [
-        plain(model, layer, prompt, its, CHECKED)
-        for prompt, its in zip(tokens, points, strict=True)
-    ]
-    plainly = {site: torch.stack([row[site] for row in rows]) for site in CHECKED}
+    plainly = _plainly(model, tokens, layer, points)
+    others = torch.cat([tokens[:, :-1], (tokens[:, -1:] + 1) % model.vocab_size], dim=1)
+    elsewhere = _plainly(model, others, layer, points)
     finite = all(bool(out[site].isfinite().all()) for out in (swept, plainly) for site in CHECKED)
     own = {
         site: max(_error(out[site][:, 0], runs[site]) for out in (swept, plainly))
@@ -103,6 +106,7 @@ def check(model: Model, tokens: Int[Tensor, "n seq"], layer: int, *, budget: int
         points=points.shape[0] * points.shape[1],
         own=own,
         agreement=agreement,
+        token={site: _error(elsewhere[site], plainly[site]) for site in CHECKED},
         tolerance=tolerance,
         verdict=_verdict(finite, own, agreement, tolerance),
         trial={"tokens": tokens.tolist(), "plain": _rounded(held)},
@@ -159,6 +163,17 @@ def _between(start: Float[Tensor, "n d"]) -> Float[Tensor, "n k d"]:
     """Points between each prompt's activation and the next prompt's."""
     alphas = torch.tensor(ALPHAS, device=start.device, dtype=start.dtype)
     return start[:, None] + alphas[:, None] * (start.roll(-1, 0) - start)[:, None]
+
+
+def _plainly(
+    model: Model, tokens: Int[Tensor, "n seq"], layer: int, points: Float[Tensor, "n k d"]
+) -> dict[str, Float[Tensor, "n k width"]]:
+    """What plain patching gives at each prompt's points."""
+    rows = [
+        plain(model, layer, prompt, its, CHECKED)
+        for prompt, its in zip(tokens, points, strict=True)
+    ]
+    return {site: torch.stack([row[site] for row in rows]) for site in CHECKED}
 
 
 def _swept(

@@ -173,12 +173,15 @@ def layers_of(hf: PreTrainedModel) -> nn.ModuleList | None:
 
 
 def final_norm(hf: PreTrainedModel) -> nn.Module | None:
-    """The norm after the last layer: the last that lies outside the layers."""
+    """The norm after the last layer: the last outside the layers that is as wide as the stream."""
+    width = hf.config.get_text_config().hidden_size
     inside = {id(module) for module in (layers_of(hf) or nn.ModuleList()).modules()}
     norms = [
         module
         for module in hf.modules()
-        if id(module) not in inside and "norm" in type(module).__name__.lower()
+        if id(module) not in inside
+        and "norm" in type(module).__name__.lower()
+        and all(weight.shape[-1] == width for weight in module.parameters())
     ]
     return norms[-1] if norms else None
 
