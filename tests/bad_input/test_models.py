@@ -141,8 +141,8 @@ NAN, INF = float("nan"), float("inf")
 ENDLESS = (2**62).to_bytes(8, "little") + b"{}"
 
 MADE: dict[str, tuple[Spoil, str]] = {
-    "a head of no width": (
-        saying(hidden_size=1, head_dim=0, num_attention_heads=1), "config.json: no model can be",
+    "an activation that there is not": (
+        saying(hidden_act="x"), "config.json: no model can be made of it: 'x'",
     ),
     "no config": (lambda folder: (folder / "config.json").unlink(), "no config.json in this model"),
     "an empty config": (holding("config.json", ""), "config.json: not a readable JSON file"),
