@@ -34,8 +34,9 @@ def model_facts(folder: Path) -> dict[str, Any]:
     try:
         model = huggingface.initialise(read, device="meta")
     except Exception as error:  # whatever the code of its architecture stumbles on
+        where = (folder / "config.json").resolve()  # of a linked one, the user's own file
         reason = first_line(error)
-        raise UserError(f"{folder}/config.json: no model can be made of it: {reason}") from error
+        raise UserError(f"{where}: no model can be made of it: {reason}") from error
     config = model.config.get_text_config()
     source = read_object(folder / "source.json")
     return {

@@ -41,7 +41,7 @@ def read_config(folder: Path) -> PretrainedConfig:
 
     Of a model of texts and images, it is that of the part which reads and writes text.
     """
-    where = f"{folder}/config.json"
+    where = (folder / "config.json").resolve()  # of a linked one, the user's own file
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder}: no config.json; a Hugging Face model folder is needed")
     try:
