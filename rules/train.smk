@@ -85,7 +85,7 @@ for each in STUDY.checkpoint_rules():
         group:
             "train"
         conda:
-            "../envs/figures.yaml"
+            "../envs/model.yaml"
         params:
             refs=lambda w: STUDY.checkpoints[w.model],
             entry=lambda w: entry("models", w.model),

@@ -12,10 +12,11 @@ from typing import Any
 
 # To hand over the object `snakemake`, Snakemake adds its own path to that of another interpreter.
 # What a conda environment lacks must not come from there, nor from the user's own packages.
+SCRIPTS = Path(__file__).resolve().parent
 if Path(sys.prefix, "conda-meta").is_dir():
     sys.path[:] = [path for path in sys.path if Path(path).is_relative_to(sys.prefix)]
-# The library is used from the checkout, in whatever environment a script runs.
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+# In whatever environment a script runs, the library and what scripts share are the checkout's.
+sys.path[:0] = [str(SCRIPTS.parent), str(SCRIPTS)]
 # Progress is one line every few seconds, ours; the libraries' bars would bury it.
 os.environ.setdefault("TQDM_DISABLE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -20,6 +20,13 @@ def lines() -> list[str]:
     return list(dict.fromkeys(found + re.findall(r"`([^`\n]+)`", README)))
 
 
+def given_files(text: str) -> dict[str, str]:
+    """The files that a document gives: its name in a line, then a block; or "an empty" one."""
+    empty = re.findall(r"[Ee]mpty `([\w/.]+)`", text)
+    whole = re.findall(r"^`([\w/.]+)`:\n\n```\w+\n(.*?)^```$", text, re.M | re.S)
+    return dict.fromkeys(empty, "") | dict(whole)
+
+
 def arguments(first: str, study: str = "tiny") -> list[str]:
     """What the README's one Snakemake command that begins with this word tells it, for a study."""
     told = {line.partition("snakemake ")[2] for line in lines() if "snakemake " in line}

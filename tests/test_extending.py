@@ -11,23 +11,22 @@ import pytest
 
 from stable_regions.audit import crate
 from stable_regions.base.files import read_parquet
+from tests.readme import given_files
 from tests.tiny_study import ROOT, hashes, make_sources
 
 GUIDE = ROOT / "docs" / "extending.md"
-FILE = re.compile(r"^`([\w/.]+)`:\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 RESULTS = Path("results/mine")
 
 
 def added(checkout: Path) -> list[str]:
     """Put the guide's files into a checkout, which has none of them, and give their names."""
-    files = dict(FILE.findall(GUIDE.read_text(encoding="utf-8")))
-    empty = re.findall(r"empty `([\w/.]+)`", GUIDE.read_text(encoding="utf-8"))
-    for name, text in {**dict.fromkeys(empty, ""), **files}.items():
+    files = given_files(GUIDE.read_text(encoding="utf-8"))
+    for name, text in files.items():
         path = checkout / name
         assert not path.exists()
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    return [*empty, *files]
+    return [*files]
 
 
 def snakemake(checkout: Path, folder: Path, *targets: str, dry: bool = False) -> str:

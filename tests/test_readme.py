@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.readme import README, arguments, blocks, lines
+from tests.readme import README, arguments, blocks, given_files, lines
 from tests.tiny_study import CONFIG, ROOT, snakemake
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CITATION.cff"]
@@ -18,7 +18,7 @@ PATH = re.compile(
     r"(?=.*/|.*\.(json|pdf|html|csv|md|yaml|py|lock|parquet|safetensors)$)[\w@.<>*{},/-]+"
 )
 # A user's own file, and what a command leaves.
-ELSEWHERE = {"mine.yaml", "logs/<study>/trace.json", ".snakemake/slurm_logs"}
+ELSEWHERE = {"mine.yaml", "config.json", "logs/<study>/trace.json", ".snakemake/slurm_logs"}
 
 
 def test_nothing_is_left_to_fill_in() -> None:
@@ -36,12 +36,13 @@ def alternatives(path: str) -> list[str]:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_links_and_named_files_are_there(document: Path, tiny: Path) -> None:
-    """In the checkout, or among what a finished study has made."""
-    text = re.sub(r"^```.*?^```", "", document.read_text(), flags=re.M | re.S)
+    """In the checkout, in the document, or among what a finished study has made."""
+    whole = document.read_text(encoding="utf-8")
+    text = re.sub(r"^```.*?^```", "", whole, flags=re.M | re.S)
     linked = re.findall(r"\]\((?!https?:)([^)#]+)\)", text)
     missing = [path for path in linked if not (document.parent / path).exists()]
     named = {name for name in re.findall(r"`([^`\n]+)`", text) if PATH.fullmatch(name)}
-    for path in sorted(named - ELSEWHERE):
+    for path in sorted(named - ELSEWHERE - given_files(whole).keys()):
         made = path.replace("embedded", "tiny")
         for one in alternatives(made):
             found = f"*{one}" if one.startswith(".") else one
