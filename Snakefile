@@ -1,8 +1,10 @@
 # One screen: the configuration, the stages, and the targets that a person asks for.
+import os
 import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 from snakemake.utils import min_version
 
 min_version("9.27")
@@ -10,8 +12,9 @@ min_version("9.27")
 HERE = Path(str(workflow.current_basedir))
 sys.path.insert(0, str(HERE))  # the library is used from the checkout
 
-from stable_regions.study.config import check_file
 from stable_regions.base.errors import UserError
+from stable_regions.estimate.watch import Watch, closing
+from stable_regions.study.config import check_file
 
 try:
     for path in [HERE / "config.yaml", *workflow.configfiles]:
@@ -44,6 +47,9 @@ include: "rules/audit.smk"
 
 # Jobs that read this file in a process of their own belong to a run.
 planned = presence.enter(Path(".snakemake")) if workflow.is_main_process else None
+watch = Watch(work.expected(STUDY)) if workflow.is_main_process else None
+if watch:  # before the run, since what it will do is said before it starts
+    logger.addHandler(watch)
 
 
 onstart:
@@ -59,9 +65,27 @@ onstart:
             work.check_room(STUDY, local=workflow.local_exec)
         except UserError as error:
             raise WorkflowError(str(error))
+    screens = [
+        each for each in logger.handlers if each.name == "DefaultStreamHandler"
+    ]
+    if watch and screens:  # another one was chosen by --logger
+        watch.start(screens[0])
+        if workflow.local_exec:  # scripts leave the screen to it, but for errors
+            os.environ["STABLE_REGIONS_WATCHED"] = "1"
+
+
+onsuccess:
+    if watch:
+        watch.stop()
+    if set(workflow.dag_settings.targets) <= {"all"}:
+        results = Path("results", STUDY.name)
+        for line in closing(results, Path("logs", STUDY.name, "compared.json")):
+            print(line, file=sys.stderr)
 
 
 onerror:
+    if watch:
+        watch.stop()
     for line in errors_told():
         print(line, file=sys.stderr)
     print(

@@ -50,6 +50,8 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
     to_screen = logging.StreamHandler()
     to_screen.setFormatter(logging.Formatter(f"[{snakemake.rule}] %(message)s"))
     log.addHandler(to_file)
+    if snakemake.output and "STABLE_REGIONS_WATCHED" in os.environ:  # a run shows what logs hold
+        to_screen.setLevel(logging.ERROR)
     log.addHandler(to_screen)
     logging.raiseExceptions = False  # a full disk is told once, below
     with suppress(OSError):  # a disk without locks

@@ -31,7 +31,7 @@ from stable_regions.audit import records
 from stable_regions.base import files
 from stable_regions.base.errors import UserError, no_space
 from stable_regions.base.files import sha256
-from tests.tiny_study import CONFIG, ROOT, hashes, make_sources, snakemake
+from tests.tiny_study import CONFIG, ROOT, finished, hashes, make_sources, snakemake
 
 # A part of the tiny study: the sources, training, shards, and a figure; TARGETS take JOBS jobs.
 TARGETS = [
@@ -135,7 +135,7 @@ def test_a_run_killed_at_twenty_moments_ends_in_the_same_bytes(
     moments = np.linspace(0.1, 1.5, KILLS)  # a job that loads a model works for longer everywhere
     # the early ones last: none of the jobs that are left then may be long
     patience = [*np.random.default_rng(0).permutation(moments[4:]), *moments[:4]]
-    kills = finished = 0
+    kills = done = 0
     for _ in range(2 * KILLS):
         with Run(tmp_path, "--keep-going", "--", *TARGETS) as run:
             while run.process.poll() is None:
@@ -146,12 +146,12 @@ def test_a_run_killed_at_twenty_moments_ends_in_the_same_bytes(
                 if job is not None:
                     kills += 1
                     job.kill() if kills % 4 else run.kill()
-            finished += run.said().count("Finished jobid: ")
+            done += finished(run.said())
         if run.process.returncode == 0:
             break
     assert kills == KILLS
     assert recorded(tmp_path) == JOBS
-    assert finished <= JOBS  # nothing was done twice
+    assert done <= JOBS  # nothing was done twice
     made = hashes(tmp_path)
     assert set(TARGETS) <= set(made)
     assert made == {name: tiny_hashes.get(name) for name in made}
@@ -294,7 +294,7 @@ def test_a_full_disk_is_one_line_and_nothing_half_done(
     os.unlink(small_disk / "ballast")
     done = snakemake(small_disk, *targets)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stderr.count("Finished jobid: ") == 1
+    assert finished(done.stderr) == 1
     made = hashes(small_disk)
     assert f"{twin}/model.safetensors" in made
     assert made == {name: tiny_hashes.get(name) for name in made}

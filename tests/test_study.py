@@ -15,6 +15,7 @@ import yaml
 from stable_regions.base.errors import UserError
 from stable_regions.base.files import write_json
 from stable_regions.estimate import capacity as room
+from stable_regions.estimate.watch import LIGHT
 from stable_regions.models.load import placed
 from stable_regions.study import paths, resources, work
 from stable_regions.study.study import Study, job_rules
@@ -289,3 +290,14 @@ def test_a_local_model_is_read_file_by_file_with_its_times(
     assert local.dated() != before
     twin = ours.config.models["smollm2-135m-random"].source
     assert twin.inputs(ours.config) == [paths.model("smollm2-135m")]
+
+
+def test_every_rule_that_runs_a_model_is_expected_to_take_time(
+    study: Callable[..., Study],
+) -> None:
+    embedded = study()
+    expected = work.expected(embedded)
+    names = {rule.name for _, rule in embedded.measuring_rules()}
+    names |= {rule.name for rule in embedded.activation_rules()} | {"train"}
+    assert set(expected) == names
+    assert min(expected.values()) > LIGHT

@@ -97,6 +97,11 @@ def environments(folder: Path, said: str) -> list[str]:
     return [sha256(folder / f"{place}.yaml") for place in places]
 
 
+def finished(said: str) -> int:
+    """How many jobs a run says it has finished."""
+    return len(re.findall(r"^ *[0-9]+% · ", said, re.MULTILINE))
+
+
 def hashes(folder: Path) -> dict[str, str]:
     """SHA-256 of all that a run has made in a folder but its logs, hidden files too."""
     return {

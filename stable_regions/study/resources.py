@@ -59,14 +59,23 @@ def memory(study: Study, ref: str, others: Iterable[str] = ()) -> int:
     return 1_500 + held // 10**6  # the libraries take 0.6 GB; the rest is to be safe
 
 
-def minutes(study: Study, ref: str, points: int, gpus: int = 0) -> int:
-    """Minutes that a job surely needs no more of to load a model and run points or tokens on it."""
+def seconds(study: Study, ref: str, points: int, gpus: int = 0) -> float:
+    """Seconds that it takes to load a model and to run points or tokens on it, at a slow pace.
+
+    Nothing where the model's shape is not known yet.
+    """
     shape = study.shape(split(ref)[0])
     if shape is None:
-        return 240
+        return 0.0
     speed = gpus * GPU_SPEED or threads(study, ref) * CORE_SPEED
-    seconds = points * shape.operations(-1, logits=True) / speed
-    return 10 + math.ceil((seconds + 4 * shape.weights / FETCH_SPEED) / 60)
+    return points * shape.operations(-1, logits=True) / speed + 4 * shape.weights / FETCH_SPEED
+
+
+def minutes(study: Study, ref: str, points: int, gpus: int = 0) -> int:
+    """Minutes that a job surely needs no more of to load a model and run points or tokens on it."""
+    if study.shape(split(ref)[0]) is None:
+        return 240
+    return 10 + math.ceil(seconds(study, ref, points, gpus) / 60)
 
 
 class Asked(NamedTuple):

@@ -4,6 +4,7 @@ from typing import Any
 
 from stable_regions.base.errors import UserError
 from stable_regions.estimate import capacity as room
+from stable_regions.estimate.watch import LIGHT
 from stable_regions.estimate.workload import Source, Sweep, Work
 from stable_regions.estimate.workload import room as needed
 from stable_regions.study import paths, resources
@@ -46,6 +47,26 @@ def works(study: Study) -> list[Work]:
                 ]
                 found.append(_work(study, study.entry(name).kind, job, sweeps=swept))
     return found
+
+
+def expected(study: Study) -> dict[str, float]:
+    """Seconds that a job which runs a model may take, in the mean, by the name of its rule.
+
+    At an assumed speed: they say what one job is beside another, before anything is measured.
+    """
+    swept = [(rule, resources.points) for _, rule in study.measuring_rules()]
+    cached = [(rule, Study.tokens) for rule in study.activation_rules()]
+    seconds: dict[str, list[float]] = {}
+    for rule, number in [*swept, *cached]:
+        for job in rule.jobs:
+            taken = resources.seconds(study, job.name, number(study, job.of))
+            seconds.setdefault(rule.name, []).extend([len(job.refs) * taken] * len(job.parts))
+    if study.trained:
+        seconds["train"] = [
+            resources.seconds(study, name, 3 * source.tokens)
+            for name, source in study.trained.items()
+        ]
+    return {rule: LIGHT + sum(some) / len(some) for rule, some in seconds.items()}
 
 
 def _work(study: Study, stage: str, job: Job, **asked: Any) -> Work:

@@ -1,0 +1,204 @@
+"""A run as a person watches it: how far it is, what runs, how long still, what there is to see."""
+
+import io
+import logging
+import re
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stable_regions.base.files import read_json
+from stable_regions.base.progress import duration
+
+LIGHT = (
+    4.0  # seconds that a job is expected to take which runs no model: it starts, reads and writes
+)
+SHOWN = (".pdf", ".html")  # of what a job makes, what a person would open
+COUNTED = re.compile(r": ([0-9]+) of ([0-9]+) ")  # how `Progress` says it
+
+
+@dataclass
+class Running:
+    """A job at work."""
+
+    rule: str
+    message: str
+    log: Path | None
+    outputs: list[str]
+    since: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        """Since its start."""
+        return time.monotonic() - self.since
+
+    def last_line(self) -> str:
+        """What it last wrote to its log, without the time of day."""
+        try:
+            lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        except (OSError, AttributeError):
+            return ""
+        return lines[-1].partition(" ")[2].strip() if lines else ""
+
+    def share(self) -> float:
+        """How much of it is done, from 0 to 1, as far as its log says."""
+        counted = COUNTED.search(self.last_line())
+        return int(counted[1]) / max(int(counted[2]), 1) if counted else 0.0
+
+
+class Watch(logging.Handler):
+    """Shows a run by Snakemake's events: a line a job that ends and, on a terminal, what runs.
+
+    Parameters
+    ----------
+    expected
+        Seconds that a job of a rule is expected to take, by the rule's name, `LIGHT` for others.
+        Only their ratios count: what is left is reckoned from what the run has taken so far.
+    stream
+        Where it is shown, if not on stderr.
+
+    Notes
+    -----
+    Snakemake's own lines are in its log file. On the screen the handler takes the place of another
+    one, `instead`, whose warnings and errors it passes on.
+    """
+
+    def __init__(self, expected: Mapping[str, float], stream: io.TextIOBase | None = None) -> None:
+        super().__init__()
+        self.expected = expected
+        self.stream: Any = stream or sys.stderr
+        self.total = self.done = 0.0
+        self.running: dict[int, Running] = {}
+        self.started: float | None = None
+        self.live: Any = None
+        self.instead: logging.Handler | None = None
+
+    def start(self, instead: logging.Handler) -> None:
+        """Begin to show the run, in place of another handler."""
+        self.started, self.instead = time.monotonic(), instead
+        instead.addFilter(self._is_left)
+        if self.stream.isatty():
+            from rich.console import Console  # only a terminal needs it
+            from rich.live import Live
+
+            self.live = Live(
+                get_renderable=self._view, console=Console(file=self.stream), transient=True,
+                refresh_per_second=1, redirect_stdout=False, redirect_stderr=False,
+            )  # fmt: skip
+            self.live.start()
+
+    def stop(self) -> None:
+        """End it: what follows is shown as it was before."""
+        if self.live is not None:
+            self.live.stop()
+            self.live = None
+        if self.instead is not None:
+            self.instead.removeFilter(self._is_left)
+            self.instead = None
+
+    def _is_left(self, record: logging.LogRecord) -> bool:
+        """Whether the other handler shows it: with a live view this one does."""
+        return self.live is None and record.levelno >= logging.WARNING
+
+    def emit(self, record: logging.LogRecord) -> None:
+        event = str(getattr(record, "event", ""))
+        if event == "run_info":
+            jobs = {rule: n for rule, n in record.stats.items() if rule not in ("total", "all")}  # type: ignore[attr-defined]
+            self.total = sum(n * self.seconds(rule) for rule, n in jobs.items())
+        if self.instead is None:
+            return
+        if event == "job_info":
+            self._begin(record)
+        elif event == "job_finished":
+            self._end(record.job_id)  # type: ignore[attr-defined]
+        elif record.levelno >= logging.WARNING and self.live is not None:
+            self.say(self.instead.format(record))
+
+    def seconds(self, rule: str) -> float:
+        """What a job of a rule is expected to take."""
+        return self.expected.get(rule, LIGHT)
+
+    def share(self) -> float:
+        """How much of the work is done, from 0 to 1."""
+        begun = sum(job.share() * self.seconds(job.rule) for job in self.running.values())
+        return min((self.done + begun) / self.total, 1.0) if self.total else 0.0
+
+    def left(self) -> str:
+        """How long the rest may take, once enough is done to tell."""
+        share = self.share()
+        if self.started is None or share < 0.02:
+            return ""
+        rest = (time.monotonic() - self.started) * (1 - share) / share
+        return f"about {duration(rest if rest < 120 else 60 * round(rest / 60))} left"
+
+    def say(self, line: str) -> None:
+        """Show a line that stays."""
+        if self.live is not None:
+            self.live.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(line, file=self.stream, flush=True)
+
+    def _begin(self, record: Any) -> None:
+        logs = [Path(str(path)) for path in record.log or ()]
+        message = record.rule_msg or record.rule_name
+        outputs = [str(path) for path in record.output or ()]
+        self.running[record.jobid] = Running(
+            record.rule_name, message, logs[0] if logs else None, outputs
+        )
+        if not outputs and self.live is not None:  # its output is what it prints
+            self.live.stop()
+            self.live = None
+
+    def _end(self, number: int) -> None:
+        if (job := self.running.pop(number, None)) is None or job.rule == "all":
+            return
+        self.done += self.seconds(job.rule)
+        made = [path for path in job.outputs if path.endswith(SHOWN)][:1]
+        words = [f"{self.share():4.0%}", self.left(), job.message, duration(job.seconds), *made]
+        self.say(" · ".join(word for word in words if word))
+
+    def _view(self) -> Any:
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        bar = Table.grid(padding=(0, 1))
+        share = self.share()
+        bar.add_row(
+            ProgressBar(total=1.0, completed=share, width=40),
+            f"{share:.0%} of the work",
+            self.left(),
+        )
+        jobs = Table.grid(padding=(0, 2))
+        for job in list(self.running.values()):
+            jobs.add_row(Text(job.message), duration(job.seconds), Text(job.last_line()[:100]))
+        return Group(bar, jobs)
+
+
+def closing(results: Path, compared: Path) -> list[str]:
+    """What a finished study has to show: where it lies, what it found, and what can be done next.
+
+    Parameters
+    ----------
+    results
+        The study's folder.
+    compared
+        How it compares with the reference, where one is kept.
+    """
+    counts: dict[str, int] = {}
+    for claim in read_json(results / "claims.json"):
+        counts[claim["verdict"]] = counts.get(claim["verdict"], 0) + 1
+    verdicts = ", ".join(f"{number} {verdict}" for verdict, number in counts.items())
+    figures = len(list((results / "figures").glob("*.pdf")))
+    lines = [
+        f"The paper: {results / 'paper.pdf'}; the page to explore: {results / 'explorer.html'}",
+        f"{figures} figures with their numbers: {results / 'figures'}",
+        f"Claims: {verdicts} ({results / 'claims.json'})",
+    ]
+    if compared.exists():
+        lines.append(f"Against the reference: {read_json(compared)['line']}")
+    return [*lines, "Next: open the page, run `snakemake verify`, or add a model (README)"]
