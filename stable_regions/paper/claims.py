@@ -6,14 +6,20 @@ claims:
 
 - an estimate *holds* if its whole interval is beyond the threshold, *fails* if none of it is, and
   is *open* if the threshold lies inside;
-- a claim is `replicated` if all estimates of all its tests hold, `not replicated` if it has a test
-  of which none holds, and `partly` otherwise: all that it says is so, but not everywhere. It is
-  `not run` as long as one of its tests has no data.
+- a test holds if all its estimates do, and fails if none does and one or more fail; if some hold
+  and some fail it is *mixed*, and if none fails and some are open it is *open*;
+- a claim is `replicated` if all its tests hold, and `not replicated` if one or more fail and no
+  other holds anywhere. It is `inconclusive` if nothing fails but something is open: the data cannot
+  decide. All else is `partly`: some of what it says holds, or it holds somewhere, and the rest
+  fails. It is `not run` as long as one of its tests has no data.
+
+An open estimate says how many pairs would decide it.
 
 The intervals are over pairs (`measures.block_bootstrap`): they say what other pairs of the same
 prompt set would give on the same models, not what other models would.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -279,23 +285,52 @@ TESTS: Mapping[str, Callable[..., list[Estimate]]] = {
 def estimates(
     test: AnyTest, held: pd.DataFrame | Raw, models: pd.DataFrame, draw: Draw
 ) -> list[dict[str, Any]]:
-    """What a test estimates, of data it reads: the fields of `Estimate`, and `outcome`."""
+    """What a test estimates, of data it reads: see `with_outcomes`."""
     return with_outcomes(test, TESTS[test.test](test, held, models, draw))
 
 
 def with_outcomes(test: Test, found: list[Estimate]) -> list[dict[str, Any]]:
-    """Estimates as plain values, each with its outcome by the test's threshold."""
-    return [asdict(one) | {"outcome": test.outcome(one.low, one.high)} for one in found]
+    """Estimates as plain values, each with its outcome by the test's threshold.
+
+    Where that is open, with the pairs that would decide it (`pairs_to_decide`).
+    """
+    rows = []
+    for one in found:
+        outcome = test.outcome(one.low, one.high)
+        more = pairs_to_decide(one, test.threshold) if outcome == "open" else None
+        rows.append(asdict(one) | {"outcome": outcome, "pairs_to_decide": more})
+    return rows
+
+
+def pairs_to_decide(one: Estimate, threshold: float) -> int | None:
+    """How many pairs would bring the threshold out of the interval, if the estimate stayed.
+
+    An interval's width goes with the inverse root of the number of pairs. None where there are no
+    pairs to take more of, or where the estimate is at the threshold itself.
+    """
+    end = one.low if one.value > threshold else one.high
+    if one.pairs is None or one.value == threshold:
+        return None
+    return math.ceil(one.pairs * ((end - one.value) / (threshold - one.value)) ** 2) + 1
+
+
+def state(outcomes: list[str]) -> str:
+    """What the outcomes of a test's estimates come to: see the module's rule."""
+    if "fails" not in outcomes:
+        return "open" if "open" in outcomes else "holds"
+    return "mixed" if "holds" in outcomes else "fails"
 
 
 def verdict(outcomes: list[list[str]], needs: list[str]) -> str:
     """What the outcomes of a claim's estimates, test by test, come to: see the module's rule."""
     if needs:
         return f"not run: needs {'; '.join(needs)}"
-    held = [test.count("holds") for test in outcomes]
-    if held == [len(test) for test in outcomes]:
+    states = {state(test) for test in outcomes}
+    if states == {"holds"}:
         return "replicated"
-    return "partly" if all(held) else "not replicated"
+    if not states & {"fails", "mixed"}:
+        return "inconclusive"
+    return "partly" if states & {"holds", "mixed"} else "not replicated"
 
 
 def check(
@@ -318,8 +353,9 @@ def check(
 
     Returns
     -------
-    The claim's entry, its `verdict`, the `models` used, and its tests: each with its entry and its
-    `estimates` (the fields of `Estimate`, and `outcome`). All of it is plain values.
+    The claim's entry, its `verdict`, the `models` used, and its tests: each with its entry, its
+    `estimates` (the fields of `Estimate`, `outcome` and `pairs_to_decide`) and their `state`. All
+    of it is plain values.
 
     Raises
     ------
@@ -327,7 +363,7 @@ def check(
         A table or a raw output lacks a column that the claim reads.
     """
     draw = partial(block_bootstrap, resamples=resamples, seed=seed)
-    tests, needs = [], []
+    tests, needs, outcomes = [], [], []
     for test in claim.tests:
         judged: list[dict[str, Any]] = []
         held = tables.get(test.source) if isinstance(test, OnTable) else raw.get(test.source)
@@ -337,9 +373,10 @@ def check(
             judged = estimates(test, _read(claim, test, held), models, draw)
             if not judged:
                 needs.append(f"{test.needs} in {test.experiment}")
-        tests.append(test.model_dump() | {"estimates": judged})
+        outcomes.append([one["outcome"] for one in judged])
+        found = state(outcomes[-1]) if judged else None
+        tests.append(test.model_dump() | {"estimates": judged, "state": found})
     needs = list(dict.fromkeys(needs))
-    outcomes = [[one["outcome"] for one in test["estimates"]] for test in tests]
     used = [model for test in tests for one in test["estimates"] for model in one["models"]]
     return {
         **claim.model_dump(),
@@ -385,6 +422,7 @@ def flat(results: list[dict[str, Any]]) -> pd.DataFrame:
                         "must_be": direction,
                         "threshold": test[direction],
                         "outcome": one.get("outcome"),
+                        "pairs_to_decide": one.get("pairs_to_decide"),
                         "verdict": facts["verdict"],
                         "command": claim["command"],
                         "points": claim["cost"]["points"],
@@ -392,4 +430,4 @@ def flat(results: list[dict[str, Any]]) -> pd.DataFrame:
                         "training_tokens": claim["cost"]["training_tokens"],
                     }
                 )
-    return pd.DataFrame(rows).astype({"pairs": "Int64"})
+    return pd.DataFrame(rows).astype({"pairs": "Int64", "pairs_to_decide": "Int64"})

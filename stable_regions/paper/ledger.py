@@ -47,6 +47,11 @@ class Test(Strict):
         """The table, or the experiment of the raw outputs."""
         raise NotImplementedError
 
+    @property
+    def threshold(self) -> float:
+        """The number itself."""
+        return self.above if self.below is None else self.below  # type: ignore[return-value]
+
     def outcome(self, low: float, high: float) -> str:
         """Whether an estimate with this interval `holds`, `fails` or is `open`."""
         if self.above is not None:
