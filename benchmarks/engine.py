@@ -4,9 +4,12 @@
 
 The ways, each of which has its turn in every round:
 
-- a pass a step: Hugging Face, one forward pass of the whole prompt for each point, with all its
-  logits, as the authors do;
+- batched passes: Hugging Face, the whole prompt with all its logits for each point, in batches, as
+  the authors' code does; of some batch sizes the one that is fastest here;
+- single passes: the same, one point at a time;
 - hooks: TransformerLens, the whole prompt again for each point, the points of a pair in one batch;
+- cached prefix: what a careful user of Hugging Face writes by hand: the prompt up to its last token
+  once, its key-value cache expanded to a batch of a pair's points, and no logits;
 - bridge, fused: the sweeps of this package, through TransformerLens and written out.
 
 Beside them stand the products: the matrix products of as many points as a sweep has in a batch,
@@ -14,7 +17,7 @@ with nothing between them. Useful operations are those of products that no way c
 point's after the write layer, and those of the rest of a prompt, once. Their share is of the rate
 that the products alone reach.
 
-A pass a step and hooks cost the same for any number of points: of long runs they do a part. Peak
+Passes and hooks cost the same for any number of points: of long runs they do a part. Peak
 memory is that of a process of its own, above what Python with its libraries holds. A profile says
 which operators a sweep spends its time in.
 
@@ -25,6 +28,7 @@ written to `--out`.
 """
 
 import argparse
+import copy
 import multiprocessing
 import resource
 import sys
@@ -61,9 +65,12 @@ ROOT = Path(__file__).parent.parent
 LAYER = 0
 BUDGET = 512 * 2**20
 SUITE = ("suite-d8-w32", "suite-d16-w64", "suite-d8-w128")
-WAYS = ("a pass a step", "hooks", "bridge", "fused")
-# Tokens that a pass a step and hooks run in one round, to keep it short.
+WAYS = ("single passes", "batched passes", "hooks", "cached prefix", "bridge", "fused")
+USUAL = "batched passes"  # what ours is compared with
+# Tokens that single passes and hooks run in one round, to keep it short.
 PART = 500
+BATCHES = (16, 50, 200)  # points in one pass that are tried
+MOST = 2000  # tokens in one pass, but for the smallest batch
 ALLOWED = 1e-3  # difference of two ways' outputs, relative to their norm
 
 
@@ -80,9 +87,9 @@ class Case:
     def points(self) -> int:
         return self.pairs * self.steps
 
-    def part(self) -> list[tuple[int, int]]:
-        """Pairs, and points of each, that make up a short run."""
-        left = min(self.points, max(1, PART // self.tokens))
+    def part(self, least: int = 1) -> list[tuple[int, int]]:
+        """Pairs, and points of each, that make up a short run of `least` points or more."""
+        left = min(self.points, max(least, PART // self.tokens))
         return [
             (pair, min(self.steps, left - start))
             for pair, start in enumerate(range(0, left, self.steps))
@@ -181,7 +188,7 @@ def timings(
     """One row a case and way: the median over the rounds, in each of which every way has a turn."""
     shape = shape_of(read_json(folder / "config.json"))
     hf, model = hugging_face(folder), load_model(folder, device="cpu", threads=threads)
-    ways: dict[str, Way] = {"a pass a step": partial(full_passes, hf), **of_model(model)}
+    ways = of_hugging_face(hf) | of_model(model)
     rows: list[dict[str, Any]] = []
     for case in (case for case in CASES if case.tokens <= model.max_tokens):
         paths = Paths(case, shape)
@@ -200,7 +207,7 @@ def timings(
         rows += [fixed | row for row in summary(cost, case, shape)]
         say(
             f"{name}, {case}: {cost[model.engine] * 1e6:.0f} us a point, "
-            f"{cost['a pass a step'] / cost[model.engine]:.1f} times as fast as a pass a step"
+            f"{cost[USUAL] / cost[model.engine]:.1f} times as fast as {USUAL}"
         )
     return rows
 
@@ -213,7 +220,7 @@ def summary(cost: Mapping[str, float], case: Case, shape: Shape) -> Iterator[dic
         yield {
             "way": way,
             "us_a_point": taken * 1e6,
-            "times_a_pass": cost["a pass a step"] / taken,
+            "times_usual": cost[USUAL] / taken,
             "useful_gflops": shape.operations(LAYER, logits=False) * useful / taken / 1e9,
             "useful_share": useful * cost["products"] / taken,
         }
@@ -230,23 +237,81 @@ def of_model(model: Model) -> dict[str, Way]:
     return ways | ({"fused": partial(swept, model)} if model.fused else {})
 
 
-@torch.no_grad()
-def full_passes(hf: Any, paths: Paths) -> tuple[int, Tensor]:
-    written = torch.empty_like(paths.ends[0, 0])
+def of_hugging_face(hf: Any) -> dict[str, Way]:
+    """The ways that need nothing of ours."""
+    return {
+        "single passes": partial(full_passes, hf, batch=1),
+        "batched passes": Batched(hf),
+        "cached prefix": partial(cached_prefix, hf),
+    }
+
+
+class Batched:
+    """Full passes in the batch size that is fastest for paths of this length: tried once."""
+
+    def __init__(self, hf: Any) -> None:
+        self.hf = hf
+        self.fastest: dict[int, int] = {}
+
+    def __call__(self, paths: Paths) -> tuple[int, Tensor]:
+        tokens = paths.case.tokens
+        if tokens not in self.fastest:
+            tried = [n for n in BATCHES if n == BATCHES[0] or n * tokens <= MOST]
+            self.fastest[tokens] = min(tried, key=lambda n: seconds_a_point(self.hf, paths, n))
+        return full_passes(self.hf, paths, batch=self.fastest[tokens])
+
+
+def seconds_a_point(hf: Any, paths: Paths, batch: int) -> float:
+    """Of full passes in batches of one size."""
+    start = time.perf_counter()
+    points, _ = full_passes(hf, paths, batch=batch)
+    return (time.perf_counter() - start) / points
+
+
+@contextmanager
+def writing(hf: Any, points: Tensor) -> Iterator[None]:
+    """Put points in place of the residual stream at the last position, after the write layer."""
 
     def write(_: object, __: object, out: Tensor) -> Tensor:
-        out[:, -1] = written
+        out[:, -1] = points
         return out
 
-    found = []
     handle = hf.base_model.layers[LAYER].register_forward_hook(write)
-    for pair, count in paths.case.part():
-        tokens = paths.tokens[paths.context_of[pair]][None]
-        for point in paths.points(slice(pair, pair + 1))[0, :count]:
-            written.copy_(point)
-            found.append(hf(tokens, output_hidden_states=True).hidden_states[-1][0, -1])
-    handle.remove()
-    return len(found), torch.stack(found)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@torch.no_grad()
+def full_passes(hf: Any, paths: Paths, batch: int) -> tuple[int, Tensor]:
+    part = paths.case.part(batch)
+    points = torch.cat([paths.points(slice(n, n + 1))[0, :count] for n, count in part])
+    contexts = torch.cat([paths.context_of[n].repeat(count) for n, count in part])
+    found = []
+    for some, of in zip(points.split(batch), contexts.split(batch), strict=True):
+        with writing(hf, some):
+            out = hf(paths.tokens[of], output_hidden_states=True)
+        found.append(out.hidden_states[-1][:, -1])
+    return len(points), torch.cat(found)
+
+
+@torch.no_grad()
+def cached_prefix(hf: Any, paths: Paths) -> tuple[int, Tensor]:
+    """All points: the prefixes are a part of what they cost."""
+    found = []
+    model, prefix = hf.base_model, None
+    for pair, context in enumerate(paths.context_of.tolist()):
+        tokens = paths.tokens[context][None]
+        if prefix is None or not paths.case.shared:
+            prefix = model(tokens[:, :-1], use_cache=True).past_key_values
+        cache = copy.deepcopy(prefix)
+        cache.batch_repeat_interleave(paths.case.steps)
+        points = paths.points(slice(pair, pair + 1))[0]
+        with writing(hf, points):
+            out = model(tokens[:, -1:].expand(len(points), -1), past_key_values=cache)
+        found.append(out.last_hidden_state[:, -1])
+    return paths.case.points, torch.cat(found)
 
 
 def hooks(model: Model, paths: Paths) -> tuple[int, Tensor]:
@@ -270,11 +335,11 @@ def swept(model: Model, paths: Paths) -> tuple[int, Tensor]:
 
 def agree(outputs: Mapping[str, Tensor]) -> None:
     """Stop unless all ways gave the same outputs, as far as each went."""
-    first = outputs["a pass a step"]
+    first = outputs["single passes"]
     for way, found in outputs.items():
         gap = (found[: len(first)] - first[: len(found)]).norm(dim=-1).max()
         if not gap <= ALLOWED * first.norm(dim=-1).max():
-            sys.exit(f"error: {way}: outputs are {gap:.1e} away from those of a pass a step")
+            sys.exit(f"error: {way}: outputs are {gap:.1e} away from those of single passes")
 
 
 @torch.no_grad()
@@ -332,12 +397,11 @@ def peak(folder: Path, way: str, case: Case, threads: int) -> int:
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     torch.set_num_threads(threads)
-    run: Way
-    if way == "a pass a step":
-        run = partial(full_passes, hugging_face(folder))
-    else:
+    if way in ("hooks", "bridge", "fused"):
         engine = "fused" if way == "fused" else "bridge"
         run = of_model(load_model(folder, device="cpu", engine=engine, threads=threads))[way]
+    else:
+        run = of_hugging_face(hugging_face(folder))[way]
     run(Paths(case, shape_of(read_json(folder / "config.json"))))
     return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)  # Linux tells kB
 
@@ -359,11 +423,11 @@ def draw(table: pd.DataFrame, memory: pd.DataFrame, model: str) -> Figure:
             axis.plot(line[column], line["us_a_point"], marker=".", label=way, **looks[way])
         if column == "tokens":
             line = table[table["shared"] & (table["model"] == model) & (table["way"] == "fused")]
-            look = {"color": style.COLOURS[4], "ls": style.DASHES[4]}
+            look = {"color": style.COLOURS[len(WAYS)], "ls": style.DASHES[len(WAYS)]}
             axis.plot(
                 line[column], line["us_a_point"], marker=".", label="fused, one context", **look
             )
-            figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=5)
+            figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=4)
         axis.set(xscale="log", yscale="log", xlabel=label, ylabel="µs a point")
         style.panel(axis, letter, f"cost by {column}")
     share, held = axes.flat[4:]
