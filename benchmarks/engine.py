@@ -53,7 +53,7 @@ from stable_regions.figures import style
 from stable_regions.models.load import load_model
 from stable_regions.models.model import Model
 from stable_regions.models.shapes import Shape, shape_of
-from stable_regions.models.sweep import batch_rows, plain, sweep
+from stable_regions.models.sweep import batch_rows, full_forward, sweep
 from stable_regions.study.config import load
 from stable_regions.training.train import first_model
 
@@ -254,7 +254,7 @@ def hooks(model: Model, paths: Paths) -> tuple[int, Tensor]:
     for pair, count in paths.case.part():
         tokens = paths.tokens[paths.context_of[pair]]
         points = paths.points(slice(pair, pair + 1))[0, :count]
-        found.append(plain(model, LAYER, tokens, points, ["post_norm"])["post_norm"])
+        found.append(full_forward(model, LAYER, tokens, points, ["post_norm"])["post_norm"])
     outputs = torch.cat(found)
     return len(outputs), outputs
 

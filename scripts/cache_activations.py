@@ -25,8 +25,8 @@ with job(snakemake) as log:
     for ref, folder, written, compared, activations, checked in zip(
         params.refs,
         snakemake.input.models,
-        params.layers,
-        params.compared,
+        params.write_layers,
+        params.clean_layers,
         output.activations,
         output.checks,
         strict=True,

@@ -24,7 +24,7 @@ with job(snakemake) as log:
             source["commit"] if named and source["commit"] else revision,
             made,
             weights=params.weights,
-            apart=Path(params.apart) if params.apart else None,
+            private_cache=Path(params.private_cache) if params.private_cache else None,
         )
         log.info("%s at %s is commit %s", source["repository"], revision, commit)
         describe(made, **facts, revision=revision, commit=commit)

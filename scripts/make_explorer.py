@@ -10,14 +10,14 @@ from _job import job
 from stable_regions.base.files import atomic, read_csv, read_parquet, read_safetensors
 from stable_regions.explorer import pack as explorer
 from stable_regions.figures import style
-from stable_regions.paper.numbers import records
+from stable_regions.paper.numbers import rows_as_dicts
 from stable_regions.prompts.draw import load_tokenizer
 
 with job(snakemake) as log:
     given, params = snakemake.input, snakemake.params
     models = read_csv(given.models)
     measured = [
-        explorer.Measured(name, *read_parquet(raw), read_parquet(prompts)[0])
+        explorer.PathData(name, *read_parquet(raw), read_parquet(prompts)[0])
         for name, raw, prompts in zip(params.paths, given.paths, given.path_prompts, strict=True)
     ]
     planes = [
@@ -52,7 +52,7 @@ with job(snakemake) as log:
     figures.sort(key=lambda figure: figure["name"])
     data = {
         "study": {"name": snakemake.wildcards.study, "title": params.title},
-        "models": records(models[explorer.MODEL_FACTS]),
+        "models": rows_as_dicts(models[explorer.MODEL_FACTS]),
         "experiments": params.experiments,
         "prompts": prompts.rows,
         "series": explorer.series(tables, models),
@@ -62,9 +62,9 @@ with job(snakemake) as log:
         "shades": explorer.shades(),
     }
     room = explorer.LIMIT - sum(len(part.encode()) for part in (html, *frame.values()))
-    data = explorer.fitted(data, groups, planes, token_text, room)
+    data = explorer.fit_to_size(data, groups, planes, token_text, room)
     page = explorer.fill(
-        html, frame | {"data": explorer.encoded(data), "title": escape(params.title)}
+        html, frame | {"data": explorer.encode(data), "title": escape(params.title)}
     )
     log.info(
         "%d paths, %d planes, %.1f MB",

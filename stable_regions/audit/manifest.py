@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stable_regions.audit.records import ROOT, altered, found, identity, now
+from stable_regions.audit.records import ROOT, altered, now, path_digest, resolve_recorded_path
 from stable_regions.base.errors import UserError
 from stable_regions.base.files import read_json, sha256
 
@@ -63,8 +63,8 @@ class Chain:
 
     def on_disk(self, path: str) -> str | None:
         """The hash of a file as it lies there; None if it doesn't."""
-        if path not in self._disk and found(path).exists():
-            self._disk[path] = identity(found(path))
+        if path not in self._disk and resolve_recorded_path(path).exists():
+            self._disk[path] = path_digest(resolve_recorded_path(path))
         return self._disk.get(path)
 
     def reach(self, path: str, read_as: str | None = None, reader: Job | None = None) -> None:
@@ -196,7 +196,7 @@ def build(
     inputs = {}
     for path in sorted(set(chain.made_by) - set(files)):
         inputs[path] = {"sha256": chain.hashes[path], "job": chain.made_by[path]}
-        described = found(path) / "source.json"
+        described = resolve_recorded_path(path) / "source.json"
         if described.is_file():
             inputs[path]["source"] = read_json(described)
     machines: list[Any] = []

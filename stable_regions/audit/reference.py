@@ -18,7 +18,7 @@ from stable_regions.base.errors import UserError
 from stable_regions.base.files import atomic, read_json, sha256
 
 # As a part of itself, or absolutely where it is below one: rounding moves a single max slope by no
-# more (`second_road.TOLERANCE`), and a median of many by less.
+# more (`independent.TOLERANCE`), and a median of many by less.
 TOLERANCE = 1e-3
 VALUES = ("median", "value", "score", "difference")
 DATA = (".parquet", ".safetensors", ".csv")

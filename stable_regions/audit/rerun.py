@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from stable_regions.audit.records import ROOT, found, same_code
+from stable_regions.audit.records import ROOT, resolve_recorded_path, same_code
 from stable_regions.audit.replay import Job, run
 from stable_regions.base.errors import UserError
 from stable_regions.base.files import read_object
@@ -58,7 +58,9 @@ def rerun(path: Path, into: Path | None) -> None:
         raise UserError(f"{path}: lies below no folder logs/: name it where the run left it")
     into = into and into.resolve()
     os.chdir(logs.parent)
-    gone = [f["path"] for f in job["input"]["files"] if not found(f["path"]).exists()]
+    gone = [
+        f["path"] for f in job["input"]["files"] if not resolve_recorded_path(f["path"]).exists()
+    ]
     if gone:
         raise UserError(
             f"{gone[0]}: is not there, and the job needs it: have Snakemake make it (what it "

@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from stable_regions.audit.manifest import Job, output_hash
-from stable_regions.audit.records import found, identity, same_code
+from stable_regions.audit.records import path_digest, resolve_recorded_path, same_code
 from stable_regions.base.errors import UserError
 from stable_regions.base.files import read_csv, read_json, read_parquet, read_safetensors
 
@@ -52,10 +52,10 @@ def resolve(name: str, results: Path) -> Target:
         There is no such file, line, claim or number; the names that there are are given.
     """
     file, _, line = name.rpartition(":")
-    if line.isdigit() and found(file).is_file():
+    if line.isdigit() and resolve_recorded_path(file).is_file():
         row = _line(file, int(line))
         return Target(name, [f"line {line}: {_compact(row)}"], [file], [row])
-    if found(name).exists():
+    if resolve_recorded_path(name).exists():
         return Target(name, paths=[Path(name).as_posix()])
     claims, numbers = results / "claims.json", results / "numbers.json"
     held = read_json(claims) if claims.exists() else []
@@ -94,7 +94,7 @@ def _all_of(name: str, targets: list[Target]) -> Target:
 def _line(file: str, number: int) -> dict[str, Any]:
     if not file.endswith(".csv"):
         raise UserError(f"{file}: a line of a CSV file can be traced, not of another")
-    table = read_csv(found(file))
+    table = read_csv(resolve_recorded_path(file))
     if not 2 <= number <= len(table) + 1:
         raise UserError(f"{file}: its rows are in lines 2 to {len(table) + 1}, not in {number}")
     return {str(k): v for k, v in table.iloc[number - 2].to_dict().items()}
@@ -121,7 +121,9 @@ def _claim(claim: Mapping[str, Any], results: Path) -> Target:
         else:
             raw = (p for p in sorted(results.glob(f"*/{test['raw']}/*")) if p.suffix in RAW)
             target.paths += [p.as_posix() for p in raw if p.parent.parent.name != "activations"]
-    target.paths = [path for path in dict.fromkeys(target.paths) if found(path).exists()]
+    target.paths = [
+        path for path in dict.fromkeys(target.paths) if resolve_recorded_path(path).exists()
+    ]
     return target
 
 
@@ -225,8 +227,8 @@ def trace(target: Target, jobs: list[Job]) -> dict[str, dict[str, Any]]:
         path, read_as = todo.pop()
         if path in steps:
             continue
-        place = found(path)
-        digest = identity(place) if place.exists() else None
+        place = resolve_recorded_path(path)
+        digest = path_digest(place) if place.exists() else None
         known = makers.get(path, [])
         fitting = [job for job in known if output_hash(job, path) == (digest or read_as)]
         chosen = fitting or known
@@ -301,7 +303,7 @@ def _seeds(value: Any) -> Iterator[int]:
 
 def _rows(path: str, target: Target, steps: Mapping[str, Any]) -> dict[str, Any] | None:
     """The rows of a raw output that a target is about, and the prompts of the first of them."""
-    place = found(path)
+    place = resolve_recorded_path(path)
     if not place.exists():
         return None
     if path.endswith(".parquet"):
@@ -326,7 +328,11 @@ def _rows(path: str, target: Target, steps: Mapping[str, Any]) -> dict[str, Any]
     file = next(
         (p for p in steps if p.endswith(f"/prompts/{set_name}/{name}.prompts.parquet")), None
     )
-    prompts = read_parquet(found(file))[0] if file and found(file).exists() else None
+    prompts = (
+        read_parquet(resolve_recorded_path(file))[0]
+        if file and resolve_recorded_path(file).exists()
+        else None
+    )
     first = []
     for row in table.head(SHOWN).to_dict("records"):
         shown = {key: row[key] for key in keys}

@@ -27,7 +27,13 @@ from stable_regions.audit.manifest import (
     result_files,
 )
 from stable_regions.audit.provenance import machine
-from stable_regions.audit.records import ROOT, facts_of, found, identity, same_code
+from stable_regions.audit.records import (
+    ROOT,
+    facts_of,
+    path_digest,
+    resolve_recorded_path,
+    same_code,
+)
 from stable_regions.audit.replay import outputs, replay
 from stable_regions.base.errors import UserError
 from stable_regions.base.files import read_csv, read_json, read_parquet, sha256
@@ -158,12 +164,12 @@ def check_inputs(manifest: Mapping[str, Any], report: Report) -> None:
     for path, held in manifest["inputs"].items():
         if TEMPORARY.search(path):
             continue
-        place = found(path)
+        place = resolve_recorded_path(path)
         if not place.exists():
             gone.append(path)
             continue
         checked += 1
-        if identity(place) != held["sha256"]:
+        if path_digest(place) != held["sha256"]:
             if path.startswith("resources/") or place != ROOT / path:
                 report.different.append(f"{path}: is not what the results were made from")
             else:
@@ -230,7 +236,8 @@ def check_summaries(
     entries = {**manifest["files"], **manifest["inputs"]}
     for job in jobs:
         fit = all(
-            found(f["path"]).exists() and identity(found(f["path"])) == f["sha256"]
+            resolve_recorded_path(f["path"]).exists()
+            and path_digest(resolve_recorded_path(f["path"])) == f["sha256"]
             for f in job["input"]["files"]
         )
         (again if fit and same_code(job) else left_out).append(job)

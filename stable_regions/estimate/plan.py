@@ -41,11 +41,11 @@ def table(
         row["operations"] += work.operations(shape)
         there = work.gpu_of(machine) is not None
         row["core_seconds"] += seconds * (machine.cores if there else work.threads)
-        held = work.held(shape, budget)
-        passing = shape.held({work.dtype}, 0) if there else held
+        held = work.peak_memory(shape, budget)
+        passing = shape.peak_memory({work.dtype}, 0) if there else held
         row["memory"] = max(row["memory"], machine.baseline + passing)
         row["gpu_memory"] = max(row["gpu_memory"], held if there else 0)
-        row["disk"] += work.kept(shape)
+        row["disk"] += work.output_bytes(shape)
     seen: set[str] = set()
     for (model, _), row in rows.items():
         if model not in seen and model in sources:

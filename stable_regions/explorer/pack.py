@@ -86,7 +86,7 @@ def first_that_fit(costs: Sequence[np.ndarray], room: float) -> int:
     return max(1, int(np.searchsorted(np.cumsum(total), room, side="right")))
 
 
-def encoded(value: Any) -> str:
+def encode(value: Any) -> str:
     """JSON in few bytes and always the same, safe inside of a script element."""
     text = json.dumps(
         value, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")
@@ -135,7 +135,7 @@ class Prompts:
 
 
 @dataclass(frozen=True)
-class Measured:
+class PathData:
     """One raw output of paths (an interpolation, or gates), with the prompts it was made on."""
 
     experiment: str
@@ -160,7 +160,7 @@ class Group:
     """
 
     def __init__(
-        self, model: str, layer: int, parts: Sequence[tuple[Measured, np.ndarray, np.ndarray]]
+        self, model: str, layer: int, parts: Sequence[tuple[PathData, np.ndarray, np.ndarray]]
     ) -> None:
         """`parts`: raw outputs of one layer, with the places of the prompts A and B of each row."""
         self.model, self.layer = model, layer
@@ -261,7 +261,7 @@ class Group:
         return made
 
 
-def path_groups(measured: Sequence[Measured], prompts: Prompts) -> list[Group]:
+def path_groups(measured: Sequence[PathData], prompts: Prompts) -> list[Group]:
     """The pairs of each model and write layer, models and experiments in the order given."""
     parts: dict[tuple[str, int], list] = {}
     for one in measured:
@@ -272,7 +272,7 @@ def path_groups(measured: Sequence[Measured], prompts: Prompts) -> list[Group]:
                 np.array([places[int(number)] for number in table[f"prompt_{side}"]])
                 for side in "ab"
             )
-            part = Measured(one.experiment, table, one.facts, one.prompts)
+            part = PathData(one.experiment, table, one.facts, one.prompts)
             key = (one.facts["model"], layer)
             parts.setdefault(key, []).append((part, first, second))
     return [Group(model, layer, some) for (model, layer), some in parts.items()]
@@ -463,7 +463,7 @@ def cluster_map(
 # The page
 
 
-def fitted(
+def fit_to_size(
     data: Json,
     groups: Sequence[Group],
     planes: Sequence[Plane],
@@ -479,12 +479,12 @@ def fitted(
     room
         Bytes that all data may take.
     """
-    room -= len(encoded(data).encode())
+    room -= len(encode(data).encode())
     costs = [plane.costs() for plane in planes]
     triples = first_that_fit(costs, PLANES * room)
     data["planes"] = planes_json(planes, triples)
     pairs = first_that_fit(
-        [group.costs() for group in groups], room - len(encoded(data["planes"]).encode())
+        [group.costs() for group in groups], room - len(encode(data["planes"]).encode())
     )
     data["paths"] = [group.json(pairs, token_text.get(group.model)) for group in groups]
     data["speed"] = SPEED

@@ -240,7 +240,7 @@ def neighbour_shares(distances: ArrayLike, kinds: ArrayLike, *, k: int = 5) -> F
     return ((same & inside).sum(1) + places * (same & tied).sum(1) / tied.sum(1)) / k
 
 
-def sweep(
+def sensitivity(
     distances: ArrayLike,
     kinds: ArrayLike,
     *,
@@ -280,7 +280,7 @@ def score_intervals(
 
     Clusters and neighbours stay those of all prompts if `score` indexes into them: half the prompts
     are half as dense, and ``min_cluster_size`` would mean another thing. So the interval is that of
-    the scores of a given clustering; `sweep` shows how much the clustering itself may move.
+    the scores of a given clustering; `sensitivity` shows how much the clustering itself may move.
 
     Returns
     -------

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from stable_regions.base.errors import UserError, first_line
 from stable_regions.models.model import Model
-from stable_regions.models.sweep import clean, plain, sweep
+from stable_regions.models.sweep import clean, full_forward, sweep
 
 # Largest relative error allowed between two ways to compute one thing. The largest measured, on
 # small random models of twelve families and on SmolLM2-135M: 1e-6, 3e-6, 7e-2. In float64 the code
@@ -32,9 +32,9 @@ class Check:
 
     Attributes
     ----------
-    own
+    self_patch_error
         By site: largest error when a prompt's own activation is patched back, against a clean run.
-    agreement
+    sweep_error
         By site: largest error of a sweep against plain patching, at points between prompts.
     token
         By site: how far plain patching's outputs are from those of the same prompts with another
@@ -54,8 +54,8 @@ class Check:
     layer: int
     prompts: int
     points: int
-    own: dict[str, float]
-    agreement: dict[str, float]
+    self_patch_error: dict[str, float]
+    sweep_error: dict[str, float]
     token: dict[str, float]
     tolerance: float
     verdict: str
@@ -104,8 +104,8 @@ def check(model: Model, tokens: Int[Tensor, "n seq"], layer: int, *, budget: int
         layer=layer,
         prompts=len(tokens),
         points=points.shape[0] * points.shape[1],
-        own=own,
-        agreement=agreement,
+        self_patch_error=own,
+        sweep_error=agreement,
         token={site: _error(elsewhere[site], plainly[site]) for site in CHECKED},
         tolerance=tolerance,
         verdict=_verdict(finite, own, agreement, tolerance),
@@ -170,7 +170,7 @@ def _plainly(
 ) -> dict[str, Float[Tensor, "n k width"]]:
     """What plain patching gives at each prompt's points."""
     rows = [
-        plain(model, layer, prompt, its, CHECKED)
+        full_forward(model, layer, prompt, its, CHECKED)
         for prompt, its in zip(tokens, points, strict=True)
     ]
     return {site: torch.stack([row[site] for row in rows]) for site in CHECKED}

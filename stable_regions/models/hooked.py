@@ -96,7 +96,7 @@ class Hooked:
         return out
 
     @torch.no_grad()
-    def plain(
+    def full_forward(
         self,
         layer: int,
         tokens: Int[Tensor, "k seq"],

@@ -89,7 +89,7 @@ class Native:
         return self._whole(None, None, tokens, sites)
 
     @torch.no_grad()
-    def plain(
+    def full_forward(
         self,
         layer: int,
         tokens: Int[Tensor, "k seq"],

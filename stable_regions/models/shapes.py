@@ -117,7 +117,7 @@ class Shape(Strict):
     def _matrices(self, hidden: int) -> int:
         return (3 if self.gated else 2) * self.width * hidden
 
-    def held(self, dtypes: Collection[str], budget: int) -> int:
+    def peak_memory(self, dtypes: Collection[str], budget: int) -> int:
         """Bytes that a job holds beside its libraries: the weights in each dtype, and batches.
 
         While one batch of `budget` bytes is worked on, what is kept of the one before still lies.
@@ -194,7 +194,7 @@ def shape_of(config: Mapping[str, Any], where: Any = "config.json") -> Shape:
     UserError
         If it tells of none, with the key that is wrong.
     """
-    whole, config = config, _written_out(config, where)
+    whole, config = config, _complete_config(config, where)
     tied = whole.get("tie_word_embeddings", config.get("tie_word_embeddings"))
     kind, width = kind_of(config, where), first_of(config, WIDTH, where)
     try:
@@ -214,7 +214,7 @@ def shape_of(config: Mapping[str, Any], where: Any = "config.json") -> Shape:
         raise UserError(f"{where}: {one_line(error, config)}") from None
 
 
-def _written_out(config: Mapping[str, Any], where: Any) -> Mapping[str, Any]:
+def _complete_config(config: Mapping[str, Any], where: Any) -> Mapping[str, Any]:
     """The decoder's part of a config with the defaults of what it does not say."""
     part = decoder(config, where)
     needed = (LAYERS, WIDTH, HEADS, ("vocab_size",))

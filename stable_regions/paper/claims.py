@@ -64,7 +64,7 @@ class Estimate:
     high: float
 
 
-def chosen(table: pd.DataFrame, where: Mapping[str, Value | list[Value]]) -> pd.DataFrame:
+def select_rows(table: pd.DataFrame, where: Mapping[str, Value | list[Value]]) -> pd.DataFrame:
     """The rows whose columns hold the given value, or one of the given values, as they are written.
 
     A column of names is read from CSV as one of numbers where all of them look like numbers.
@@ -93,7 +93,7 @@ def cells(test: Cells, table: pd.DataFrame, models: pd.DataFrame, draw: Draw) ->
     """
     if test.families is not None:
         models = models[models["family"].isin(test.families)]
-    found = chosen(table, test.where)
+    found = select_rows(table, test.where)
     found = found[found["model"].isin(refs(models, test.models)) & found[test.value].notna()]
     low, high = test.interval or [test.value, test.value]
     told = [column for column, wanted in test.where.items() if isinstance(wanted, list)]
@@ -125,7 +125,7 @@ def _share(model: str, values: np.ndarray, block: int, draw: Draw) -> Estimate:
 
 def share(test: Share, table: pd.DataFrame, models: pd.DataFrame, draw: Draw) -> list[Estimate]:
     """Share of the chosen pairs for which a column (of 0 and 1) is 1, by trained model."""
-    found = chosen(table[table["model"].isin(refs(models, "trained"))], test.where)
+    found = select_rows(table[table["model"].isin(refs(models, "trained"))], test.where)
     return [
         _share(str(model), part[test.value].to_numpy(dtype=np.float64), block_of(part), draw)
         for model, part in found.groupby("model", sort=False)
@@ -223,7 +223,7 @@ def _along(
     estimates = []
     for name, points in found.items():
         columns = [
-            chosen(table, {"model": model, "layer": layer}).set_index("pair")[test.value]
+            select_rows(table, {"model": model, "layer": layer}).set_index("pair")[test.value]
             for _, model, layer in points
         ]
         slopes = pd.concat(columns, axis=1, join="inner").dropna().to_numpy(dtype=np.float64)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from stable_regions.base.errors import UserError
-from stable_regions.paper.claims import chosen
+from stable_regions.paper.claims import select_rows
 from stable_regions.paper.ledger import Deviation
 
 
@@ -41,7 +41,7 @@ def _cells(entry: Deviation, tables: Mapping[str, pd.DataFrame]) -> list[dict]:
     for column in [*cell.where, cell.value, *ends]:
         if column not in table:
             raise UserError(f"deviation {entry.id}: {cell.table} has no column {column!r}")
-    found = chosen(table, cell.where)
+    found = select_rows(table, cell.where)
     found = found[found[cell.value].notna()]
     return [
         {"model": row["model"], "pairs": row.get("pairs"), "value": row[cell.value]}

@@ -121,8 +121,8 @@ def findings(
     for name, table in tables.items():
         if name in KINDS:
             found += _kinds(ask, name, table)
-    if "choices" in tables:
-        found += _choices(tables["choices"])
+    if "robustness" in tables:
+        found += _robustness(tables["robustness"])
     return found
 
 
@@ -209,7 +209,7 @@ def _kinds(ask: Any, name: str, table: pd.DataFrame) -> Iterator[Finding]:
             yield _named("kinds", experiment, of, compared, told, p=chances[of]["value"]) | facts
 
 
-def _choices(table: pd.DataFrame) -> Iterator[Finding]:
+def _robustness(table: pd.DataFrame) -> Iterator[Finding]:
     """Does a choice change the median max slope?"""
     for row in table[table["change"].notna()].to_dict("records"):
         low, high = row["change_low"], row["change_high"]
@@ -219,7 +219,7 @@ def _choices(table: pd.DataFrame) -> Iterator[Finding]:
         of = f"{row['model']}, {row['choice']} {row['value']}"
         compared = "median max slope with the choice changed less that by default"
         facts = {"model": row["model"], "choice": row["choice"], "changed_to": row["value"]}
-        yield _named("choice", "choices", of, compared, one, **facts)
+        yield _named("choice", "robustness", of, compared, one, **facts)
 
 
 def series_of(tables: Tables, models: pd.DataFrame) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def encode(tokenizer: Tokenizer, texts: Iterable[str]) -> list[Encoding]:
         raise UserError(f"the tokenizer cannot take these texts: {first_line(error)}") from None
 
 
-def lost(tokenizer: Tokenizer, text: str, ids: Sequence[int]) -> str | None:
+def lost_text(tokenizer: Tokenizer, text: str, ids: Sequence[int]) -> str | None:
     """The first character of a text that its tokens do not give back; spaces do not count.
 
     Some tokenizers leave out what they don't know, others have one token for all of it.
@@ -262,7 +262,7 @@ def written_pairs(
     ids = {text: found.ids for text, found in zip(texts, encoded, strict=True)}
     for name, (a, b) in pairs.items():
         for text in (a, b):
-            if (unknown := lost(tokenizer, text, ids[text])) is not None:
+            if (unknown := lost_text(tokenizer, text, ids[text])) is not None:
                 raise UserError(
                     f"pair {name}: {text!r}: the tokenizer has no token for {unknown!r}"
                 )

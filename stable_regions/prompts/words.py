@@ -9,7 +9,7 @@ import pandas as pd
 from tokenizers import Tokenizer
 
 from stable_regions.base.errors import UserError
-from stable_regions.prompts.draw import COLUMNS, encode, lost
+from stable_regions.prompts.draw import COLUMNS, encode, lost_text
 from stable_regions.prompts.word_list import FEWEST, WordList
 
 
@@ -53,7 +53,7 @@ def _tokens(words: Sequence[str], tokenizer: Tokenizer, context: str) -> list[li
     )
     ids = [some[len(before) :] if some[: len(before)] == before else some for some in whole]
     return [
-        some if lost(tokenizer, f" {word}", some) is None else []
+        some if lost_text(tokenizer, f" {word}", some) is None else []
         for word, some in zip(words, ids, strict=True)
     ]
 
@@ -124,7 +124,7 @@ def word_prompts(
     parts = []
     for number, text in enumerate(words.contexts[:contexts]):
         context = encode(tokenizer, [text])[0].ids
-        if (unknown := lost(tokenizer, text, context)) is not None:
+        if (unknown := lost_text(tokenizer, text, context)) is not None:
             raise UserError(f"context {text!r}: the tokenizer has no token for {unknown!r}")
         token = single_tokens(list(table["word"]), tokenizer, text)
         part = table.assign(

@@ -32,9 +32,9 @@ from stable_regions.sources.packages import (
     MODEL_FILES,
     NEEDED,
     WEIGHTS,
-    first_lacking,
-    identity,
+    first_missing,
     pickle_hint,
+    read_source_json,
     weight_shapes,
 )
 
@@ -42,7 +42,12 @@ MB = 10**6
 
 
 def fetch_model(
-    repository: str, revision: str, target: Path, *, weights: bool = True, apart: Path | None = None
+    repository: str,
+    revision: str,
+    target: Path,
+    *,
+    weights: bool = True,
+    private_cache: Path | None = None,
 ) -> str:
     """Make a model folder out of a repository; return the commit that it is of.
 
@@ -58,7 +63,7 @@ def fetch_model(
         An empty folder.
     weights
         Without them, the folder has the configuration and the tokenizer alone.
-    apart
+    private_cache
         The folder to download to; what an interrupted call left there is taken up again.
 
     Raises
@@ -67,8 +72,8 @@ def fetch_model(
         If the repository can't be had, or lacks something that is needed.
     """
     patterns = (*MODEL_FILES, *ADAPTERS) if weights else DESCRIPTION  # an adapter is refused
-    missing = apart is not None and download_bytes(repository, revision, patterns)
-    cache = apart if missing else None
+    missing = private_cache is not None and download_bytes(repository, revision, patterns)
+    cache = private_cache if missing else None
     needed = (*WEIGHTS, INDEX, *NEEDED) if weights else NEEDED
     folder = download(repository, revision, patterns, needed=needed, cache=cache)
     _check_complete(folder, repository, weights, cache)
@@ -91,7 +96,7 @@ def fetch_model(
 
 def check_hashes(folder: Path) -> None:
     """UserError unless the weights are whole: the hub's cache names a large file by its hash."""
-    for name, found in identity(folder)["files"].items():
+    for name, found in read_source_json(folder)["files"].items():
         blob = (folder / name).resolve()
         if re.fullmatch("[0-9a-f]{64}", blob.name) and blob.name != found:
             raise UserError(
@@ -251,7 +256,7 @@ def _rows(files: list[str], column: str, repository: str) -> Iterator[tuple[int,
 
 
 def _check_complete(folder: Path, repository: str, weights: bool, cache: Path | None) -> None:
-    if (lacking := first_lacking(folder, weights)) is None:
+    if (lacking := first_missing(folder, weights)) is None:
         return
     try:
         tree = get_cached_repo_tree(repository, revision=folder.name, cache_dir=cache)

@@ -80,7 +80,7 @@ def download_package(requirement: str, expected: str, target: Path) -> None:
             shutil.move(made, path)
 
 
-def check_file(path: Path, expected: str) -> None:
+def check_sha256(path: Path, expected: str) -> None:
     """UserError unless the file's SHA-256 is the expected one."""
     found = sha256(path)
     if found != expected:
@@ -147,7 +147,7 @@ def describe(folder: Path, **facts: Any) -> None:
     write_json(folder / "source.json", {**facts, "files": hashes})
 
 
-def identity(folder: Path) -> dict[str, Any]:
+def read_source_json(folder: Path) -> dict[str, Any]:
     """What a model folder says of itself: its `source.json`."""
     return read_object(folder / "source.json")
 
@@ -226,7 +226,7 @@ def weight_files(folder: Path) -> list[str]:
     return sorted(files)
 
 
-def first_lacking(folder: Path, weights: bool = True) -> str | None:
+def first_missing(folder: Path, weights: bool = True) -> str | None:
     """The first of the files that a model needs and its folder lacks, if it lacks one."""
     needed = [*NEEDED, *(weight_files(folder) if weights else [])]
     return next((name for name in needed if not (folder / name).is_file()), None)
@@ -284,7 +284,7 @@ def check_local(path: Path) -> None:
             if content.read(4) != b"GGUF":
                 raise UserError(f"{path}: not a GGUF file, which begins with 'GGUF'")
         return
-    if (lacking := first_lacking(path)) is not None:
+    if (lacking := first_missing(path)) is not None:
         hint = pickle_hint(file.name for file in path.iterdir())
         raise UserError(f"{path}: no {lacking} in this model folder{hint}")
     inside = [path.resolve()]

@@ -31,8 +31,8 @@ from stable_regions.sources.settings import (
     on_disk,
 )
 from stable_regions.study import paths
-from stable_regions.study.fields import Count, Device, Name, Seed, Threads, known
-from stable_regions.study.paths import split
+from stable_regions.study.fields import Count, Device, Name, Seed, Threads, check_known
+from stable_regions.study.paths import split_ref
 
 TEMPLATE = "__use_yte__"  # the key by which Snakemake takes a configuration for a template
 
@@ -95,7 +95,7 @@ class Config(Strict):
 
     def local_paths(self) -> dict[str, str]:
         """The paths on this disk that the selected study reads, each by its key."""
-        used = {split(ref)[0] for refs in self.selected().experiments.values() for ref in refs}
+        used = {split_ref(ref)[0] for refs in self.selected().experiments.values() for ref in refs}
         corpora: set[str] = set()
         for name in list(used):
             source = self.models[name].source
@@ -114,16 +114,16 @@ class Config(Strict):
 
     def expand(self, written: str) -> list[str]:
         """The models that an entry of a study stands for: `model@*` is all its checkpoints."""
-        name, revision = split(written)
+        name, revision = split_ref(written)
         known_revisions = self.models[name].source.revisions()
         if revision == "*":
-            return [paths.join(name, r) for r in known_revisions]
+            return [paths.join_ref(name, r) for r in known_revisions]
         if revision == "last":
-            return [paths.join(name, known_revisions[-1])]
-        return [paths.join(name, revision)]
+            return [paths.join_ref(name, known_revisions[-1])]
+        return [paths.join_ref(name, revision)]
 
 
-def check_file(path: Path) -> None:
+def check_config_file(path: Path) -> None:
     """UserError unless a file is plain YAML with keys at its top, each of them once.
 
     Snakemake, which reads it, keeps the last of those that are there twice, and evaluates a
@@ -150,9 +150,9 @@ def load(raw: Any, where: str = "config.yaml") -> Config:
         config = Config.model_validate(raw)
     except ValidationError as error:
         raise UserError(f"{where}: {one_line(error, raw)}") from None
-    known("study", config.study, config.studies, "study", where)
+    check_known("study", config.study, config.studies, "study", where)
     if config.gpu is not None:
-        known("GPU", config.gpu, GPUS, "gpu", where)
+        check_known("GPU", config.gpu, GPUS, "gpu", where)
     _check_sources(config, where)
     for name in config.studies:
         _check_study(_as_changed(config, name, where), name, where)
@@ -164,8 +164,8 @@ def _as_changed(config: Config, study: str, where: str) -> Config:
     experiments = dict(config.experiments)
     for name, change in config.studies[study].changes.items():
         key = f"studies.{study}.changes"
-        known("experiment", name, config.studies[study].experiments, key, where)
-        known("experiment", name, experiments, key, where)
+        check_known("experiment", name, config.studies[study].experiments, key, where)
+        check_known("experiment", name, experiments, key, where)
         raw = experiments[name].model_dump() | change
         try:
             experiments[name] = type(experiments[name]).model_validate(raw)
@@ -199,10 +199,10 @@ def check_layers(
     for name in config.selected().experiments:
         experiment = config.experiments[name]
         for ref in config.refs(name):
-            count = layers_of(split(ref)[0])
+            count = layers_of(split_ref(ref)[0])
             for key, layers, behind in (
                 ("layers", experiment.layers, 2),
-                ("geometry", experiment.compared(), 1),
+                ("geometry", experiment.clean_layers(), 1),
             ):
                 asked = max(layers, default=0)
                 if count is not None and asked > (last := count - behind):
@@ -249,7 +249,7 @@ def _check_sources(config: Config, where: str) -> None:
         model.source.check(config, f"models.{name}.source", where)
     for name, tokenizer in config.tokenizers.items():
         for corpus_name in tokenizer.corpora:
-            known("corpus", corpus_name, config.corpora, f"tokenizers.{name}.corpora", where)
+            check_known("corpus", corpus_name, config.corpora, f"tokenizers.{name}.corpora", where)
     for name, corpus in config.corpora.items():
         corpus.check(config, f"corpora.{name}", where)
     for name, prompts in config.prompts.items():
@@ -281,16 +281,16 @@ def _check_study(config: Config, study: str, where: str) -> None:
         used = {"prompts": [experiment.prompts], "prompt_sets": experiment.other_prompts()}
         for part, prompt_sets in used.items():
             for prompt_set in prompt_sets:
-                known("prompt set", prompt_set, config.prompts, f"{key}.{part}", where)
+                check_known("prompt set", prompt_set, config.prompts, f"{key}.{part}", where)
                 experiment.check_prompts(config.prompts[prompt_set], prompt_set, key, where)
     for experiment_name, refs in config.studies[study].experiments.items():
         key = f"studies.{study}.experiments.{experiment_name}"
-        known("experiment", experiment_name, config.experiments, key, where)
+        check_known("experiment", experiment_name, config.experiments, key, where)
         if not refs:
             raise UserError(f"{where}: {key}: names no model; at least one is needed")
         for ref in refs:
-            model_name, revision = split(ref)
-            known("model", model_name, config.models, key, where)
+            model_name, revision = split_ref(ref)
+            check_known("model", model_name, config.models, key, where)
             checkpoints = config.models[model_name].source.revisions()
             if checkpoints and revision not in (*checkpoints, "*", "last"):
                 raise UserError(

@@ -3,11 +3,10 @@
 from typing import Any
 
 from stable_regions.base.errors import UserError
-from stable_regions.estimate import capacity as room
-from stable_regions.estimate.workload import Source, Sweep, Work
-from stable_regions.estimate.workload import room as needed
+from stable_regions.estimate import capacity
+from stable_regions.estimate.workload import Source, Sweep, Work, disk_and_memory
 from stable_regions.study import paths, resources
-from stable_regions.study.paths import split
+from stable_regions.study.paths import split_ref
 from stable_regions.study.study import Job, Study
 
 
@@ -31,7 +30,7 @@ def works(study: Study) -> list[Work]:
         for job in jobs.values():
             kept = 2 + sum(
                 len(layers(prompts, job.refs[0]))
-                for layers in (study.layers_written, study.layers_compared)
+                for layers in (study.write_layers, study.clean_layers)
             )
             count = size.contexts * size.prompts * len(job.refs)
             tokens = study.tokens(prompts) * len(job.refs)
@@ -52,7 +51,7 @@ def _work(study: Study, stage: str, job: Job, **asked: Any) -> Work:
     """What is said of every job that runs models."""
     return Work(
         stage,
-        split(job.name)[0],
+        split_ref(job.name)[0],
         jobs=len(job.parts),
         threads=resources.threads(study, job.name),
         loads=len(job.parts) * len(job.refs),
@@ -66,7 +65,7 @@ def sources(study: Study) -> dict[str, dict[str, Any]]:
     return {
         model: {
             "kind": (source := study.config.models[model].source).kind,
-            "revisions": sum(split(ref)[0] == model for ref in study.refs),
+            "revisions": sum(split_ref(ref)[0] == model for ref in study.refs),
             "checkpoints": bool(source.revisions()),
             "megabytes": source.megabytes(study.config),
         }
@@ -92,7 +91,7 @@ def tabulating(study: Study) -> list[tuple[str, dict[str, int]]]:
     return asked
 
 
-def check_room(study: Study, *, local: bool) -> None:
+def check_capacity(study: Study, *, local: bool) -> None:
     """UserError if this machine has no room for the study.
 
     What comes from the hub is held against the disk of its cache, when it is fetched. On a GPU or
@@ -110,11 +109,11 @@ def check_room(study: Study, *, local: bool) -> None:
         if name in shapes and facts["kind"] != "hub"
     }
     budget = study.config.compute.memory_budget_mb * 2**20
-    disk, memory = needed(works(study), shapes, placed, budget)
+    disk, memory = disk_and_memory(works(study), shapes, placed, budget)
     folders = [paths.model(ref) for ref in study.refs] + list(map(paths.training, study.trained))
     try:
-        room.check_disk(disk, room.bytes_below([f"results/{study.name}", *folders]))
+        capacity.check_disk(disk, capacity.bytes_below([f"results/{study.name}", *folders]))
         if local and not any(resources.gpus(study, ref, local=local) for ref in study.refs):
-            room.check_memory(memory)
+            capacity.check_memory(memory)
     except UserError as error:
         raise UserError(f"study {study.name}: {error}") from None

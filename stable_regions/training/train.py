@@ -80,7 +80,7 @@ def first_model(settings: TrainingSettings, vocab_size: int) -> LlamaForCausalLM
         return LlamaForCausalLM(config)
 
 
-def split(
+def split_held_out(
     tokens: Int[np.ndarray, " tokens"], context: int
 ) -> tuple[Int64[Tensor, "rows sequence"], Int64[Tensor, "held_out sequence"]]:
     """Cut a stream into rows of `context` tokens and the one that follows; hold some out.
@@ -133,7 +133,7 @@ def train(
             f"tokens: holds ids from {np.min(tokens)} to {np.max(tokens)}; "
             f"must be from 0 to {vocab_size - 1}, as the vocabulary has {vocab_size}"
         )
-    rows, held_out = split(tokens, settings.context)
+    rows, held_out = split_held_out(tokens, settings.context)
     work = folder.parent / f".{folder.name}.work"
     with _threads(threads):
         run = TrainingRun(

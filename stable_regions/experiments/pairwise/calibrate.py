@@ -71,4 +71,4 @@ def _cluster(prompts: int, *, labels: int, draws: int, sizes: int) -> None:
     tables.scores(some, found["labels"], given, draws=draws, seed=0)
     tables.comparisons(some, found["labels"], given, draws=draws, seed=0)
     tables.confounded(some, given, seed=0)
-    tables.sweeps(some, given, min_cluster_sizes=[4] * sizes, min_samples=4)
+    tables.sensitivity(some, given, min_cluster_sizes=[4] * sizes, min_samples=4)

@@ -306,7 +306,7 @@ def confounded(matrices: Matrices, prompts: Prompts, *, seed: int) -> pd.DataFra
     return pd.DataFrame(rows, columns=columns)
 
 
-def sweeps(
+def sensitivity(
     matrices: Matrices, prompts: Prompts, *, min_cluster_sizes: Sequence[int], min_samples: int
 ) -> pd.DataFrame:
     """How much depends on `min_cluster_size`: the scores against the first labels.
@@ -320,7 +320,7 @@ def sweeps(
     rows = []
     for (layer, distance), value in matrices.items():
         tables = [
-            clustering.sweep(
+            clustering.sensitivity(
                 m, k, min_cluster_sizes=min_cluster_sizes, min_samples=min_samples, name=distance
             )
             for m, k in zip(value, given, strict=True)

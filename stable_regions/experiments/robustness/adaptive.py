@@ -6,7 +6,7 @@ are cut in three, until a round raises the steepest slope by no more than the to
 times at most: the narrowest cell is then 1/1296 of the path. A cell's slope is the mean of its
 thirds', so a round never lowers the steepest. What a coarse cell hides altogether, a rise and a
 fall within it, is not found: the error against a fine grid has to be measured
-(`stable_regions.experiments.choices.tables.steps`).
+(`stable_regions.experiments.robustness.tables.steps`).
 """
 
 from collections.abc import Callable

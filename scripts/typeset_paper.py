@@ -18,7 +18,7 @@ with job(snakemake):
     others = [name for name in sections if f"sections/{name}" not in placed]
     try:
         # The results may lie outside the checkout, so the root is the whole file system.
-        costs = cost_table(snakemake.params.timed).to_json(orient="records")
+        costs = cost_table(snakemake.params.benchmarks).to_json(orient="records")
         inputs = {"results": str(results), "costs": costs, "others": json.dumps(others)}
         pdf = typst.compile(source, root=Path("/"), sys_inputs=inputs)
     except typst.TypstError as error:

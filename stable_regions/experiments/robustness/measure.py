@@ -16,9 +16,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from stable_regions.base.progress import Progress, log
-from stable_regions.experiments.choices.adaptive import adaptive_paths
 from stable_regions.experiments.interpolation.measure import path_points, promoted
 from stable_regions.experiments.measuring import Measuring
+from stable_regions.experiments.robustness.adaptive import adaptive_paths
 from stable_regions.measures.distances import DISTANCES, L2, Distance
 from stable_regions.measures.paths import alphas
 from stable_regions.models.model import Model
@@ -94,7 +94,7 @@ def read_paths(
         Memory for one batch, in bytes.
     """
     readings = list(readings)
-    progress = Progress("choices", points.shape[0] * points.shape[1], "points")
+    progress = Progress("robustness", points.shape[0] * points.shape[1], "points")
     found: dict[Key, list[np.ndarray]] = {key: [] for key in readings}
     for rows, out in sweep(
         model,
