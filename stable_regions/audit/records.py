@@ -147,17 +147,17 @@ def check_inputs(paths: Iterable[str], logs: Path) -> dict[str, str]:
     """
     hashes = {path: path_digest(path) for path in paths}
     makers: dict[str, dict[str, str]] = {}
-    asked = [json.dumps(recorded_path(path), ensure_ascii=False) for path in hashes]
+    names = [json.dumps(recorded_path(path), ensure_ascii=False) for path in hashes]
     for record in _record_files(logs):
         text = record.read_text(encoding="utf-8")
-        if any(name in text for name in asked):  # few do, and to parse all would take long
+        if any(name in text for name in names):  # few do, and to parse all would take long
             job = json.loads(text)
             for file in job["output"]["files"]:
                 makers.setdefault(file["path"], {})[file["sha256"]] = job["rule"]
     for path, digest in hashes.items():
-        made = makers.get(recorded_path(path), {})
-        if made and digest not in made:
-            raise altered(recorded_path(path), list(made.values())[-1])
+        digests = makers.get(recorded_path(path), {})
+        if digests and digest not in digests:
+            raise altered(recorded_path(path), list(digests.values())[-1])
         if Path(path, "source.json").is_file():
             check_folder(Path(path))
     return hashes
@@ -165,12 +165,14 @@ def check_inputs(paths: Iterable[str], logs: Path) -> dict[str, str]:
 
 def check_folder(folder: Path) -> None:
     """UserError unless the files of a model folder are what they were when it was made."""
-    held = read_object(folder / "source.json")["files"]
-    files = [folder / name for name in held if (folder / name).exists()]  # loaders miss the others
+    recorded = read_object(folder / "source.json")["files"]
+    files = [
+        folder / name for name in recorded if (folder / name).exists()
+    ]  # loaders miss the others
     with ThreadPoolExecutor() as pool:
         hashes = list(pool.map(sha256, files))
-    for file, found in zip(files, hashes, strict=True):
-        if found != held[file.name]:
+    for file, digest in zip(files, hashes, strict=True):
+        if digest != recorded[file.name]:
             raise UserError(
                 f"{file}: is not what it was when its folder was made; "
                 f"delete {folder} to have it made again"
@@ -185,7 +187,7 @@ def altered(path: str, rule: str) -> UserError:
     )
 
 
-def write_record(job: Any, script: Path, started: str, read: Mapping[str, str]) -> None:
+def write_record(job: Any, script: Path, started: str, input_hashes: Mapping[str, str]) -> None:
     """Record what a job did, once its outputs are whole.
 
     Parameters
@@ -194,18 +196,18 @@ def write_record(job: Any, script: Path, started: str, read: Mapping[str, str]) 
         What Snakemake hands to a script.
     started
         When the script began, as `now` gives it.
-    read
+    input_hashes
         The hashes of what it read, as `check_inputs` gives them.
     """
-    made = {path: path_digest(path) for path in job.output}
+    output_hashes = {path: path_digest(path) for path in job.output}
     record = {
         "rule": job.rule,
         "script": recorded_path(script),
         "wildcards": dict(job.wildcards.items()),
         "params": dict(job.params.items()),
         "threads": job.threads,
-        "input": _files(job.input, job.input._names, read),
-        "output": _files(job.output, job.output._names, made),
+        "input": _files(job.input, job.input._names, input_hashes),
+        "output": _files(job.output, job.output._names, output_hashes),
         "started": started,
         "ended": now(),
         "machine": machine() | {"cores": os.cpu_count()},
@@ -222,8 +224,8 @@ def dump(path: Path, value: Any) -> None:
     The home folder and secrets are left out.
     """
     text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
-    with atomic(path) as made:
-        made.write_text(redact(text) + "\n", encoding="utf-8")
+    with atomic(path) as target:
+        target.write_text(redact(text) + "\n", encoding="utf-8")
 
 
 def _record_files(logs: Path) -> Iterator[Path]:

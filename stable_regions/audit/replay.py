@@ -86,13 +86,13 @@ def run(job: Job, folder: Path, log: Path) -> None:
 
 def _run(folder: Path, job: Job) -> str | None:
     """Run a job again, in a process of its own; one line if it fails."""
-    said = folder / f"{os.getpid()}.log"
+    log = folder / f"{os.getpid()}.log"
     logging.getLogger("stable_regions").handlers.clear()
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     try:
-        run(job, folder, said)
+        run(job, folder, log)
     except BaseException as error:
-        lines = said.read_text(encoding="utf-8").splitlines() if said.exists() else []
+        lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
         return next((line for line in reversed(lines) if "error: " in line), repr(error))
     return None
 

@@ -58,12 +58,12 @@ def rerun(path: Path, into: Path | None) -> None:
         raise UserError(f"{path}: lies below no folder logs/: name it where the run left it")
     into = into and into.resolve()
     os.chdir(logs.parent)
-    gone = [
+    missing = [
         f["path"] for f in job["input"]["files"] if not resolve_recorded_path(f["path"]).exists()
     ]
-    if gone:
+    if missing:
         raise UserError(
-            f"{gone[0]}: is not there, and the job needs it: have Snakemake make it (what it "
+            f"{missing[0]}: is not there, and the job needs it: have Snakemake make it (what it "
             "deletes after use, it keeps with --notemp)"
         )
     if not same_code(job):
@@ -80,9 +80,9 @@ def main() -> None:
     )
     parser.add_argument("record", type=Path, help="logs/.../*.record.json")
     parser.add_argument("--into", type=Path, help="folder of the outputs; a new one below /tmp")
-    given = parser.parse_args()
+    args = parser.parse_args()
     try:
-        rerun(given.record, given.into)
+        rerun(args.record, args.into)
     except UserError as error:
         sys.exit(f"error: {error}")
 

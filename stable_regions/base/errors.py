@@ -32,8 +32,8 @@ def first_line(error: BaseException) -> str:
     Its first line, and the next where the first ends in a colon.
     """
     lines = [line.strip() for line in str(error).strip().splitlines()] or [type(error).__name__]
-    said = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
-    return textwrap.shorten(said, 200, placeholder=" ...")
+    message = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    return textwrap.shorten(message, 200, placeholder=" ...")
 
 
 def short(value: Any) -> str:
@@ -65,11 +65,11 @@ def errors_since(folders: Iterable[Path], since: float) -> list[str]:
         for log in logs
         if log.stat().st_mtime >= since
     ]
-    told = (
+    errors_of_logs = (
         (log, next(filter(None, (way.findall(text) for way in ERROR_LINES)), []))
         for log, text in new
     )
-    return [f"{log}: error: {errors[-1]}" for log, errors in told if errors]
+    return [f"{log}: error: {errors[-1]}" for log, errors in errors_of_logs if errors]
 
 
 def no_space(error: BaseException) -> bool:

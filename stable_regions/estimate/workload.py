@@ -182,10 +182,12 @@ def disk_and_memory(
 
     What has no shape in `shapes` is left out.
     """
-    known = [work for work in works if work.model in shapes]
-    disk = sum(work.output_bytes(shapes[work.model]) for work in known)
-    held = (work.peak_memory(shapes[work.model], budget) for work in known)
-    return disk + sum(source.disk for source in sources.values()), LIBRARIES + max(held, default=0)
+    sized = [work for work in works if work.model in shapes]
+    disk = sum(work.output_bytes(shapes[work.model]) for work in sized)
+    memory = (work.peak_memory(shapes[work.model], budget) for work in sized)
+    return disk + sum(source.disk for source in sources.values()), LIBRARIES + max(
+        memory, default=0
+    )
 
 
 def seconds_of(work: Work, shape: Shape, machine: Machine) -> float:

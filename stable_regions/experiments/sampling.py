@@ -72,9 +72,9 @@ def compare(
     allowed = tolerance * scale
     if np.issubdtype(old.dtype, np.integer):
         allowed = 0.0 if name.startswith(("tokens", "pair")) else max(1.0, allowed)
-    apart = np.abs(old.astype(np.float64) - new.astype(np.float64))
-    worst = np.where(apart > 0, apart / allowed if allowed else np.inf, 0.0)
-    worst = np.where(np.isnan(apart) & ~(np.isnan(old) & np.isnan(new)), np.inf, worst)
+    differences = np.abs(old.astype(np.float64) - new.astype(np.float64))
+    worst = np.where(differences > 0, differences / allowed if allowed else np.inf, 0.0)
+    worst = np.where(np.isnan(differences) & ~(np.isnan(old) & np.isnan(new)), np.inf, worst)
     return Compared(name, old.size, float(np.nanmax(worst, initial=0.0)))
 
 
@@ -84,9 +84,9 @@ def largest(values: np.ndarray) -> float:
     return float(values[np.isfinite(values)].max(initial=0.0))
 
 
-def some_prompts(prompts: pd.DataFrame, wanted: np.ndarray) -> pd.DataFrame:
+def some_prompts(prompts: pd.DataFrame, numbers: np.ndarray) -> pd.DataFrame:
     """The prompts of these numbers, numbered anew from 0."""
-    small = prompts.set_index("prompt").loc[wanted].reset_index()
+    small = prompts.set_index("prompt").loc[numbers].reset_index()
     return small.assign(prompt=np.arange(len(small)))
 
 
@@ -97,8 +97,8 @@ Again = Callable[[pd.DataFrame, pd.DataFrame, Mapping[str, Tensor], dict[str, An
 def sample_pairs(job: Sampling, again: Again) -> Iterator[Compared]:
     """Rows of a raw output with a row a pair and write layer."""
     raw, _ = read_parquet(job.path)
-    drawn = raw.iloc[np.sort(job.rng.choice(len(raw), min(job.pairs, len(raw)), replace=False))]
-    for layer, rows in drawn.groupby("layer"):
+    sampled = raw.iloc[np.sort(job.rng.choice(len(raw), min(job.pairs, len(raw)), replace=False))]
+    for layer, rows in sampled.groupby("layer"):
         ends = rows[["prompt_a", "prompt_b"]].to_numpy()
         used, index = np.unique(ends, return_inverse=True)
         index = index.reshape(ends.shape)
@@ -106,9 +106,9 @@ def sample_pairs(job: Sampling, again: Again) -> Iterator[Compared]:
         drawn_pairs = pd.DataFrame(
             {"pair": list(rows["pair"]), "prompt_a": index[:, 0], "prompt_b": index[:, 1]}
         )
-        wanted: dict[str, Any] = {"layers": [int(str(layer))], "budget": job.budget}
-        clean = cache(job.model, list(few["tokens"]), wanted["layers"], budget=job.budget)
-        new = again(few, drawn_pairs, clean, wanted)
+        options: dict[str, Any] = {"layers": [int(str(layer))], "budget": job.budget}
+        clean = cache(job.model, list(few["tokens"]), options["layers"], budget=job.budget)
+        new = again(few, drawn_pairs, clean, options)
         for name in new.columns.difference(["pair", "prompt_a", "prompt_b", "layer"]):
             if isinstance(rows[name].iloc[0], np.ndarray):
                 old_values, new_values = (np.concatenate(list(part[name])) for part in (rows, new))

@@ -97,7 +97,7 @@ def check(model: Model, tokens: Int[Tensor, "n seq"], layer: int, *, budget: int
     }
     agreement = {site: _error(swept[site], plainly[site]) for site in CHECKED}
     tolerance = TOLERANCE[model.dtype]
-    held = {site: _along(plainly[site]).tolist() for site in CHECKED}
+    projections = {site: _along(plainly[site]).tolist() for site in CHECKED}
     return Check(
         engine=model.engine,
         dtype=str(model.dtype).removeprefix("torch."),
@@ -109,7 +109,7 @@ def check(model: Model, tokens: Int[Tensor, "n seq"], layer: int, *, budget: int
         token={site: _error(elsewhere[site], plainly[site]) for site in CHECKED},
         tolerance=tolerance,
         verdict=_verdict(finite, own, agreement, tolerance),
-        trial={"tokens": tokens.tolist(), "plain": _rounded(held)},
+        trial={"tokens": tokens.tolist(), "plain": _rounded(projections)},
     )
 
 
@@ -133,8 +133,8 @@ def check_again(model: Model, record: Mapping[str, Any]) -> None:
     swept = _swept(model, tokens, layer, _between(start), UNBOUNDED)
     # of a model that is loaded in another dtype too, the coarser of the two decides
     tolerance = 2 * max(TOLERANCE[model.dtype], TOLERANCE[getattr(torch, record["dtype"])])
-    for name, held in trial["plain"].items():
-        error = _error(_along(swept[name]), torch.tensor(held, dtype=torch.float64))
+    for name, projection in trial["plain"].items():
+        error = _error(_along(swept[name]), torch.tensor(projection, dtype=torch.float64))
         if not error <= tolerance:
             raise UserError(
                 f"{model.folder}: is not the model that was checked: {name} differs by {error:.1e},"

@@ -117,7 +117,7 @@ class Fused:
         """Start from the points after `layer`, each behind its row's prefix; read the sites."""
         rows, k, width = points.shape
         resid = points.reshape(-1, width).clone()
-        read: dict[str, Tensor] = {}
+        outputs: dict[str, Tensor] = {}
         for n, block in list(enumerate(self.layers))[layer + 1 :]:
             past_keys, past_values = (past[row] for past in pasts[n])
             query, key, value = _project(self, block, resid)
@@ -131,17 +131,17 @@ class Fused:
             resid += block.out(mixed)
             gate = _mlp(block, resid)
             if f"gate.{n}" in sites:
-                read[f"gate.{n}"] = gate.contiguous()
+                outputs[f"gate.{n}"] = gate.contiguous()
             del gate  # a view that holds the up-projection too
             if f"resid.{n}" in sites:
-                read[f"resid.{n}"] = resid.clone()
+                outputs[f"resid.{n}"] = resid.clone()
         if "pre_norm" in sites:
-            read["pre_norm"] = resid
+            outputs["pre_norm"] = resid
         if "post_norm" in sites or "logits" in sites:
-            read["post_norm"] = self.norm(resid)
+            outputs["post_norm"] = self.norm(resid)
         if "logits" in sites:
-            read["logits"] = self.head(read["post_norm"])
-        return {site: read[site].unflatten(0, (rows, k)) for site in sites}
+            outputs["logits"] = self.head(outputs["post_norm"])
+        return {site: outputs[site].unflatten(0, (rows, k)) for site in sites}
 
     @torch.no_grad()
     def clean(

@@ -255,12 +255,12 @@ def _complete_config(folder: Path) -> "PretrainedConfig | None":
     """
     where = folder / "config.json"
     values = read_object(where) if where.is_file() else {}
-    said = {key for key, value in values.items() if value is not None or key in EXPLICIT_NULLS}
+    explicit = {key for key, value in values.items() if value is not None or key in EXPLICIT_NULLS}
     rotation = values.get("rope_parameters")
     family = str(values.get("model_type"))
     plain = (
         family in FAMILIES
-        and said >= (needed := REQUIRED_KEYS | FAMILIES[family])
+        and explicit >= (needed := REQUIRED_KEYS | FAMILIES[family])
         and values.keys() <= needed | IGNORED_KEYS | BIASES.keys()
         and isinstance(rotation, dict)
         and rotation.keys() == {"rope_type", "rope_theta"}

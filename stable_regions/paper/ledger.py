@@ -173,14 +173,14 @@ def load_ledger(path: Path, entry: type[E]) -> dict[str, E]:
     if not isinstance(raw, list):
         raise UserError(f"{path.name}: holds no list; a list of entries is right")
     ledger: dict[str, E] = {}
-    for number, held in enumerate(raw, 1):
-        if not isinstance(held, Mapping):
-            raise UserError(f"{path.name}: entry {number}: holds {held!r}; keys are right")
-        name = held.get("id", f"entry {number}")
+    for number, item in enumerate(raw, 1):
+        if not isinstance(item, Mapping):
+            raise UserError(f"{path.name}: entry {number}: holds {item!r}; keys are right")
+        name = item.get("id", f"entry {number}")
         try:
-            ledger[name] = entry.model_validate(held)
+            ledger[name] = entry.model_validate(item)
         except ValidationError as error:
-            line = one_line(error, held, "test")
+            line = one_line(error, item, "test")
             raise UserError(f"{path.name}: {name}: {line}") from None
         if len(ledger) < number:
             raise UserError(f"{path.name}: {name}: this id is there twice; once is right")

@@ -49,7 +49,8 @@ def _tokens(words: Sequence[str], tokenizer: Tokenizer, context: str) -> list[li
     that a word by itself is other tokens than inside. Of a word that changes the context's, all.
     """
     before, *whole = (
-        found.ids for found in encode(tokenizer, [context, *(f"{context} {w}" for w in words)])
+        encoding.ids
+        for encoding in encode(tokenizer, [context, *(f"{context} {w}" for w in words)])
     )
     ids = [some[len(before) :] if some[: len(before)] == before else some for some in whole]
     return [
@@ -146,8 +147,8 @@ def log_frequency(words: Sequence[str], texts: Sequence[str]) -> list[float]:
 
     A confounder, not a measurement of the model: capital letters count as they stand.
     """
-    wanted = set(words)
+    vocabulary = set(words)
     counts = Counter(
-        token for text in texts for token in re.findall(r"[^\W\d_]+", text) if token in wanted
+        token for text in texts for token in re.findall(r"[^\W\d_]+", text) if token in vocabulary
     )
     return [math.log1p(counts[word]) for word in words]

@@ -88,9 +88,7 @@ class Config(Strict):
     def refs(self, experiment: str) -> list[str]:
         """The models of one of the selected study's experiments, each checkpoint by its name."""
         return [
-            ref
-            for written in self.selected().experiments[experiment]
-            for ref in self.expand(written)
+            ref for entry in self.selected().experiments[experiment] for ref in self.expand(entry)
         ]
 
     def local_paths(self) -> dict[str, str]:
@@ -112,9 +110,9 @@ class Config(Strict):
             if isinstance(source, LocalSource | LocalTexts)
         }
 
-    def expand(self, written: str) -> list[str]:
+    def expand(self, entry: str) -> list[str]:
         """The models that an entry of a study stands for: `model@*` is all its checkpoints."""
-        name, revision = split_ref(written)
+        name, revision = split_ref(entry)
         known_revisions = self.models[name].source.revisions()
         if revision == "*":
             return [paths.join_ref(name, r) for r in known_revisions]
@@ -200,14 +198,14 @@ def check_layers(
         experiment = config.experiments[name]
         for ref in config.refs(name):
             count = layers_of(split_ref(ref)[0])
-            for key, layers, behind in (
+            for key, layers, reserve in (
                 ("layers", experiment.layers, 2),
                 ("geometry", experiment.clean_layers(), 1),
             ):
-                asked = max(layers, default=0)
-                if count is not None and asked > (last := count - behind):
+                largest = max(layers, default=0)
+                if count is not None and largest > (last := count - reserve):
                     raise UserError(
-                        f"{where}: {_key(config, config.study, name)}.{key}: holds {asked}; "
+                        f"{where}: {_key(config, config.study, name)}.{key}: holds {largest}; "
                         f"{ref} has {count} layers, of which 0 to {last} can be taken"
                     )
 
@@ -300,7 +298,7 @@ def _check_study(config: Config, study: str, where: str) -> None:
             if not checkpoints and revision is not None:
                 raise UserError(f"{where}: {key}: holds {ref!r}; {model_name!r} has no revisions")
             _check_context(config, model_name, experiment_name, where)
-        expanded = [ref for written in refs for ref in config.expand(written)]
+        expanded = [ref for entry in refs for ref in config.expand(entry)]
         for ref, count in Counter(expanded).items():
             if count > 1:
                 raise UserError(f"{where}: {key}: names {ref!r} {count} times; once is enough")
@@ -309,9 +307,9 @@ def _check_study(config: Config, study: str, where: str) -> None:
 def _check_context(config: Config, model_name: str, experiment: str, where: str) -> None:
     """UserError if a model to be trained will be too short for an experiment's prompts."""
     model, name = config.models[model_name], config.experiments[experiment].prompts
-    asked = (config.prompts[name].length() or 0) + model.bos
-    if isinstance(model.source, TrainSource) and asked > model.source.context:
+    length = (config.prompts[name].length() or 0) + model.bos
+    if isinstance(model.source, TrainSource) and length > model.source.context:
         raise UserError(
             f"{where}: models.{model_name}.source.context: holds {model.source.context}; the "
-            f"prompts {name!r} of the experiment {experiment!r} have {asked} tokens"
+            f"prompts {name!r} of the experiment {experiment!r} have {length} tokens"
         )

@@ -55,8 +55,8 @@ def memory(study: Study, ref: str, others: Iterable[str] = ()) -> int:
     if shape is None:
         return 16_000
     dtypes = [study.model(ref).dtype, *others]
-    held = shape.peak_memory(dtypes, study.config.compute.memory_budget_mb * 2**20)
-    return 1_500 + held // 10**6  # the libraries take 0.6 GB; the rest is to be safe
+    peak = shape.peak_memory(dtypes, study.config.compute.memory_budget_mb * 2**20)
+    return 1_500 + peak // 10**6  # the libraries take 0.6 GB; the rest is to be safe
 
 
 def minutes(study: Study, ref: str, points: int, gpus: int = 0) -> int:
@@ -91,9 +91,9 @@ def measuring(study: Study, job: Job, *, local: bool) -> Request:
 def _request(
     study: Study, job: Job, points: int, others: Iterable[str] = (), *, local: bool
 ) -> Request:
-    taken = gpus(study, job.name, local=local)
-    time = len(job.refs) * minutes(study, job.name, points, taken)
-    return Request(memory(study, job.name, others), time, taken)
+    gpu_count = gpus(study, job.name, local=local)
+    time = len(job.refs) * minutes(study, job.name, points, gpu_count)
+    return Request(memory(study, job.name, others), time, gpu_count)
 
 
 def points(study: Study, experiment: str) -> int:

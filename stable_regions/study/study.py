@@ -244,9 +244,11 @@ class Study:
     @cached_property
     def corpora(self) -> list[str]:
         """Every corpus, each once: of its prompts, and of what it trains."""
-        drawn = [name for p in self.prompt_sets for name in self.config.prompts[p].corpora()]
-        read = [name for source in self.trained.values() for name in source.corpora(self.config)]
-        return list(dict.fromkeys(drawn + read))
+        of_prompts = [name for p in self.prompt_sets for name in self.config.prompts[p].corpora()]
+        of_training = [
+            name for source in self.trained.values() for name in source.corpora(self.config)
+        ]
+        return list(dict.fromkeys(of_prompts + of_training))
 
     def named(self, section: str, *kinds: str) -> str:
         """A pattern for the models or the corpora whose source is of one of these kinds."""
@@ -258,8 +260,8 @@ class Study:
         """A model's shape; None of a hub model without one, before its config is here."""
         if model in self.shapes:
             return self.shapes[model]
-        known = self.config.models[model].known_shape(self.config, model)
-        return shape_of(read_object(known), known) if isinstance(known, str) else known
+        source = self.config.models[model].known_shape(self.config, model)
+        return shape_of(read_object(source), source) if isinstance(source, str) else source
 
     def word_list(self, path: str) -> WordList:
         """A list of words: of this package, or a user's."""
@@ -515,8 +517,8 @@ class Study:
         """What a figure is told beside its tables: Figure 2, which pairs are of similar prompts."""
         if figure != "fig2":
             return {}
-        shown = self.config.prompts[self.entry("examples").prompts]
-        return {"similar": shown.similar if isinstance(shown, PairPrompts) else []}
+        prompts = self.config.prompts[self.entry("examples").prompts]
+        return {"similar": prompts.similar if isinstance(prompts, PairPrompts) else []}
 
     @property
     def figure_modules(self) -> dict[str, FigureModule]:
@@ -539,8 +541,8 @@ class Study:
 
     def deviation_tables(self) -> list[str]:
         """The tables that hold the effects of deviations."""
-        named = {entry.effect.table for entry in self.deviations.values() if entry.effect}
-        return sorted(filter(self.has_table, named))
+        names = {entry.effect.table for entry in self.deviations.values() if entry.effect}
+        return sorted(filter(self.has_table, names))
 
     def cost(self, claim: str) -> dict[str, int]:
         """What a claim takes in this study, from nothing, in units that no machine changes.

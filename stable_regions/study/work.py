@@ -12,7 +12,7 @@ from stable_regions.study.study import Job, Study
 
 def works(study: Study) -> list[Work]:
     """What the study asks of each model, job by job."""
-    found = [
+    all_works = [
         Work(
             "training",
             model,
@@ -28,23 +28,23 @@ def works(study: Study) -> list[Work]:
     for prompts, jobs in study.activation_jobs.items():
         size = study.size(prompts)
         for job in jobs.values():
-            kept = 2 + sum(
+            sites = 2 + sum(
                 len(layers(prompts, job.refs[0]))
                 for layers in (study.write_layers, study.clean_layers)
             )
             count = size.contexts * size.prompts * len(job.refs)
             tokens = study.tokens(prompts) * len(job.refs)
-            found.append(_work(study, "activations", job, tokens=tokens, vectors=count * kept))
+            all_works.append(_work(study, "activations", job, tokens=tokens, vectors=count * sites))
     for kind in study.kinds:
         for name in study.of_kind(kind):
             for job in study.measuring_jobs[name].values():
                 dtype, layers = study.model(job.name).dtype, study.entry(name).layers
-                swept = [
+                sweeps = [
                     Sweep(each.way.name, each.dtype or dtype, each.number * len(job.refs), layers)
                     for each in study.sweeps(name)
                 ]
-                found.append(_work(study, study.entry(name).kind, job, sweeps=swept))
-    return found
+                all_works.append(_work(study, study.entry(name).kind, job, sweeps=sweeps))
+    return all_works
 
 
 def _work(study: Study, stage: str, job: Job, **asked: Any) -> Work:
@@ -83,12 +83,12 @@ def texts(study: Study) -> float:
 
 def tabulating(study: Study) -> list[tuple[str, dict[str, int]]]:
     """What tables of experiments take long for, and of which kind each is."""
-    asked = []
+    tables = []
     for name, refs in study.experiments.items():
         entry = study.entry(name)
         if facts := entry.tabulating(study.size(entry.prompts), len(refs)):
-            asked.append((entry.kind, facts))
-    return asked
+            tables.append((entry.kind, facts))
+    return tables
 
 
 def check_capacity(study: Study, *, local: bool) -> None:
@@ -103,13 +103,13 @@ def check_capacity(study: Study, *, local: bool) -> None:
         Whether jobs run on this machine.
     """
     shapes = {name: shape for name in study.models if (shape := study.shape(name))}
-    placed = {
+    origins = {
         name: Source.of(shapes[name], **facts)
         for name, facts in sources(study).items()
         if name in shapes and facts["kind"] != "hub"
     }
     budget = study.config.compute.memory_budget_mb * 2**20
-    disk, memory = disk_and_memory(works(study), shapes, placed, budget)
+    disk, memory = disk_and_memory(works(study), shapes, origins, budget)
     folders = [paths.model(ref) for ref in study.refs] + list(map(paths.training, study.trained))
     try:
         capacity.check_disk(disk, capacity.bytes_below([f"results/{study.name}", *folders]))

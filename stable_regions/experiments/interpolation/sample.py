@@ -11,10 +11,10 @@ BY_PAIR = True
 def sample(job: Sampling) -> Iterator[Compared]:
     """Some of its rows."""
     entry = job.facts["experiment"]
-    asked = {"steps": entry["steps"], "logits": entry["logits"]}
+    options = {"steps": entry["steps"], "logits": entry["logits"]}
     return sample_pairs(
         job,
         lambda prompts, pairs, clean, how: interpolation_table(
-            job.model, prompts, pairs, clean, **asked, **how
+            job.model, prompts, pairs, clean, **options, **how
         ),
     )

@@ -44,8 +44,8 @@ class Settings(OnPairs):
         return self.logits
 
     def tables(self, prompts: Prompts) -> Sequence[Tables]:
-        drawn = self.logits and not prompts.first
-        return [TABLES, EACH_PATH, MEANING] if drawn else [TABLES, EACH_PATH]
+        is_laid_out = self.logits and not prompts.first
+        return [TABLES, EACH_PATH, MEANING] if is_laid_out else [TABLES, EACH_PATH]
 
     def paper_tables(self, name: str, prompts: Prompts) -> dict[str, list[str]]:
         keys = ["model", "layer", "read_site"]

@@ -75,15 +75,15 @@ class Settings(Measurement):
 
     def check_size(self, size: Size, key: str, where: str) -> None:
         contexts, count, _ = size
-        for part, asked, most in [
+        for part, limits, most in [
             ("blocks", self.blocks, contexts * count),
             ("clusters.min_cluster_size", self.clusters.min_cluster_size, count),
             ("clusters.min_samples", self.clusters.min_samples + 1, count),
             ("clusters.sweep", max(self.clusters.sweep), count),
         ]:
-            if asked > most:
+            if limits > most:
                 raise UserError(
-                    f"{where}: {key}.{part}: asks for {asked} prompts; "
+                    f"{where}: {key}.{part}: asks for {limits} prompts; "
                     f"the prompt set {self.prompts!r} has {most}"
                 )
 
