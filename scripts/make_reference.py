@@ -10,6 +10,6 @@ with job(snakemake) as log:
     result = digest(Path(snakemake.params.results))
     write(Path(snakemake.params.reference), result)
     log.info(
-        "%s: %d raw outputs and tables, %d estimates, %d claims",
-        snakemake.params.reference, len(result["data"]), len(result["estimates"]), len(result["claims"]),
+        "%s: %d raw outputs and tables, %d estimates, %d claims", snakemake.params.reference,
+        len(result["data"]), len(result["estimates"]), len(result["claims"]),
     )  # fmt: skip

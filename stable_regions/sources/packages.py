@@ -141,8 +141,8 @@ def member(package: Path, pattern: str) -> tuple[str, bytes]:
     matches = list(members(package, [pattern]))
     if len(matches) > 1:
         raise UserError(
-            f"{package.name}: {pattern!r} matches {len(matches)} files in it, {matches[0][0]!r} and "
-            f"{matches[1][0]!r} among them: give a pattern that matches one"
+            f"{package.name}: {pattern!r} matches {len(matches)} files, as {matches[0][0]!r} and "
+            f"{matches[1][0]!r}: give a pattern that matches one"
         )
     return matches[0]
 
