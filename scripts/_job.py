@@ -15,8 +15,10 @@ from typing import Any
 SCRIPTS = Path(__file__).resolve().parent
 if Path(sys.prefix, "conda-meta").is_dir():
     sys.path[:] = [path for path in sys.path if Path(path).is_relative_to(sys.prefix)]
-# In whatever environment a script runs, the library and what scripts share are the checkout's.
-sys.path[:0] = [str(SCRIPTS.parent), str(SCRIPTS)]
+# In whatever environment a script runs, the library and what scripts share are the checkout's. The
+# scripts come last: one of them may be called as a module that a library imports.
+sys.path.insert(0, str(SCRIPTS.parent))
+sys.path.append(str(SCRIPTS))
 # Progress is one line every few seconds, ours; the libraries' bars would bury it.
 os.environ.setdefault("TQDM_DISABLE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -30,13 +32,13 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
     mistake is in the log file alone.
     """
     from stable_regions.audit.records import check_inputs, now, write_record
-    from stable_regions.audit.run_lock import stay
+    from stable_regions.audit.run_lock import hold
     from stable_regions.base.errors import UserError, first_line, no_space  # after the path is set
-    from stable_regions.base.redact import discreet
+    from stable_regions.base.redact import redact
 
-    class Discreet(logging.Formatter):
+    class RedactingFormatter(logging.Formatter):
         def format(self, record: logging.LogRecord) -> str:
-            return discreet(super().format(record))
+            return redact(super().format(record))
 
     if isinstance(sys.stdout, io.TextIOWrapper):  # what a terminal's encoding lacks is escaped
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -46,7 +48,7 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
     log.setLevel(logging.INFO)
     log.propagate = False
     to_file = logging.FileHandler(path, mode="w", encoding="utf-8")
-    to_file.setFormatter(Discreet("%(asctime)s %(message)s", "%H:%M:%S"))
+    to_file.setFormatter(RedactingFormatter("%(asctime)s %(message)s", "%H:%M:%S"))
     to_screen = logging.StreamHandler()
     to_screen.setFormatter(logging.Formatter(f"[{snakemake.rule}] %(message)s"))
     log.addHandler(to_file)
@@ -55,7 +57,7 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
     log.addHandler(to_screen)
     logging.raiseExceptions = False  # a full disk is told once, below
     with suppress(OSError):  # a disk without locks
-        stay(Path(".snakemake"))
+        hold(Path(".snakemake"))
     try:
         read = check_inputs(snakemake.input, Path("logs"))
         yield log
@@ -71,7 +73,7 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
             log.error("error: no space is left on the disk for %s: make room, and run again", where)
             sys.exit(1)
         with path.open("a", encoding="utf-8") as file:
-            file.write(discreet(traceback.format_exc()))
+            file.write(redact(traceback.format_exc()))
         what = type(error).__name__
         log.error("error: %s: %s (traceback in %s)", what, first_line(error), path)
         sys.exit(1)

@@ -7,9 +7,9 @@ from _job import job
 from stable_regions.audit.reference import digest, write
 
 with job(snakemake) as log:
-    kept = digest(Path(snakemake.params.results))
-    write(Path(snakemake.params.reference), kept)
+    result = digest(Path(snakemake.params.results))
+    write(Path(snakemake.params.reference), result)
     log.info(
-        "%s: %d raw outputs and tables, %d estimates, %d claims",
-        snakemake.params.reference, len(kept["data"]), len(kept["estimates"]), len(kept["claims"]),
+        "%s: %d raw outputs and tables, %d estimates, %d claims", snakemake.params.reference,
+        len(result["data"]), len(result["estimates"]), len(result["claims"]),
     )  # fmt: skip

@@ -33,7 +33,7 @@ def answers() -> bool:
     return found is not None and subprocess.run([found], capture_output=True).returncode == 0
 
 
-def lacking() -> str | None:
+def missing() -> str | None:
     """Why there can be none here."""
     if shutil.which("sbatch") is None or shutil.which("munged") is None:
         return "no Slurm here: sbatch and munged (Debian: slurm-wlm, munge) are not on PATH"

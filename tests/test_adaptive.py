@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stable_regions.experiments.choices.adaptive import CELLS, CUT, adaptive_paths, refine
-from stable_regions.experiments.choices.settings import ADAPTIVE_POINTS
 from stable_regions.experiments.interpolation.measure import interpolate
+from stable_regions.experiments.robustness.adaptive import CELLS, CUT, adaptive_paths, refine
+from stable_regions.experiments.robustness.settings import ADAPTIVE_POINTS
 from stable_regions.measures.paths import alphas, max_slope, slopes
 from stable_regions.models.sweep import clean
 from tests.models import VOCAB

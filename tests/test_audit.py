@@ -476,10 +476,10 @@ def test_the_command_prints_a_tree_and_keeps_the_json(study: Path) -> None:
 
 
 def test_named_parts_are_as_a_script_expects_them() -> None:
-    given = replay.Given(["a", "b", "c"], {"first": [0, None], "rest": [1, 3]})
+    given = replay.NamedItems(["a", "b", "c"], {"first": [0, None], "rest": [1, 3]})
     assert (given[0], given.first, list(given.rest)) == ("a", "a", ["b", "c"])  # type: ignore[attr-defined]
     assert (given["first"], list(given[1:])) == ("a", ["b", "c"])
-    assert dict(replay.Given.of({"x": 1, "y": [2]}).items()) == {"x": 1, "y": [2]}
+    assert dict(replay.NamedItems.of({"x": 1, "y": [2]}).items()) == {"x": 1, "y": [2]}
 
 
 def test_numbers_are_compared_and_not_their_spelling(tmp_path: Path) -> None:

@@ -562,7 +562,7 @@ def test_thresholds_that_recur_are_those_of_the_code() -> None:
 def test_every_effect_of_the_embedded_study_is_a_cell_that_it_has() -> None:
     """Choices by the configuration; other tables by the names in the code."""
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
-    entry = config["experiments"]["choices"]
+    entry = config["experiments"]["robustness"]
     known = {
         ("read_site", site) for site in entry["read_sites"]
     } | {("corpus", name) for name in entry["prompt_sets"]} | {
@@ -571,8 +571,11 @@ def test_every_effect_of_the_embedded_study_is_a_cell_that_it_has() -> None:
     cells = [entry.effect for entry in DEVIATIONS.values() if entry.effect]
     assert len(cells) >= 5
     for cell in cells:
-        assert cell.experiment in {*config["studies"]["embedded"]["experiments"], "second-road"}
-        if cell.table == "choices":
+        assert cell.experiment in {
+            *config["studies"]["embedded"]["experiments"],
+            "independent-check",
+        }
+        if cell.table == "robustness":
             assert (cell.where["choice"], cell.where["value"]) in known
         assert cell.where.get("definition", boundaries.MAIN) in boundaries.DEFINITIONS
 
@@ -638,7 +641,7 @@ def test_an_id_is_there_once(tmp_path: Path) -> None:
 
 DEVIATION = {"id": "d", "of": "text", "theirs": "t", "ours": "o"}
 CELL = {
-    "number": "n", "table": "choices", "where": {"choice": "steps", "value": "100"},
+    "number": "n", "table": "robustness", "where": {"choice": "steps", "value": "100"},
     "value": "change", "interval": ["change_low", "change_high"],
 }  # fmt: skip
 
@@ -658,13 +661,13 @@ def test_effects_are_read_from_cells() -> None:
         {"model": ["m", "m", "n"], "choice": "steps", "value": [25, 100, 100], "pairs": 9,
          "change": [1.0, 2.0, 3.0], "change_low": 0.5, "change_high": 4.0}
     )  # fmt: skip
-    table = tabulate([measured, told], {"choices": choices})
+    table = tabulate([measured, told], {"robustness": choices})
     assert table["deviation"].tolist() == ["d", "d", "e"]
     assert table["value"].tolist()[:2] == [2, 3]
     assert table.loc[0, ["model", "low", "high", "pairs"]].tolist() == ["m", 0.5, 4, 9]
     assert table["reason"].tolist()[2] == "r"
     assert table.loc[2, ["model", "value"]].isna().all()
     assert tabulate([measured], {})["model"].isna().all()
-    assert tabulate([measured], {"choices": choices.assign(change=np.nan)})["model"].isna().all()
-    with pytest.raises(UserError, match="deviation d: choices has no column 'change'"):
-        tabulate([measured], {"choices": choices.drop(columns="change")})
+    assert tabulate([measured], {"robustness": choices.assign(change=np.nan)})["model"].isna().all()
+    with pytest.raises(UserError, match="deviation d: robustness has no column 'change'"):
+        tabulate([measured], {"robustness": choices.drop(columns="change")})

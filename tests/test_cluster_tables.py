@@ -131,7 +131,7 @@ def test_kinds_are_told_apart_beyond_the_confounders_only_where_they_are(structu
 
 def test_sweep_grids_and_map(structured):
     matrices, prompts, found = structured
-    sweep = tables.sweeps(matrices, prompts, min_cluster_sizes=[4, 12], min_samples=3)
+    sweep = tables.sensitivity(matrices, prompts, min_cluster_sizes=[4, 12], min_samples=3)
     by_size = sweep[sweep["distance"] == "output"].set_index("min_cluster_size")
     assert by_size.loc[4, "ari"] > 0.9 > by_size.loc[12, "ari"]  # no kind has twelve words
     grids = tables.grids(raw(8.0), [0], [6, 11, 26, 51])

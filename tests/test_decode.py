@@ -14,7 +14,7 @@ from stable_regions.models import native
 from stable_regions.models.check import check
 from stable_regions.models.load import load_model
 from stable_regions.models.model import Model
-from stable_regions.models.sweep import clean, plain, sweep
+from stable_regions.models.sweep import clean, full_forward, sweep
 from tests.models import D_MLP, D_MODEL, DECODED, VOCAB, make_model
 
 BUDGET = 2**30
@@ -41,7 +41,7 @@ def test_rows_share_prefixes_in_any_order(model_of: Callable[..., Model], family
     for site in SITES:
         swept = torch.cat([out[site] for _, out in parts])
         for row, context in enumerate(context_of):
-            whole = plain(model, 0, contexts[context], points[row], SITES)[site]
+            whole = full_forward(model, 0, contexts[context], points[row], SITES)[site]
             torch.testing.assert_close(swept[row], whole, rtol=1e-5, atol=1e-6)
 
 

@@ -83,8 +83,8 @@ def test_as_many_are_kept_as_there_is_room_for(costs: list[list[int]], room: int
 
 
 def test_json_cannot_end_its_script_and_has_one_form() -> None:
-    first = explorer.encoded({"b": "</script><!--", "a": [1, None]})
-    assert first == explorer.encoded({"a": [1, None], "b": "</script><!--"})
+    first = explorer.encode({"b": "</script><!--", "a": [1, None]})
+    assert first == explorer.encode({"a": [1, None], "b": "</script><!--"})
     assert "<" not in first
     assert json.loads(first)["b"] == "</script><!--"
 
@@ -114,7 +114,7 @@ PROMPTS = pd.DataFrame(
 )
 
 
-def raw(name: str, steps: int, pairs: list[tuple[int, int]], **columns: Any) -> explorer.Measured:
+def raw(name: str, steps: int, pairs: list[tuple[int, int]], **columns: Any) -> explorer.PathData:
     """A raw output with made-up distances."""
     rng = np.random.default_rng(steps)
     distance = np.sort(rng.random((len(pairs), steps)).astype(np.float32), axis=1) * 40
@@ -132,10 +132,10 @@ def raw(name: str, steps: int, pairs: list[tuple[int, int]], **columns: Any) -> 
         | {key: list(values) for key, values in columns.items()}
     )
     facts = {"model": "one", "alpha": np.linspace(0, 1, steps).tolist()}
-    return explorer.Measured(name, table, facts, PROMPTS)
+    return explorer.PathData(name, table, facts, PROMPTS)
 
 
-def two_experiments() -> tuple[list[explorer.Measured], explorer.Prompts, list[explorer.Group]]:
+def two_experiments() -> tuple[list[explorer.PathData], explorer.Prompts, list[explorer.Group]]:
     coarse = raw(
         "coarse", 4, [(0, 1), (1, 2), (2, 0)], top_token=[[7, 7, 9, 9], [9, 9, 9, 9], [7, 7, 7, 9]]
     )
@@ -215,13 +215,13 @@ def test_the_first_of_a_group_are_some_of_each_experiment() -> None:
 def test_the_cost_of_a_pair_is_close_to_what_it_takes() -> None:
     """Else the page would be larger than its limit, or leave out what fits."""
     coarse = raw("coarse", 30, [(0, 1), (1, 2)] * 200, top_token=np.zeros((400, 30), dtype=int))
-    coarse = explorer.Measured(
+    coarse = explorer.PathData(
         "coarse", coarse.table.assign(prompt_a=range(400), prompt_b=range(1, 401)), coarse.facts,
         pd.DataFrame({"prompt": range(401), "text": [str(i) for i in range(401)],
                       "last_token": "", "tokens": [[i] for i in range(401)]}),
     )  # fmt: skip
     [group] = explorer.path_groups([coarse], explorer.Prompts())
-    size = len(explorer.encoded(group.json(400, str)))
+    size = len(explorer.encode(group.json(400, str)))
     assert 0.8 * group.costs().sum() < size < 1.02 * group.costs().sum()
 
 
@@ -230,8 +230,8 @@ def test_a_page_is_filled_up_to_its_limit() -> None:
     costs = group.costs()
     for count in (1, 3):
         rest = {"rest": "x" * 500}
-        room = len(explorer.encoded(rest)) + len("[]") + costs[:count].sum() + 1
-        data = explorer.fitted(rest, [group], [], {"one": str}, room)
+        room = len(explorer.encode(rest)) + len("[]") + costs[:count].sum() + 1
+        data = explorer.fit_to_size(rest, [group], [], {"one": str}, room)
         assert [len(one["names"]) for one in data["paths"]] == [count]
 
 
@@ -259,7 +259,7 @@ def test_planes_are_packed_context_by_context() -> None:
     np.testing.assert_allclose(distance, tensors["distance_post_norm"][:, :2], atol=1e-4)
     said = np.array(made["tokens"])[unpacked(made["top"])]
     assert (said == np.char.add("t", tensors["top_token"][:, :2].astype(str))).all()
-    assert len(explorer.encoded(made["distance"])) < plane.costs()[:2].sum()
+    assert len(explorer.encode(made["distance"])) < plane.costs()[:2].sum()
 
 
 def facts_of(refs: dict[str, dict]) -> pd.DataFrame:
@@ -642,9 +642,7 @@ def test_what_a_study_lacks_is_absent(opened: Open, page: Path, tmp_path: Path) 
     assert whole
     for kept in ("paths", "series", "planes", "maps"):
         some = data | {name: [] for name in ("paths", "series", "planes", "maps") if name != kept}
-        less.write_text(
-            text_of[: whole.start(2)] + explorer.encoded(some) + text_of[whole.end(2) :]
-        )
+        less.write_text(text_of[: whole.start(2)] + explorer.encode(some) + text_of[whole.end(2) :])
         chrome = opened(less)
         assert chrome.get_log("browser") == []
         section = {"paths": "pairs", "maps": "clusters"}.get(kept, kept)

@@ -13,7 +13,7 @@ from tests.tiny_study import ROOT
 
 FOLDER = ROOT / "stable_regions" / "experiments"
 # Names of experiments, which the paper's judgements are about.
-NAMES = {"stable_regions/paper/findings.py": {"choices"}}
+NAMES = {"stable_regions/paper/findings.py": {"robustness"}}
 
 
 def test_the_folders_are_the_kinds() -> None:

@@ -23,7 +23,7 @@ from stable_regions.base.files import write_json
 for script in sorted(Path("scripts").glob("[!_]*.py")):
     print(provenance.code_digest(script))
 folder = Path(sys.argv[1])
-config.check_file(folder / "config.yaml")
+config.check_config_file(folder / "config.yaml")
 config.load(yaml_file.read_yaml(folder / "config.yaml"))
 write_json(folder / "here.json", yaml_file.read_yaml(folder / "config.yaml"))
 """

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from stable_regions.experiments.activations import cache
-from stable_regions.experiments.choices import measure as choices
 from stable_regions.experiments.interpolation import measure as interpolation
 from stable_regions.experiments.interpolation.measure import interpolation_table, output_movement
 from stable_regions.experiments.plane import measure as planes
 from stable_regions.experiments.plane.measure import frames, plane_tensors
 from stable_regions.experiments.polytopes.measure import gate_table
+from stable_regions.experiments.robustness import measure as robustness
 from stable_regions.models.model import Model
 from tests.models import VOCAB
 
@@ -53,7 +53,7 @@ def given(monkeypatch: pytest.MonkeyPatch) -> set[torch.dtype]:
 
         return run
 
-    for module in (interpolation, choices, planes):
+    for module in (interpolation, robustness, planes):
         monkeypatch.setattr(module, "sweep", watched(module))
     return seen
 
@@ -88,7 +88,7 @@ def test_gates(material: SimpleNamespace, given: set[torch.dtype]) -> None:
 
 
 def test_choices(material: SimpleNamespace, given: set[torch.dtype]) -> None:
-    table = choices.varied_table(
+    table = robustness.varied_table(
         material.model, material.prompts, material.pairs, material.activations["resid.0"],
         layer=0, steps=STEPS, read_sites=[], distances=["angle"], grids=[5],
         adaptive=[0.01], paths=["interpolated_norm"], targets=["covariance", "isotropic"], seed=0,

@@ -164,7 +164,7 @@ def test_a_point_runs_through_the_experts_that_it_is_given(tmp_path: Path) -> No
     """Mixtral 8x7B: 12.9 G weights a token, of which embedding and head are 0.26 G."""
     shape = shape_of(AutoConfig.for_model("mixtral").to_dict())
     assert shape.operations(-1, logits=True) / 2 == pytest.approx(12.88e9 - 0.13e9, rel=0.01)
-    assert shape.held(["float32"], 0) == pytest.approx(4 * 46.7e9, rel=0.01)
+    assert shape.peak_memory(["float32"], 0) == pytest.approx(4 * 46.7e9, rel=0.01)
 
 
 def test_a_local_layer_s_mask_in_an_old_file_is_the_model_s_own(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from stable_regions.experiments.pairwise.measure import (
     pairwise_arrays,
 )
 from stable_regions.measures.paths import PATH_MEASURES, path_measures
-from stable_regions.models.sweep import plain
+from stable_regions.models.sweep import full_forward
 from stable_regions.prompts.draw import all_pairs
 
 BUDGET = 2**24
@@ -63,7 +63,7 @@ def test_directed_distances_are_those_of_plain_patching(model_of, unlike, family
     model = model_of(family)
     clean, found = measured(model, unlike)
     for i, ids in enumerate(unlike["tokens"]):
-        out = plain(model, LAYER, torch.tensor(ids), clean[f"resid.{LAYER}"], ["post_norm"])
+        out = full_forward(model, LAYER, torch.tensor(ids), clean[f"resid.{LAYER}"], ["post_norm"])
         expected = (out["post_norm"] - out["post_norm"][i]).norm(dim=-1)
         np.testing.assert_allclose(found["directed_post_norm"][0, 0, i], expected, atol=1e-5)
     assert not np.allclose(found["directed_post_norm"][0, 0], found["directed_post_norm"][0, 0].T)

@@ -22,7 +22,7 @@ NEEDS = {
     "fig2": {"examples"},
     "fig3": {"training"},
     "fig4": {"size"},
-    "figA_choices": {"choices"},
+    "figA_robustness": {"robustness"},
     "figA_clusters": {"clusters"},
     "figA_clusters_words": {"words"},
     "figA_layers": {"layers"},
@@ -49,7 +49,7 @@ def part(numbers: dict, experiments: set[str]) -> dict:
         for name, table in numbers["tables"].items()
         if name.partition("_")[0] in experiments
         or name == "deviations"
-        or (name == "second-road" and "sharpness" in experiments)
+        or (name == "independent-check" and "sharpness" in experiments)
     }
     held = json.dumps(tables)
     used = {model["model"] for model in numbers["models"] if f'"{model["model"]}"' in held}

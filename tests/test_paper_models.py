@@ -23,7 +23,7 @@ PAIRS = ("S1", "S2", "S3", "D1", "D2", "D3")
 FIGURES = {"examples": "fig2", "sharpness": "figA_sharpness", "layers": "figA_layers",
            "size": "fig4", "training": "fig3"}  # fmt: skip
 CHECK = {
-    "agreement": {"patched": 1e-7}, "versions": {"torch": "2"}, "machine": {"processor": "one"},
+    "sweep_error": {"patched": 1e-7}, "versions": {"torch": "2"}, "machine": {"processor": "one"},
     "device": "cpu",
 }  # fmt: skip
 

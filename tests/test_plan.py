@@ -101,8 +101,8 @@ def test_time_is_starts_and_loads_and_points() -> None:
     row = table(work()).iloc[0]
     assert row["core_seconds"] == pytest.approx(2 * seconds)
     assert row["memory"] == 100 + 4 * SHAPE.weights + 2 * 1000
-    both = [Sweep("choices", "float32", 9, (0,)), Sweep("paths", "float64", 9, (0,))]
-    assert SHAPE.held({s.dtype for s in both}, 1000) == 12 * SHAPE.weights + 2 * 1000
+    both = [Sweep("robustness", "float32", 9, (0,)), Sweep("paths", "float64", 9, (0,))]
+    assert SHAPE.peak_memory({s.dtype for s in both}, 1000) == 12 * SHAPE.weights + 2 * 1000
     training = work(stage="training", sweeps=[], updates=7, tokens=70, jobs=1, loads=0)
     assert seconds_of(training, SHAPE, machine()) == 10 + 7 * 3
 
@@ -153,10 +153,10 @@ def test_with_a_gpu_training_stays_on_the_processor() -> None:
     found = plan.table(
         [work(), training], {"m": SHAPE}, {}, machine(gpu=gpu), budget=1000
     ).set_index("stage")
-    assert found["gpu_memory"].to_list() == [work().held(SHAPE, 1000), 0]
-    weights = SHAPE.held({"float32"}, 0)
+    assert found["gpu_memory"].to_list() == [work().peak_memory(SHAPE, 1000), 0]
+    weights = SHAPE.peak_memory({"float32"}, 0)
     assert found.loc["interpolation", "memory"] == machine().baseline + weights
-    assert found.loc["training", "memory"] == machine().baseline + training.held(SHAPE, 1000)
+    assert found.loc["training", "memory"] == machine().baseline + training.peak_memory(SHAPE, 1000)
 
 
 def test_rows_add_up_and_a_models_files_count_once() -> None:
@@ -165,7 +165,7 @@ def test_rows_add_up_and_a_models_files_count_once() -> None:
     assert list(found["stage"]) == ["interpolation", "activations"]
     assert list(found["jobs"]) == [4, 2]
     assert list(found["download"]) == [7, 0]
-    assert found["disk"].sum() == 11 + 2 * work().kept(SHAPE) + 4 * 5 * 8
+    assert found["disk"].sum() == 11 + 2 * work().output_bytes(SHAPE) + 4 * 5 * 8
 
 
 @pytest.mark.parametrize(

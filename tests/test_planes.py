@@ -143,7 +143,7 @@ def test_every_point_agrees_with_plain_patching(measured):
     for b, a in ((0, 0), (2, 4), (6, 6)):
         point = at(plane, 1, AXIS[a], AXIS[b])[None]
         for context in range(3):
-            plain = engine.plain(model, 1, tokens[3 + context], point, (*SITES, "logits"))
+            plain = engine.full_forward(model, 1, tokens[3 + context], point, (*SITES, "logits"))
             for site in SITES:
                 expected = (plain[site][0] - runs[site][3 + context]).norm()
                 torch.testing.assert_close(

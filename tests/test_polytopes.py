@@ -13,7 +13,7 @@ from stable_regions.experiments.polytopes import tables as polytope_tables
 from stable_regions.experiments.polytopes.measure import gate_changes, gate_table
 from stable_regions.measures.paths import alphas
 from stable_regions.models.model import Model
-from stable_regions.models.sweep import clean, plain
+from stable_regions.models.sweep import clean, full_forward
 
 BUDGET = 2**22
 STEPS = 6
@@ -36,7 +36,7 @@ def test_counts_are_those_of_plain_patching(
     read = range(layer + 1, model.n_layers)
     points = path_points(start, end, torch.as_tensor(alphas(STEPS)))
     for pair in range(len(tokens)):
-        held = plain(model, layer, tokens[pair], points[pair], [f"gate.{n}" for n in read])
+        held = full_forward(model, layer, tokens[pair], points[pair], [f"gate.{n}" for n in read])
         signs = np.stack([np.sign(held[f"gate.{n}"].numpy()) for n in read])  # [layer, step, gate]
         moves = signs[:, 1:] * signs[:, :-1] < 0
         np.testing.assert_array_equal(

@@ -122,7 +122,7 @@ def test_the_reference_that_the_command_keeps_is_what_a_later_run_is_held_agains
 
     run(*arguments("reference"))
     assert (code / "reference" / "tiny.json").exists()
-    said = run("logs/tiny/compared.json", "--rerun-triggers", "mtime")
+    said = run("logs/tiny/comparison.json", "--rerun-triggers", "mtime")
     assert "identical bytes: " in said
 
 

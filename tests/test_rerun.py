@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from stable_regions.audit.provenance import code_digest
-from stable_regions.audit.records import identity, load_records
+from stable_regions.audit.records import load_records, path_digest
 from tests.tiny_study import ROOT
 
 TABLE = "results/x/tables/losses.csv"
@@ -27,7 +27,7 @@ def record(tmp_path: Path) -> dict[str, Any]:
     table = tmp_path / "run" / TABLE
     table.parent.mkdir(parents=True)
     table.write_text("as it was\n", encoding="utf-8")
-    given = [{"path": "resources/training/m", "sha256": identity(folder)}]
+    given = [{"path": "resources/training/m", "sha256": path_digest(folder)}]
     return {
         "rule": "losses",
         "script": SCRIPT,

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from stable_regions.audit.records import load_records
-from stable_regions.base.errors import told_in
+from stable_regions.base.errors import errors_since
 from tests import slurm
 from tests.readme import CONDA
 from tests.tiny_study import CONFIG, ROOT
@@ -43,7 +43,7 @@ def test_the_errors_that_new_logs_tell_of(tmp_path: Path) -> None:
     for name, text in logs.items():
         (tmp_path / f"{name}.log").write_text(text)
     os.utime(tmp_path / "old.log", (0, 0))
-    assert told_in([tmp_path, tmp_path / "none"], since=1000) == [
+    assert errors_since([tmp_path, tmp_path / "none"], since=1000) == [
         f"{tmp_path}/crashed.log: error: died with <Signals.SIGSEGV: 11>",
         f"{tmp_path}/failed.log: error: bad (traceback in x)",
         f"{tmp_path}/in_a_shell.log: error: returned non-zero exit status 139",
@@ -143,7 +143,9 @@ def test_the_study_runs_in_the_queue(run: tuple[Path, str]) -> None:
     folder, printed = run
     assert (folder / "results/tiny/paper.pdf").read_bytes().startswith(b"%PDF")
     records = load_records(folder / "logs")
-    assert {"train", "clusters", "second_road", "paper"} <= {record["rule"] for record in records}
+    assert {"train", "clusters", "independent_check", "paper"} <= {
+        record["rule"] for record in records
+    }
     submitted = {record["slurm_job"] for record in records}
     assert None not in submitted  # nothing but downloads is done where Snakemake runs
     assert submitted == set(entries(printed))
@@ -180,7 +182,7 @@ def asked(folder: Path, rule: str) -> tuple[int, str]:
 @pytest.mark.slurm
 @pytest.mark.parametrize(
     ("rule", "shares", "minutes", "memory"),
-    [("paper", True, 10, 4000), ("second_road", False, 33, 1533)],
+    [("paper", True, 10, 4000), ("independent_check", False, 33, 1533)],
 )
 def test_a_group_asks_for_its_jobs_one_after_another(
     run: tuple[Path, str], rule: str, shares: bool, minutes: int, memory: int

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stable_regions.audit.records import ROOT, altered, found, identity, now
+from stable_regions.audit.records import ROOT, altered, now, path_digest, resolve_recorded_path
 from stable_regions.base.errors import UserError
 from stable_regions.base.files import read_json, sha256
 
@@ -63,8 +63,8 @@ class Chain:
 
     def on_disk(self, path: str) -> str | None:
         """The hash of a file as it lies there; None if it doesn't."""
-        if path not in self._disk and found(path).exists():
-            self._disk[path] = identity(found(path))
+        if path not in self._disk and resolve_recorded_path(path).exists():
+            self._disk[path] = path_digest(resolve_recorded_path(path))
         return self._disk.get(path)
 
     def reach(self, path: str, read_as: str | None = None, reader: Job | None = None) -> None:
@@ -82,20 +82,20 @@ class Chain:
         """
         if path in self.made_by:
             return
-        held = self.on_disk(path)
+        digest = self.on_disk(path)
         makers = self._makers.get(path, [])
-        if reader and held is None and kept(path):
+        if reader and digest is None and kept(path):
             raise UserError(f"{path}: is gone; `snakemake {path}` makes it again")
-        fitting = [job for job in makers if output_hash(job, path) == (held or read_as)]
+        fitting = [job for job in makers if output_hash(job, path) == (digest or read_as)]
         if makers and not fitting:
             raise altered(path, makers[-1]["rule"])
-        if reader and held not in (None, read_as):
-            made = reader["output"]["files"][0]["path"]
+        if reader and digest not in (None, read_as):
+            output = reader["output"]["files"][0]["path"]
             raise UserError(
-                f"{path}: is not the file that {made} was made from; "
+                f"{path}: is not the file that {output} was made from; "
                 f"`snakemake --forcerun {reader['rule']}` makes that again"
             )
-        self.hashes[path] = held or read_as or ""
+        self.hashes[path] = digest or read_as or ""
         self.made_by[path] = None  # known from here on: what its job made leads back to it
         if fitting:
             self.made_by[path] = self._take(fitting[-1])
@@ -141,16 +141,16 @@ def checkout() -> dict[str, Any]:
     git = ["git", "-C", str(ROOT)]
     try:
         commit, status = (
-            subprocess.run([*git, *asked], capture_output=True, encoding="utf-8", errors="replace")
-            for asked in (["rev-parse", "HEAD"], ["status", "--porcelain"])
+            subprocess.run([*git, *query], capture_output=True, encoding="utf-8", errors="replace")
+            for query in (["rev-parse", "HEAD"], ["status", "--porcelain"])
         )
     except OSError:  # there is no Git here
-        known = False
+        is_repository = False
     else:
-        known = commit.returncode == status.returncode == 0
+        is_repository = commit.returncode == status.returncode == 0
     return {
-        "commit": commit.stdout.strip() if known else None,
-        "changed": bool(status.stdout.strip()) if known else None,
+        "commit": commit.stdout.strip() if is_repository else None,
+        "changed": bool(status.stdout.strip()) if is_repository else None,
         "lock": sha256(ROOT / "requirements.lock"),
     }
 
@@ -196,7 +196,7 @@ def build(
     inputs = {}
     for path in sorted(set(chain.made_by) - set(files)):
         inputs[path] = {"sha256": chain.hashes[path], "job": chain.made_by[path]}
-        described = found(path) / "source.json"
+        described = resolve_recorded_path(path) / "source.json"
         if described.is_file():
             inputs[path]["source"] = read_json(described)
     machines: list[Any] = []

@@ -21,8 +21,8 @@ TYPES_ONLY = ("TYPE_CHECKING", "typing.TYPE_CHECKING")  # a block that never run
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
     """Versions of Python and of the installed packages named."""
-    found = {name: metadata.version(name) for name in packages}
-    return {"python": platform.python_version(), **found}
+    by_package = {name: metadata.version(name) for name in packages}
+    return {"python": platform.python_version(), **by_package}
 
 
 def machine() -> dict[str, str]:
@@ -100,22 +100,22 @@ def code_digest(script: str | Path, *modules: str) -> str:
         What it loads by name: no statement in it says which module that is.
     """
     script, root = Path(script).resolve(), PACKAGE.resolve().parent
-    seen: dict[Path, str] = {}
-    asked: set[tuple[Path, str]] = set()
+    texts: dict[Path, str] = {}
+    modules_seen: set[tuple[Path, str]] = set()
     todo = [script, *(file for module in modules for file in _executed(root, module))]
     while todo:
         file = todo.pop()
-        if file in seen:
+        if file in texts:
             continue
-        seen[file], imports = _read(file.read_text(encoding="utf-8"))
+        texts[file], imports = _read(file.read_text(encoding="utf-8"))
         for level, name in imports:
             for folder in [file.parents[level - 1]] if level else [script.parent, root]:
-                if (folder, name) not in asked:
-                    asked.add((folder, name))
+                if (folder, name) not in modules_seen:
+                    modules_seen.add((folder, name))
                     todo.extend(_executed(folder, name))
     # a manifest may name a script that lies elsewhere
-    named = {Path(os.path.relpath(file, root)).as_posix(): text for file, text in seen.items()}
-    text = "\n".join(f"{name}\n{named[name]}" for name in sorted(named))
+    by_path = {Path(os.path.relpath(file, root)).as_posix(): text for file, text in texts.items()}
+    text = "\n".join(f"{name}\n{by_path[name]}" for name in sorted(by_path))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -142,11 +142,11 @@ def model_record(model: "Model", ref: str, compute: Mapping[str, Any]) -> dict[s
 
 
 def experiment_record(
-    model: "Model", ref: str, params: Any, drawn: Mapping[str, Any]
+    model: "Model", ref: str, params: Any, prompt_facts: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The same, and what was measured: the job's parameters, and the record of its prompts."""
     return {
         **model_record(model, ref, params.compute),
         "experiment": {"name": params.name, **params.entry},
-        "prompts": drawn["prompts"],
+        "prompts": prompt_facts["prompts"],
     }

@@ -12,14 +12,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from stable_regions.audit.records import ROOT, found
+from stable_regions.audit.records import ROOT, resolve_recorded_path
 
 Job = Mapping[str, Any]
 # What takes longest to import, once for all the processes that are split off from this one.
 SHARED = ("seaborn", "hdbscan")
 
 
-class Given(list):
+class NamedItems(list):
     """Files, parameters or wildcards as a script sees them: a list some parts of which have names.
 
     Parameters
@@ -34,10 +34,10 @@ class Given(list):
         self._names = names
         for name, (start, end) in names.items():
             assert start is not None
-            setattr(self, name, self[start] if end is None else Given(self[start:end], {}))
+            setattr(self, name, self[start] if end is None else NamedItems(self[start:end], {}))
 
     @classmethod
-    def of(cls, values: Mapping[str, Any]) -> "Given":
+    def of(cls, values: Mapping[str, Any]) -> "NamedItems":
         """Values that all have names."""
         return cls(list(values.values()), {name: (i, None) for i, name in enumerate(values)})
 
@@ -71,10 +71,13 @@ def run(job: Job, folder: Path, log: Path) -> None:
     sys.path.insert(0, str(script.parent))
     stand_in = SimpleNamespace(
         rule=job["rule"],
-        input=Given([str(found(f["path"])) for f in job["input"]["files"]], job["input"]["names"]),
-        output=Given([str(path) for path in files.values()], job["output"]["names"]),
-        params=Given.of(job["params"]),
-        wildcards=Given.of(job["wildcards"]),
+        input=NamedItems(
+            [str(resolve_recorded_path(f["path"])) for f in job["input"]["files"]],
+            job["input"]["names"],
+        ),
+        output=NamedItems([str(path) for path in files.values()], job["output"]["names"]),
+        params=NamedItems.of(job["params"]),
+        wildcards=NamedItems.of(job["wildcards"]),
         threads=job["threads"],
         log=[str(log)],
     )
@@ -83,13 +86,13 @@ def run(job: Job, folder: Path, log: Path) -> None:
 
 def _run(folder: Path, job: Job) -> str | None:
     """Run a job again, in a process of its own; one line if it fails."""
-    said = folder / f"{os.getpid()}.log"
+    log = folder / f"{os.getpid()}.log"
     logging.getLogger("stable_regions").handlers.clear()
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     try:
-        run(job, folder, said)
+        run(job, folder, log)
     except BaseException as error:
-        lines = said.read_text(encoding="utf-8").splitlines() if said.exists() else []
+        lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
         return next((line for line in reversed(lines) if "error: " in line), repr(error))
     return None
 

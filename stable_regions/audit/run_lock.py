@@ -16,10 +16,10 @@ from pathlib import Path
 
 from stable_regions.base.progress import log
 
-AT_WORK, PLANNING, NOTES = "at-work.lock", "planning.lock", "locks"
+RUNNING, PLANNING, NOTES = "at-work.lock", "planning.lock", "locks"
 
 
-def stay(folder: Path) -> bool:
+def hold(folder: Path) -> bool:
     """Count as at work in a folder until this process ends; whether nobody else is.
 
     Raises
@@ -27,7 +27,7 @@ def stay(folder: Path) -> bool:
     OSError
         The folder is not there, or can't be locked.
     """
-    place = os.open(folder / AT_WORK, os.O_RDWR | os.O_CREAT, 0o666)  # open until the end
+    place = os.open(folder / RUNNING, os.O_RDWR | os.O_CREAT, 0o666)  # open until the end
     try:
         fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
         alone = True
@@ -37,7 +37,7 @@ def stay(folder: Path) -> bool:
     return alone
 
 
-def enter(folder: Path) -> Callable[[], None]:
+def start_run(folder: Path) -> Callable[[], None]:
     """Begin a run in Snakemake's folder: wait for others' planning, remove what the dead noted.
 
     On a disk without such locks nothing is removed, and Snakemake's notes alone keep runs apart.
@@ -54,7 +54,7 @@ def enter(folder: Path) -> Callable[[], None]:
         except BlockingIOError:
             log.warning("Another run is planning its work in this folder: waiting for it")
             fcntl.flock(place, fcntl.LOCK_EX)
-        if stay(folder):
+        if hold(folder):
             shutil.rmtree(folder / NOTES, ignore_errors=True)
     except OSError:
         return lambda: None

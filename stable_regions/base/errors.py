@@ -32,8 +32,8 @@ def first_line(error: BaseException) -> str:
     Its first line, and the next where the first ends in a colon.
     """
     lines = [line.strip() for line in str(error).strip().splitlines()] or [type(error).__name__]
-    said = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
-    return textwrap.shorten(said, 200, placeholder=" ...")
+    message = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    return textwrap.shorten(message, 200, placeholder=" ...")
 
 
 def short(value: Any) -> str:
@@ -47,7 +47,7 @@ def short(value: Any) -> str:
 
 # As a script writes it into its log, or Slurm into that of a job that it ends. Where there is none
 # of these, what Python writes of a script that could not begin, and Snakemake of one that crashed.
-TOLD = [
+ERROR_LINES = [
     re.compile(pattern, re.MULTILINE)
     for pattern in (
         r"^(?:\d\d:\d\d:\d\d |slurmstepd[^:]*: )error: (.*)$",
@@ -57,7 +57,7 @@ TOLD = [
 ]
 
 
-def told_in(folders: Iterable[Path], since: float) -> list[str]:
+def errors_since(folders: Iterable[Path], since: float) -> list[str]:
     """The last error that each log below these folders tells of, if it was written since a time."""
     logs = [log for folder in folders for log in sorted(folder.rglob("*.log"))]
     new = [
@@ -65,8 +65,11 @@ def told_in(folders: Iterable[Path], since: float) -> list[str]:
         for log in logs
         if log.stat().st_mtime >= since
     ]
-    told = ((log, next(filter(None, (way.findall(text) for way in TOLD)), [])) for log, text in new)
-    return [f"{log}: error: {errors[-1]}" for log, errors in told if errors]
+    errors_of_logs = (
+        (log, next(filter(None, (way.findall(text) for way in ERROR_LINES)), []))
+        for log, text in new
+    )
+    return [f"{log}: error: {errors[-1]}" for log, errors in errors_of_logs if errors]
 
 
 def no_space(error: BaseException) -> bool:

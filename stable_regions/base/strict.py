@@ -46,14 +46,14 @@ def one_line(error: ValidationError, raw: Any, tag: str = "kind") -> str:
     problems = error.errors()
     first = problems[0]
     path: list[str] = []
-    held: Any = raw
+    section: Any = raw
     parts = list(first["loc"])
     while parts:
         part = parts.pop(0)
         path.append(str(part))
-        inside = part in held if isinstance(held, Mapping) else isinstance(part, int)
-        held = held[part] if inside else None
-        if isinstance(held, Mapping) and parts and parts[0] == held.get(tag):
+        inside = part in section if isinstance(section, Mapping) else isinstance(part, int)
+        section = section[part] if inside else None
+        if isinstance(section, Mapping) and parts and parts[0] == section.get(tag):
             parts.pop(0)
     context, value, right = first.get("ctx", {}), first["input"], first["msg"]
     problem = "holds {value}; {right}"
@@ -72,6 +72,6 @@ def one_line(error: ValidationError, raw: Any, tag: str = "kind") -> str:
         case _ if path[-1:] == ["[key]"]:
             del path[-2:]
             problem = "the name {value} is not right; {right}"
-    said = problem.format(value=short(value), right=right[:1].lower() + right[1:])
+    message = problem.format(value=short(value), right=right[:1].lower() + right[1:])
     place = f"{'.'.join(path)}: " if path else ""
-    return f"{place}{said}" + (f" (and {len(problems) - 1} more)" if len(problems) > 1 else "")
+    return f"{place}{message}" + (f" (and {len(problems) - 1} more)" if len(problems) > 1 else "")

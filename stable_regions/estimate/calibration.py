@@ -74,18 +74,18 @@ def sweep_costs(
             if one == dtype:
                 costs.setdefault("load", []).append(time.perf_counter() - began)
             for way in sorted(ways):
-                name, _, wanted = way.partition(".")
-                if wanted == one:
+                name, _, way_dtype = way.partition(".")
+                if way_dtype == one:
                     costs.setdefault(way, []).append(_point(model, run_in[name], budget))
     scale = max(1.0, shape.vocabulary / VOCABULARY)
-    found = {}
+    cost_of_way = {}
     for way, (fewer, more) in costs.items():
         block = max((more - fewer) / (BLOCKS[1] - BLOCKS[0]), 0.0)
         run = BLOCKS[0] - (way != "load")  # a sweep does not run the write layer's own block
         fixed = max(fewer - run * block, 0.0)
         logits = way != "load" and WAYS[way.partition(".")[0]].logits
-        found[way] = Cost(fixed * scale if logits else fixed, block)
-    return found
+        cost_of_way[way] = Cost(fixed * scale if logits else fixed, block)
+    return cost_of_way
 
 
 @torch.no_grad()

@@ -28,9 +28,9 @@ def bytes_below(folders: Iterable[str | Path]) -> int:
     return sum(path.lstat().st_size for path in files if not path.is_dir())
 
 
-def check_disk(needed: int, there: int) -> None:
+def check_disk(needed: int, existing: int) -> None:
     """UserError unless the disk here has room for `needed` bytes, less those already there."""
-    free, missing = shutil.disk_usage(".").free, needed - there
+    free, missing = shutil.disk_usage(".").free, needed - existing
     if missing > free:
         raise UserError(
             f"the disk is too small: the study needs {amount(missing, 'B')} more, and "

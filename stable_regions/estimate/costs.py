@@ -22,17 +22,19 @@ def cost_table(timed: Mapping[str, Sequence[str | Path]]) -> pd.DataFrame:
     """
     rows = []
     for stage, paths in timed.items():
-        found = [pd.read_csv(path, sep="\t") for path in map(Path, paths) if path.exists()]
-        if found:
-            noted = pd.concat(found)
-            noted = noted[["s", "cpu_time", "max_rss"]].apply(pd.to_numeric, errors="coerce")
+        parts = [pd.read_csv(path, sep="\t") for path in map(Path, paths) if path.exists()]
+        if parts:
+            benchmarks = pd.concat(parts)
+            benchmarks = benchmarks[["s", "cpu_time", "max_rss"]].apply(
+                pd.to_numeric, errors="coerce"
+            )
             rows.append(
                 {
                     "stage": stage,
-                    "jobs": len(noted),
-                    "seconds": noted["s"].sum(),
-                    "processor_seconds": noted["cpu_time"].sum(),
-                    "memory_mb": noted["max_rss"].fillna(0).max(),
+                    "jobs": len(benchmarks),
+                    "seconds": benchmarks["s"].sum(),
+                    "processor_seconds": benchmarks["cpu_time"].sum(),
+                    "memory_mb": benchmarks["max_rss"].fillna(0).max(),
                 }
             )
     columns = ["stage", "jobs", "seconds", "processor_seconds", "memory_mb"]

@@ -32,5 +32,5 @@ else:
 
 def module_of(kind: str, part: str) -> Any:
     """A module of a kind's folder; None if it has no such."""
-    known = KINDS.get(kind)
-    return import_module(known.module(part)) if known and known.has(part) else None
+    settings = KINDS.get(kind)
+    return import_module(settings.module(part)) if settings and settings.has(part) else None

@@ -28,7 +28,7 @@ class Way(NamedTuple):
     """
 
     name: str
-    kept: int
+    values_per_point: int
     logits: bool = False
 
 
@@ -95,7 +95,7 @@ class Measurement(Strict):
     engine
         What its models are loaded with, in place of the one that passed the trial when the
         activations were cached: that one may know of sweeps alone.
-    explored
+    on_page
         What the page to explore shows of it: `paths`, `series`, `planes`, `maps`.
     """
 
@@ -106,7 +106,7 @@ class Measurement(Strict):
     ending: ClassVar[str] = "parquet"
     ways: ClassVar[tuple[Way, ...]] = ()
     engine: ClassVar[str | None] = None
-    explored: ClassVar[tuple[str, ...]] = ()
+    on_page: ClassVar[tuple[str, ...]] = ()
     kind: str
     prompts: Name
     layers: Layers = [0]
@@ -133,7 +133,7 @@ class Measurement(Strict):
         """Prompt sets that it takes in place of its own."""
         return []
 
-    def compared(self) -> Sequence[int]:
+    def clean_layers(self) -> Sequence[int]:
         """Layers of which it needs the activations of clean runs."""
         return []
 
@@ -145,7 +145,7 @@ class Measurement(Strict):
         """What each of its jobs on one model measures: its number is that of the jobs."""
         raise NotImplementedError
 
-    def is_cut(self, parts: Sequence[Any]) -> bool:
+    def is_sharded(self, parts: Sequence[Any]) -> bool:
         """Whether parts are files of their own, which are put together."""
         return len(parts) > 1
 
@@ -165,7 +165,7 @@ class Measurement(Strict):
         """The tables that are made of its raw outputs, job by job."""
         return []
 
-    def quoted(self, name: str, prompts: Prompts) -> dict[str, list[str]]:
+    def paper_tables(self, name: str, prompts: Prompts) -> dict[str, list[str]]:
         """The tables that the paper quotes: columns that a row is looked up by, or none."""
         return {}
 
@@ -180,12 +180,12 @@ class OnPairs(Measurement):
     pairs: Count | None = None
 
     def check_prompts(self, prompts: Prompts, name: str, key: str, where: str) -> None:
-        if prompts.every_two:
+        if prompts.pairs_all_prompts:
             raise UserError(
                 f"{where}: {key}: the prompt set {name!r} is of kind {prompts.kind!r}, of which "
                 "every two are a pair; give it to an experiment of kind 'pairwise'"
             )
-        most = prompts.most_pairs
+        most = prompts.max_pairs
         if self.pairs is not None and self.pairs > most:
             raise UserError(
                 f"{where}: {key}.pairs: holds {self.pairs}; "
@@ -194,10 +194,10 @@ class OnPairs(Measurement):
 
     def count(self, prompts: Prompts) -> int:
         """How many pairs it measures."""
-        return self.pairs or prompts.most_pairs
+        return self.pairs or prompts.max_pairs
 
 
-def cut(count: int, points: int, shard_points: int) -> list[tuple[int, int]]:
+def shard_ranges(count: int, points: int, shard_points: int) -> list[tuple[int, int]]:
     """The first of each shard of so many things with so many points each, and the one after."""
     size = max(1, shard_points // points)
     return [(start, min(start + size, count)) for start in range(0, count, size)]

@@ -100,6 +100,6 @@ def save(figure: Figure, data: pd.DataFrame, csv: str, pdf: str, png: str) -> No
     """Write what is drawn as CSV, and the picture as PDF and PNG, without dates in them."""
     write_csv(csv, data)
     for path, metadata in ((pdf, {"CreationDate": None}), (png, {"Software": None})):
-        with atomic(path) as made:
-            figure.savefig(made, format=Path(path).suffix[1:], metadata=metadata)
+        with atomic(path) as target:
+            figure.savefig(target, format=Path(path).suffix[1:], metadata=metadata)
     plt.close(figure)

@@ -97,12 +97,12 @@ def block_bootstrap(
     block = max(1, min(block, count // 5))
     rng = np.random.default_rng(seed)
     blocks = -(-count // block)
-    found = np.empty(resamples)
+    statistics = np.empty(resamples)
     for i in range(resamples):
         starts = rng.integers(count, size=blocks)
         index = (starts[:, None] + np.arange(block)).ravel()[:count] % count
-        found[i] = statistic(values[index])
-    return found
+        statistics[i] = statistic(values[index])
+    return statistics
 
 
 def interval(resampled: Float[np.ndarray, " resample"], level: float = 0.95) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from stable_regions.base.errors import UserError, first_line
 from stable_regions.models.model import Model
-from stable_regions.models.sweep import clean, plain, sweep
+from stable_regions.models.sweep import clean, full_forward, sweep
 
 # Largest relative error allowed between two ways to compute one thing. The largest measured, on
 # small random models of twelve families and on SmolLM2-135M: 1e-6, 3e-6, 7e-2. In float64 the code
@@ -32,9 +32,9 @@ class Check:
 
     Attributes
     ----------
-    own
+    self_patch_error
         By site: largest error when a prompt's own activation is patched back, against a clean run.
-    agreement
+    sweep_error
         By site: largest error of a sweep against plain patching, at points between prompts.
     token
         By site: how far plain patching's outputs are from those of the same prompts with another
@@ -54,8 +54,8 @@ class Check:
     layer: int
     prompts: int
     points: int
-    own: dict[str, float]
-    agreement: dict[str, float]
+    self_patch_error: dict[str, float]
+    sweep_error: dict[str, float]
     token: dict[str, float]
     tolerance: float
     verdict: str
@@ -97,19 +97,19 @@ def check(model: Model, tokens: Int[Tensor, "n seq"], layer: int, *, budget: int
     }
     agreement = {site: _error(swept[site], plainly[site]) for site in CHECKED}
     tolerance = TOLERANCE[model.dtype]
-    held = {site: _along(plainly[site]).tolist() for site in CHECKED}
+    projections = {site: _along(plainly[site]).tolist() for site in CHECKED}
     return Check(
         engine=model.engine,
         dtype=str(model.dtype).removeprefix("torch."),
         layer=layer,
         prompts=len(tokens),
         points=points.shape[0] * points.shape[1],
-        own=own,
-        agreement=agreement,
+        self_patch_error=own,
+        sweep_error=agreement,
         token={site: _error(elsewhere[site], plainly[site]) for site in CHECKED},
         tolerance=tolerance,
         verdict=_verdict(finite, own, agreement, tolerance),
-        trial={"tokens": tokens.tolist(), "plain": _rounded(held)},
+        trial={"tokens": tokens.tolist(), "plain": _rounded(projections)},
     )
 
 
@@ -133,8 +133,8 @@ def check_again(model: Model, record: Mapping[str, Any]) -> None:
     swept = _swept(model, tokens, layer, _between(start), UNBOUNDED)
     # of a model that is loaded in another dtype too, the coarser of the two decides
     tolerance = 2 * max(TOLERANCE[model.dtype], TOLERANCE[getattr(torch, record["dtype"])])
-    for name, held in trial["plain"].items():
-        error = _error(_along(swept[name]), torch.tensor(held, dtype=torch.float64))
+    for name, projection in trial["plain"].items():
+        error = _error(_along(swept[name]), torch.tensor(projection, dtype=torch.float64))
         if not error <= tolerance:
             raise UserError(
                 f"{model.folder}: is not the model that was checked: {name} differs by {error:.1e},"
@@ -170,7 +170,7 @@ def _plainly(
 ) -> dict[str, Float[Tensor, "n k width"]]:
     """What plain patching gives at each prompt's points."""
     rows = [
-        plain(model, layer, prompt, its, CHECKED)
+        full_forward(model, layer, prompt, its, CHECKED)
         for prompt, its in zip(tokens, points, strict=True)
     ]
     return {site: torch.stack([row[site] for row in rows]) for site in CHECKED}

@@ -16,10 +16,10 @@ from stable_regions.base.progress import log
 from stable_regions.models.check import check
 from stable_regions.models.fused import (
     BIASES,
+    EXPLICIT_NULLS,
     FAMILIES,
-    NONE_IS_SAID,
-    OF_NO_MATTER,
-    WRITTEN_OUT,
+    IGNORED_KEYS,
+    REQUIRED_KEYS,
     joins,
     regroup,
 )
@@ -103,7 +103,7 @@ def load_model(
 
 def _load_fused(folder: Path, dtype: torch.dtype, place: torch.device) -> Model | None:
     """A model for fused sweeps alone; None if its files say anything that is not read here."""
-    config = _written_out(folder)
+    config = _complete_config(folder)
     if config is None:
         return None
     weight_shapes(folder)  # each file is whole
@@ -247,7 +247,7 @@ def placed(device: str) -> torch.device:
         ) from None
 
 
-def _written_out(folder: Path) -> "PretrainedConfig | None":
+def _complete_config(folder: Path) -> "PretrainedConfig | None":
     """The config of a model whose file says all that a sweep needs, and nothing unknown.
 
     None of any other. It spares the import of transformers, which takes longer than many a job's
@@ -255,13 +255,13 @@ def _written_out(folder: Path) -> "PretrainedConfig | None":
     """
     where = folder / "config.json"
     values = read_object(where) if where.is_file() else {}
-    said = {key for key, value in values.items() if value is not None or key in NONE_IS_SAID}
+    explicit = {key for key, value in values.items() if value is not None or key in EXPLICIT_NULLS}
     rotation = values.get("rope_parameters")
     family = str(values.get("model_type"))
     plain = (
         family in FAMILIES
-        and said >= (needed := WRITTEN_OUT | FAMILIES[family])
-        and values.keys() <= needed | OF_NO_MATTER | BIASES.keys()
+        and explicit >= (needed := REQUIRED_KEYS | FAMILIES[family])
+        and values.keys() <= needed | IGNORED_KEYS | BIASES.keys()
         and isinstance(rotation, dict)
         and rotation.keys() == {"rope_type", "rope_theta"}
         and rotation["rope_type"] == "default"

@@ -133,7 +133,7 @@ def after_prefix(
     return partial(model.runner.run, model.runner.prefixes(contexts))
 
 
-def plain(
+def full_forward(
     model: Model,
     layer: int,
     tokens: Int[Tensor, " seq"],
@@ -146,7 +146,7 @@ def plain(
     """
     check_layer(model, layer)
     prompts = _checked(model, tokens[None]).expand(len(points), -1)
-    return model.hooked.plain(layer, prompts, points.to(model.device, model.dtype), sites)
+    return model.hooked.full_forward(layer, prompts, points.to(model.device, model.dtype), sites)
 
 
 def batch_rows(model: Model, *, k: int, seq: int, sites: Sequence[str], budget: int) -> int:

@@ -40,11 +40,15 @@ def figure_modules(home: Path) -> dict[str, FigureModule]:
     figures = {}
     for path in sorted((home / "stable_regions" / "figures").glob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        said = _constants(tree)
-        if "TABLES" in said:
+        constants = _constants(tree)
+        if "TABLES" in constants:
             title = (ast.get_docstring(tree) or path.stem).splitlines()[0]
             figures[path.stem] = FigureModule(
-                title, said["TABLES"], said["SECTION"], said["SHOWS"], said.get("ORIGINAL", "none")
+                title,
+                constants["TABLES"],
+                constants["SECTION"],
+                constants["SHOWS"],
+                constants.get("ORIGINAL", "none"),
             )
     return figures
 

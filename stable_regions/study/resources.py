@@ -5,10 +5,10 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from stable_regions.estimate import gpus as machine
-from stable_regions.study.paths import split
+from stable_regions.study.paths import split_ref
 from stable_regions.study.study import Job, Study
 
-FIRST = 2000  # the priority of what the first figure is made of: before training
+FIRST_FIGURE = 2000  # the priority of what the first figure is made of: before training
 # Operations a second, slow for what it is: a core does 37 GFLOP/s or more in a sweep, and a T4
 # would do three TFLOP/s at 40 % of its peak.
 CORE_SPEED, GPU_SPEED = 20e9, 2e12
@@ -51,12 +51,12 @@ def gpus(study: Study, ref: str, *, local: bool) -> int:
 
 def memory(study: Study, ref: str, others: Iterable[str] = ()) -> int:
     """Megabytes of memory that a job asks for which runs a model, in other dtypes too."""
-    shape = study.shape(split(ref)[0])
+    shape = study.shape(split_ref(ref)[0])
     if shape is None:
         return 16_000
     dtypes = [study.model(ref).dtype, *others]
-    held = shape.held(dtypes, study.config.compute.memory_budget_mb * 2**20)
-    return 1_500 + held // 10**6  # the libraries take 0.6 GB; the rest is to be safe
+    peak = shape.peak_memory(dtypes, study.config.compute.memory_budget_mb * 2**20)
+    return 1_500 + peak // 10**6  # the libraries take 0.6 GB; the rest is to be safe
 
 
 def seconds(study: Study, ref: str, points: int, gpus: int = 0) -> float:
@@ -64,7 +64,7 @@ def seconds(study: Study, ref: str, points: int, gpus: int = 0) -> float:
 
     Nothing where the model's shape is not known yet.
     """
-    shape = study.shape(split(ref)[0])
+    shape = study.shape(split_ref(ref)[0])
     if shape is None:
         return 0.0
     speed = gpus * GPU_SPEED or threads(study, ref) * CORE_SPEED
@@ -73,12 +73,12 @@ def seconds(study: Study, ref: str, points: int, gpus: int = 0) -> float:
 
 def minutes(study: Study, ref: str, points: int, gpus: int = 0) -> int:
     """Minutes that a job surely needs no more of to load a model and run points or tokens on it."""
-    if study.shape(split(ref)[0]) is None:
+    if study.shape(split_ref(ref)[0]) is None:
         return 240
     return 10 + math.ceil(seconds(study, ref, points, gpus) / 60)
 
 
-class Asked(NamedTuple):
+class Request(NamedTuple):
     """What a job asks a scheduler for: megabytes of memory, minutes, and GPUs."""
 
     memory: int
@@ -86,23 +86,23 @@ class Asked(NamedTuple):
     gpus: int
 
 
-def caching(study: Study, job: Job, *, local: bool) -> Asked:
+def caching(study: Study, job: Job, *, local: bool) -> Request:
     """What a job asks for that caches activations."""
-    return _asked(study, job, study.tokens(job.of), local=local)
+    return _request(study, job, study.tokens(job.of), local=local)
 
 
-def measuring(study: Study, job: Job, *, local: bool) -> Asked:
+def measuring(study: Study, job: Job, *, local: bool) -> Request:
     """What a job asks for that measures models."""
     others = study.entry(job.of).other_dtypes()
-    return _asked(study, job, points(study, job.of), others, local=local)
+    return _request(study, job, points(study, job.of), others, local=local)
 
 
-def _asked(
+def _request(
     study: Study, job: Job, points: int, others: Iterable[str] = (), *, local: bool
-) -> Asked:
-    taken = gpus(study, job.name, local=local)
-    time = len(job.refs) * minutes(study, job.name, points, taken)
-    return Asked(memory(study, job.name, others), time, taken)
+) -> Request:
+    gpu_count = gpus(study, job.name, local=local)
+    time = len(job.refs) * minutes(study, job.name, points, gpu_count)
+    return Request(memory(study, job.name, others), time, gpu_count)
 
 
 def points(study: Study, experiment: str) -> int:
@@ -116,5 +116,5 @@ def priority(study: Study, experiment: str) -> int:
     But before all, training too, what the first figure is made of.
     """
     if study.config.prompts[study.entry(experiment).prompts].first:
-        return FIRST
+        return FIRST_FIGURE
     return min(100, points(study, experiment) // 1000)

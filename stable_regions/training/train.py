@@ -80,7 +80,7 @@ def first_model(settings: TrainingSettings, vocab_size: int) -> LlamaForCausalLM
         return LlamaForCausalLM(config)
 
 
-def split(
+def split_held_out(
     tokens: Int[np.ndarray, " tokens"], context: int
 ) -> tuple[Int64[Tensor, "rows sequence"], Int64[Tensor, "held_out sequence"]]:
     """Cut a stream into rows of `context` tokens and the one that follows; hold some out.
@@ -133,7 +133,7 @@ def train(
             f"tokens: holds ids from {np.min(tokens)} to {np.max(tokens)}; "
             f"must be from 0 to {vocab_size - 1}, as the vocabulary has {vocab_size}"
         )
-    rows, held_out = split(tokens, settings.context)
+    rows, held_out = split_held_out(tokens, settings.context)
     work = folder.parent / f".{folder.name}.work"
     with _threads(threads):
         run = TrainingRun(
@@ -147,8 +147,8 @@ def train(
         progress = Progress(f"training {folder.name}", settings.steps - run.step, "steps")
         saved = time.monotonic()
         while run.step < settings.steps:
-            chosen = order[run.step * settings.batch : (run.step + 1) * settings.batch]
-            run.update(rows[chosen])
+            batch = order[run.step * settings.batch : (run.step + 1) * settings.batch]
+            run.update(rows[batch])
             if run.step in settings.checkpoints:
                 run.evaluate(held_out)
                 run.write_checkpoint(work)
@@ -156,9 +156,9 @@ def train(
                 run.save(work)
                 saved = time.monotonic()
             progress.advance(1)
-    with atomic(folder) as made:  # the state stays until all is done
-        shutil.copytree(work, made, ignore=shutil.ignore_patterns(STATE, ".*"))
-        write_csv(made / "loss.csv", pd.DataFrame(run.curve, columns=CURVE))
+    with atomic(folder) as target:  # the state stays until all is done
+        shutil.copytree(work, target, ignore=shutil.ignore_patterns(STATE, ".*"))
+        write_csv(target / "loss.csv", pd.DataFrame(run.curve, columns=CURVE))
     shutil.rmtree(work)
 
 
@@ -185,8 +185,8 @@ class TrainingRun:
         self._note(0.0, None)
 
     def _note(self, rate: float, loss: float | None) -> None:
-        seen = self.step * self.settings.batch * self.settings.context
-        values = [self.step, seen, rate, loss, None]
+        tokens = self.step * self.settings.batch * self.settings.context
+        values = [self.step, tokens, rate, loss, None]
         self.curve.append(dict(zip(CURVE, values, strict=True)))
 
     def update(self, rows: Int64[Tensor, "batch sequence"]) -> None:
@@ -211,10 +211,10 @@ class TrainingRun:
         log.info("step %d of %d: held-out loss %.3f", self.step, self.settings.steps, loss)
 
     def write_checkpoint(self, work: Path) -> None:
-        with atomic(work / f"step{self.step}") as made:
-            self.model.config.save_pretrained(made)
+        with atomic(work / f"step{self.step}") as target:
+            self.model.config.save_pretrained(target)
             tensors = {name: weight.detach() for name, weight in self.weights.items()}
-            save_file(tensors, made / WEIGHTS, metadata={"format": "pt"})
+            save_file(tensors, target / WEIGHTS, metadata={"format": "pt"})
         self.written[f"step{self.step}"] = sha256(work / f"step{self.step}" / WEIGHTS)
 
     def save(self, work: Path) -> None:

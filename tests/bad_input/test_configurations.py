@@ -209,25 +209,25 @@ def test_a_wrong_file_of_a_configuration(tmp_path: Path, mistake: str) -> None:
     content, said = FILES[mistake]
     (tmp_path / "x.yaml").write_bytes(content)
     with refused(said):
-        config.check_file(tmp_path / "x.yaml")
+        config.check_config_file(tmp_path / "x.yaml")
 
 
 def test_a_file_of_a_configuration_that_is_not_there(tmp_path: Path) -> None:
     with refused("x.yaml: cannot be read (No such file or directory)"):
-        config.check_file(tmp_path / "x.yaml")
+        config.check_config_file(tmp_path / "x.yaml")
 
 
 def test_what_a_merge_key_overrides_is_not_there_twice() -> None:
     assert "<<: *suite" in (ROOT / "config.yaml").read_text()
-    config.check_file(ROOT / "config.yaml")
-    config.check_file(CONFIG)
+    config.check_config_file(ROOT / "config.yaml")
+    config.check_config_file(CONFIG)
 
 
 def test_what_stands_in_many_places_is_looked_at_once(tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     levels = [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 40)]
     path.write_text("a0: &a0 [*a0]\n" + "".join(levels))
-    config.check_file(path)
+    config.check_config_file(path)
 
 
 # Anything at any place of the configuration.

@@ -87,13 +87,13 @@ def output_movement(out: Mapping[str, Tensor]) -> dict[str, Tensor]:
     For both read sites, L2: `distance_<site>` `[pair, step]` and `step_<site>` `[pair, step - 1]`,
     the distance between successive outputs.
     """
-    read = {site: promoted(out[site]) for site in READ_SITES}
+    outputs = {site: promoted(out[site]) for site in READ_SITES}
     return {
         f"distance_{site}": torch.linalg.vector_norm(value - value[:, :1], dim=-1)
-        for site, value in read.items()
+        for site, value in outputs.items()
     } | {
         f"step_{site}": torch.linalg.vector_norm(value.diff(dim=1), dim=-1)
-        for site, value in read.items()
+        for site, value in outputs.items()
     }
 
 
@@ -133,9 +133,11 @@ def interpolate(
     sites = READ_SITES if top_tokens is None else (*READ_SITES, "logits")
 
     def reduce(rows: slice, out: dict[str, Tensor]) -> dict[str, Tensor]:
-        found = output_movement(out)
+        columns = output_movement(out)
         return (
-            found if top_tokens is None else found | _predictions(out["logits"], top_tokens[rows])
+            columns
+            if top_tokens is None
+            else columns | _predictions(out["logits"], top_tokens[rows])
         )
 
     return sweep_paths(
@@ -233,8 +235,8 @@ def path_table(
         table["input_distance"] = torch.linalg.vector_norm(difference, dim=-1).numpy()
         parts = []
         for index, context in by_length([tokens[i] for i in a]):
-            found = measure(layer, torch.from_numpy(context), a[index], b[index])
-            columns = {name: list(value) for name, value in found.items()}
+            by_column = measure(layer, torch.from_numpy(context), a[index], b[index])
+            columns = {name: list(value) for name, value in by_column.items()}
             parts.append(pd.DataFrame(columns, index=table.index[index]))
         tables.append(table.join(pd.concat(parts)))
     return pd.concat(tables, ignore_index=True)

@@ -74,15 +74,15 @@ def sharpness(raw: Raw, *, resamples: int, seed: int) -> pd.DataFrame:
             block = block_of(part)
             for site in READ_SITES:
                 slopes = max_slope(stacked(part[f"distance_{site}"]))
-                found = slopes[np.isfinite(slopes)]
+                finite = slopes[np.isfinite(slopes)]
                 rows.append(
                     {
                         "model": meta["model"],
                         "parameters": meta["parameters"],
                         "layer": layer,
                         "read_site": site,
-                        **spread(found, block=block, resamples=resamples, seed=seed),
-                        "undefined": len(slopes) - len(found),
+                        **spread(finite, block=block, resamples=resamples, seed=seed),
+                        "undefined": len(slopes) - len(finite),
                     }
                 )
     return pd.DataFrame(rows)

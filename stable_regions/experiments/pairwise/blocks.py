@@ -40,6 +40,6 @@ def row_blocks(prompts: pd.DataFrame, blocks: int) -> list[tuple[int, int]]:
     done = np.cumsum(pairs) / pairs.sum()
     ends = [0]
     for block in range(1, blocks + 1):
-        wanted = int(np.searchsorted(done, block / blocks - 1e-9)) + 1
-        ends.append(min(max(wanted, ends[-1] + 1), count - blocks + block))
+        end = int(np.searchsorted(done, block / blocks - 1e-9)) + 1
+        ends.append(min(max(end, ends[-1] + 1), count - blocks + block))
     return list(pairwise(ends))

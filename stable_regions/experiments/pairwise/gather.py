@@ -22,11 +22,11 @@ def gather(shards: Sequence[Raw], prompts: pd.DataFrame) -> Raw:
     contexts = len(by_context(prompts))
     whole = {}
     for name in blocks[0]:
-        apart = name == "fine_pair" or name == "top_token" or name.startswith("geometry")
-        value = np.concatenate([block[name] for block in blocks], axis=0 if apart else 1)
+        is_shared = name == "fine_pair" or name == "top_token" or name.startswith("geometry")
+        value = np.concatenate([block[name] for block in blocks], axis=0 if is_shared else 1)
         if name.startswith("geometry"):
             value = value.reshape(contexts, -1, *value.shape[1:])
-        elif not apart and not name.startswith("fine"):
+        elif not is_shared and not name.startswith("fine"):
             value = value.reshape(len(value), contexts, -1, *value.shape[2:])
         whole[name] = value
     return whole, shards[0][1]

@@ -86,15 +86,15 @@ def pairwise_arrays(
     progress = Progress("pairwise", pairs * len(layers), "pairs")
     parts: dict[str, list[np.ndarray]] = {}
     for layer in layers:
-        found: dict[str, list[np.ndarray]] = {}
+        arrays: dict[str, list[np.ndarray]] = {}
         for group, start in inside:
             measured = _group_rows(
                 model, prompts, activations[f"resid.{layer}"], group, layer=layer, rows=rows,
                 steps=steps, first_pair=start, every=every, budget=budget, progress=progress,
             )  # fmt: skip
             for name, value in measured.items():
-                found.setdefault(name, []).append(value)
-        for name, pieces in found.items():
+                arrays.setdefault(name, []).append(value)
+        for name, pieces in arrays.items():
             parts.setdefault(name, []).append(np.concatenate(pieces))
     result = {name: np.stack(values) for name, values in parts.items()}
     result["fine_pair"] = result["fine_pair"][0]
@@ -145,7 +145,7 @@ def _group_rows(
         for site in READ_SITES:
             ends[site][part] = promoted(out[site]).cpu()
     row = torch.from_numpy(which.reshape(-1))
-    found = {
+    columns = {
         f"directed_{site}": _norm(ends[site][row] - ends[site][row, own][:, None]).numpy()
         for site in READ_SITES
     }
@@ -185,7 +185,7 @@ def _group_rows(
             for name, measured in _grids(out).items():
                 moved.setdefault(f"fine_{name}", []).append(measured)
     whole = {name: np.concatenate(values) for name, values in moved.items()}
-    return found | _empty(steps) | whole | {"fine_pair": pair[fine]}
+    return columns | _empty(steps) | whole | {"fine_pair": pair[fine]}
 
 
 def fine_grids(steps: int) -> list[int]:
@@ -195,7 +195,7 @@ def fine_grids(steps: int) -> list[int]:
 
 def _grids(out: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
     """`path_measures` on each of the grids: `<measure>_<site>` `[pair, grid]`."""
-    found: dict[str, list[np.ndarray]] = {}
+    arrays: dict[str, list[np.ndarray]] = {}
     for stride in STRIDES:
         moved = output_movement({site: value[:, ::stride] for site, value in out.items()})
         for site in READ_SITES:
@@ -203,8 +203,8 @@ def _grids(out: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
                 moved[f"distance_{site}"].numpy(), moved[f"step_{site}"].numpy()
             )
             for name, value in measures.items():
-                found.setdefault(f"{name}_{site}", []).append(value)
-    return {name: np.stack(values, axis=-1) for name, values in found.items()}
+                arrays.setdefault(f"{name}_{site}", []).append(value)
+    return {name: np.stack(values, axis=-1) for name, values in arrays.items()}
 
 
 def _empty(steps: int) -> dict[str, np.ndarray]:
@@ -246,7 +246,7 @@ def measure(job: Measuring) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         "rows %d to %d of %d: %d pairs of %d points between their ends at each of %d layers",
         rows[0], rows[1] - 1, len(job.prompts), pairs, entry["steps"] - 2, len(layers),
     )  # fmt: skip
-    found = pairwise_arrays(
+    arrays = pairwise_arrays(
         job.model,
         job.prompts,
         job.activations,
@@ -257,7 +257,7 @@ def measure(job: Measuring) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         fine_pairs=entry["fine_pairs"],
         budget=job.budget,
     )
-    return found, {
+    return arrays, {
         "dimensions": {
             "directed_*, input": "layer context prompt prompt",
             "distance_*, step_*": "layer context pair step; pairs are the upper triangle's",

@@ -76,11 +76,11 @@ def matrices(raw: Mapping[str, np.ndarray], layers: Sequence[int]) -> Matrices:
     UserError
         A path with no max slope, since its ends give one output.
     """
-    found: Matrices = {}
+    by_place: Matrices = {}
     for index, layer in enumerate(layers):
-        found[layer, "input"] = np.stack([clustering.symmetrise(m) for m in raw["input"][index]])
+        by_place[layer, "input"] = np.stack([clustering.symmetrise(m) for m in raw["input"][index]])
         directed = raw[f"directed_{SITE}"][index]
-        found[layer, "output"] = np.stack([clustering.symmetrise(m) for m in directed])
+        by_place[layer, "output"] = np.stack([clustering.symmetrise(m) for m in directed])
         measures = path_measures(
             raw[f"distance_{SITE}"][index].astype(np.float64),
             raw[f"step_{SITE}"][index].astype(np.float64),
@@ -91,12 +91,12 @@ def matrices(raw: Mapping[str, np.ndarray], layers: Sequence[int]) -> Matrices:
                     f"pairwise distances: {int(np.isnan(value).sum())} pairs of prompts give one "
                     "output at both ends and have no max slope; leave one of each such pair out"
                 )
-            found[layer, name.replace("_", " ")] = np.stack([squareform(v) for v in value])
+            by_place[layer, name.replace("_", " ")] = np.stack([squareform(v) for v in value])
     later = sorted(int(name.partition(".")[2]) for name in raw if name.startswith("geometry."))
     for number in later:
         symmetric = [clustering.symmetrise(m) for m in raw[f"geometry.{number}"]]
-        found[layers[0], f"layer {number}"] = np.stack(symmetric)
-    return found
+        by_place[layers[0], f"layer {number}"] = np.stack(symmetric)
+    return by_place
 
 
 def clusters(
@@ -116,23 +116,23 @@ def clusters(
             matrix = clustering.check_distances(
                 matrix, name=f"{distance} at layer {layer}", prompts=prompts.names
             )
-            found = clustering.cluster(
+            result = clustering.cluster(
                 matrix, min_cluster_size=min_cluster_size, min_samples=min_samples,
                 name=f"{distance} at layer {layer}",
             )  # fmt: skip
             labels.append(
                 pd.DataFrame(
                     where | {"prompt": range(len(matrix)), "name": prompts.names,
-                             "label": found.labels, "probability": found.probabilities}
+                             "label": result.labels, "probability": result.probabilities}
                 )
             )  # fmt: skip
-            trees.append(_placed(found.tree, where))
+            trees.append(_placed(result.tree, where))
             persistence.append(
                 pd.DataFrame(
-                    where | {"label": range(len(found.persistence)),
-                             "prompts": np.bincount(found.labels[found.labels >= 0],
-                                                    minlength=len(found.persistence)),
-                             "persistence": found.persistence}
+                    where | {"label": range(len(result.persistence)),
+                             "prompts": np.bincount(result.labels[result.labels >= 0],
+                                                    minlength=len(result.persistence)),
+                             "persistence": result.persistence}
                 )
             )  # fmt: skip
     return {
@@ -163,14 +163,14 @@ def scores(
     `value`, 95 % interval over prompts and contexts, and of shuffled labels the mean, `chance`,
     their 95 % band and the one-sided p-value.
     """
-    found = partitions(labels)
+    clusters_of = partitions(labels)
     first = next(iter(prompts.labels.values()))[0]
     rows = []
     progress = Progress("scores", len(matrices) * len(prompts.labels), "clusterings")
     for key, value in matrices.items():
         contexts, n = value.shape[:2]
-        for name, given in prompts.labels.items():
-            view = _View(value, found[key], given)
+        for name, kinds in prompts.labels.items():
+            view = _View(value, clusters_of[key], kinds)
             table = clustering.score_intervals(
                 view.scores, first, contexts=contexts, draws=draws, seed=seed
             ).rename(columns={"low": "ci_low", "high": "ci_high"})
@@ -207,7 +207,7 @@ class _View:
         if score == "neighbours":
             return clustering.share_counts(self.shares)
         counted = zip(self.clusters, self.labels, strict=True)
-        return np.stack([clustering.rand_counts(found, given) for found, given in counted])
+        return np.stack([clustering.rand_counts(clusters, kinds) for clusters, kinds in counted])
 
     def shuffled(self, order: np.ndarray) -> dict[str, float]:
         """Of all prompts with their labels in another order, mean over contexts."""
@@ -238,12 +238,12 @@ def comparisons(
     interval over prompts and contexts, both scores taken on the same, and the two-sided `p`. Labels
     that change with the context are left out: they have no units to swap.
     """
-    found = partitions(labels)
+    clusters_of = partitions(labels)
     rows = []
     lasting = {name: k for name, k in prompts.labels.items() if (k == k[0]).all()}
     progress = Progress("comparisons", len(matrices) * len(lasting), "clusterings")
-    for name, given in lasting.items():
-        views = {key: _View(value, found[key], given) for key, value in matrices.items()}
+    for name, kinds in lasting.items():
+        views = {key: _View(value, clusters_of[key], kinds) for key, value in matrices.items()}
         for (layer, distance), view in views.items():
             for other in against:
                 if distance == other or (layer, other) not in views:
@@ -251,11 +251,11 @@ def comparisons(
                 beside = views[layer, other]
                 spread = clustering.score_intervals(
                     partial(_difference, view, beside),
-                    given[0], contexts=len(given), draws=draws, seed=seed,
+                    kinds[0], contexts=len(kinds), draws=draws, seed=seed,
                 ).set_index("score")  # fmt: skip
                 for score, of_counts in COMPARED.items():
                     _, p = clustering.swap_test(
-                        view.counts(score), beside.counts(score), of_counts, given[0],
+                        view.counts(score), beside.counts(score), of_counts, kinds[0],
                         draws=SWAPS, seed=seed,
                     )  # fmt: skip
                     of = spread.loc[score]
@@ -306,7 +306,7 @@ def confounded(matrices: Matrices, prompts: Prompts, *, seed: int) -> pd.DataFra
     return pd.DataFrame(rows, columns=columns)
 
 
-def sweeps(
+def sensitivity(
     matrices: Matrices, prompts: Prompts, *, min_cluster_sizes: Sequence[int], min_samples: int
 ) -> pd.DataFrame:
     """How much depends on `min_cluster_size`: the scores against the first labels.
@@ -316,14 +316,14 @@ def sweeps(
     One row a `layer`, `distance`, `labels` and `min_cluster_size`: the scores of
     `partition_scores`, mean over contexts.
     """
-    name, given = next(iter(prompts.labels.items()))
+    name, kinds = next(iter(prompts.labels.items()))
     rows = []
     for (layer, distance), value in matrices.items():
         tables = [
-            clustering.sweep(
+            clustering.sensitivity(
                 m, k, min_cluster_sizes=min_cluster_sizes, min_samples=min_samples, name=distance
             )
-            for m, k in zip(value, given, strict=True)
+            for m, k in zip(value, kinds, strict=True)
         ]
         mean = pd.concat(tables).groupby("min_cluster_size", as_index=False).mean()
         where = {"layer": layer, "distance": distance, "labels": name}
@@ -373,19 +373,20 @@ def maps(matrices: Matrices, labels: pd.DataFrame, prompts: Prompts) -> pd.DataF
     `label` (its cluster), `x`, `y`, and `shown`, how much of the distances the plane holds.
     """
     layer = next(iter(matrices))[0]
-    given = next(iter(prompts.labels.values()))[0]
-    found = partitions(labels)
+    kinds = next(iter(prompts.labels.values()))[0]
+    clusters_at = partitions(labels)
     parts = []
     for (at, distance), value in matrices.items():
         if at != layer:
             continue
-        places, shown = clustering.classical_map(value[0])
+        places, shares = clustering.classical_map(value[0])
         parts.append(
             pd.DataFrame(
                 {"layer": layer, "distance": distance, "prompt": range(len(places)),
                  "name": [quoted(name) for name in prompts.names],
-                 "kind": [quoted(str(kind)) for kind in given], "label": found[at, distance][0],
-                 "x": places[:, 0], "y": places[:, 1], "shown": shown}
+                 "kind": [quoted(str(kind)) for kind in kinds],
+                 "label": clusters_at[at, distance][0],
+                 "x": places[:, 0], "y": places[:, 1], "shown": shares}
             )
         )  # fmt: skip
     return pd.concat(parts, ignore_index=True)

@@ -59,7 +59,7 @@ def gate_changes(
     `passed_by_step_last` in the last layer alone. And the output's movement, as in
     `interpolation.output_movement`.
     """
-    gates = [f"gate.{read}" for read in range(layer + 1, model.n_layers)]
+    gates = [f"gate.{layers}" for layers in range(layer + 1, model.n_layers)]
 
     def reduce(_: slice, out: dict[str, Tensor]) -> dict[str, Tensor]:
         mismatch, changes = [], []

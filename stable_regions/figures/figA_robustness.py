@@ -10,7 +10,7 @@ from stable_regions.figures import style
 from stable_regions.figures.medians import spread_key
 from stable_regions.measures.distances import DISTANCES
 
-TABLES = ("choices",)
+TABLES = ("robustness",)
 SECTION = "appendix"
 SHOWS = "one choice changed at a time"
 
@@ -50,7 +50,7 @@ def draw(effects: pd.DataFrame) -> tuple[pd.DataFrame, Figure]:
     Parameters
     ----------
     effects
-        The table `choices`.
+        The table `robustness`.
     """
     style.use()
     first = effects[effects["model"] == effects["model"].iloc[0]]

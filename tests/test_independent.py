@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from stable_regions.audit import independent as second_road
+from stable_regions.audit import independent
 from stable_regions.audit.independent import agreement, compare, output_distances, sharpest_rise
 from stable_regions.base.errors import UserError
 from stable_regions.experiments.interpolation.measure import interpolate
@@ -48,7 +48,7 @@ def reached(module: Path) -> set[str]:
 
 def test_it_shares_no_code_with_the_first() -> None:
     assert "stable_regions.models.fused" in reached(ROOT / "stable_regions" / "models" / "load.py")
-    source = Path(second_road.__file__)
+    source = Path(independent.__file__)
     assert reached(source) == {"stable_regions.base.errors"}
     assert "transformer_lens" not in source.read_text()
 
