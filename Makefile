@@ -1,7 +1,19 @@
 # `make reproduce` and `make test` each work from a bare checkout; a second run does what is missing.
-PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# The first Python of the path that the pinned packages have wheels for; else the error names the need.
+PYTHON ?= $(shell sh tools/find_python.sh)
+
+# Of a user's settings those that would put packages elsewhere, or take them from elsewhere.
+unexport PYTHONPATH PYTHONHOME PIP_TARGET PIP_PREFIX PIP_ROOT PIP_REQUIRE_VIRTUALENV
+export PIP_USER := 0
+
+# Scripts of an environment name its folder: in a checkout that was moved it is set up again.
+ifneq ($(wildcard $(VENV)/.complete),)
+ifeq ($(shell head -3 $(BIN)/pip 2>/dev/null | grep -F "$(realpath $(VENV))/bin/"),)
+.PHONY: $(VENV)/.complete
+endif
+endif
 
 .PHONY: reproduce test unit check style types setup lock
 
@@ -33,8 +45,9 @@ setup: $(VENV)/.complete
 $(VENV)/.complete: requirements.lock
 	@$(PYTHON) tools/check_machine.py
 	@echo "Setting up $(VENV): about 2 minutes and 2.3 GB"
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	@test -x $(BIN)/snakemake || { echo "error: pip put the packages elsewhere: take 'target' and 'prefix' out of its configuration (pip config list)" >&2; exit 1; }
 	@touch $@
 
 # Resolve requirements.in afresh, in an environment of its own.

@@ -48,13 +48,37 @@ def test_what_is_there_need_not_fit_again(tmp_path: Path, monkeypatch: pytest.Mo
         capacity.check_disk(5 * 10**9, existing=15 * 10**8)
 
 
-@pytest.mark.parametrize(("limit", "least"), [("max\n", None), (f"{2 * 10**9}\n", 2 * 10**9)])
+@pytest.mark.parametrize(
+    ("own", "files", "least"),
+    [
+        ("0::/\n", {"memory.max": "max\n"}, None),
+        ("0::/\n", {"memory.max": "2000000000\n"}, 2 * 10**9),
+        # a group in a group: the narrower one counts, whichever it is
+        ("0::/a/b\n", {"a/memory.max": "2000000000\n", "a/b/memory.max": "max\n"}, 2 * 10**9),
+        ("0::/a/b\n", {"a/memory.max": "max\n", "a/b/memory.max": "3000000000\n"}, 3 * 10**9),
+        # the first version, seen from outside and from within a container
+        ("4:memory:/a\n", {"memory/a/memory.limit_in_bytes": "2000000000\n"}, 2 * 10**9),
+        ("4:memory:/no\n", {"memory/memory.limit_in_bytes": "2000000000\n"}, 2 * 10**9),
+        ("4:memory:/\n", {"memory/memory.limit_in_bytes": f"{2**63 - 4096}\n"}, None),
+        ("1:cpu:/a\n", {"cpu/a/memory.limit_in_bytes": "5\n"}, None),
+        (None, {}, None),  # no Linux
+    ],
+)
 def test_a_containers_memory_is_its_limit(
-    limit: str, least: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own: str | None,
+    files: dict[str, str],
+    least: int | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    (tmp_path / "memory.max").write_text(limit)
-    monkeypatch.setattr(capacity, "LIMIT", tmp_path / "memory.max")
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    if own is not None:
+        (tmp_path / "own").write_text(own)
+    monkeypatch.setattr(capacity, "GROUPS", tmp_path)
+    monkeypatch.setattr(capacity, "OWN", tmp_path / "own")
     here = min(installed, least or installed)
     assert capacity.memory_here() == here
     capacity.check_memory(here)
@@ -89,7 +113,8 @@ def set_up(tmp_path: Path, change: str) -> subprocess.CompletedProcess[str]:
     (tmp_path / "tools").mkdir()
     shutil.copy(ROOT / "Makefile", tmp_path)
     shutil.copy(ROOT / "requirements.lock", tmp_path)
-    shutil.copy(ROOT / "tools" / "check_machine.py", tmp_path / "tools")
+    for name in ("check_machine.py", "find_python.sh"):
+        shutil.copy(ROOT / "tools" / name, tmp_path / "tools")
     python = tmp_path / "python"
     code = f"import runpy, shutil, sys; {change}; runpy.run_path(sys.argv[1])"
     python.write_text(f"#!/bin/sh\nexec {sys.executable} -c '{code}' \"$@\"\n")
@@ -107,9 +132,12 @@ def set_up(tmp_path: Path, change: str) -> subprocess.CompletedProcess[str]:
     [
         (
             'sys.version_info = (3, 10, 2); sys.version = "3.10.2 (main)"',
-            "error: Python 3.11 to 3.13 is needed; ",
+            "error: Python 3.11 to 3.13 is needed, and ",
         ),
-        ('sys.version_info = (3, 14, 0); sys.version = "3.14.0"', " is 3.14.0 (`make PYTHON="),
+        (
+            'sys.version_info = (3, 14, 0); sys.version = "3.14.0"',
+            " is 3.14.0: install one (python3.13 ",
+        ),
         (
             "shutil.disk_usage = lambda _: shutil._ntuple_diskusage(0, 0, 10**9)",
             "error: .venv takes 2.3 GB of disk; 1.0 GB are free here",
@@ -122,3 +150,99 @@ def test_what_cannot_be_set_up_is_one_line(change: str, said: str, tmp_path: Pat
     [line] = [line for line in done.stderr.splitlines() if not line.startswith("make: ")]
     assert said in line
     assert not (tmp_path / ".venv").exists()
+
+
+def programs(folder: Path, **versions: str) -> Path:
+    """A folder of Pythons that say of themselves which they are, and of what else is needed."""
+    folder.mkdir()
+    for name, version in versions.items():
+        numbers = version.replace(".", ", ")
+        code = f"import sys; sys.version_info = ({numbers}); exec(sys.argv[1])"
+        (folder / name).write_text(f"#!/bin/sh\nshift\nexec {sys.executable} -c '{code}' \"$@\"\n")
+        (folder / name).chmod(0o755)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("versions", "taken"),
+    [
+        ({"python3": "3.11.2"}, "python3"),
+        ({"python3": "3.14.0", "python3.12": "3.12.1", "python3.11": "3.11.2"}, "python3.12"),
+        ({"python3": "3.9.1", "python": "3.13.0"}, "python"),
+        ({"python3": "3.14.0"}, "python3"),  # which `check_machine` refuses
+        ({}, "python3"),
+    ],
+)
+def test_a_python_that_serves_is_found(versions: dict, taken: str, tmp_path: Path) -> None:
+    path = programs(tmp_path / "bin", **versions)
+    done = subprocess.run(
+        ["/bin/sh", str(ROOT / "tools" / "find_python.sh")],
+        env={"PATH": str(path)}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == (f"{taken}\n", "")
+
+
+def test_uv_is_asked_for_a_python_if_the_path_has_none(tmp_path: Path) -> None:
+    path = programs(tmp_path / "bin", python3="3.14.0")
+    (path / "uv").write_text("#!/bin/sh\necho /managed/python3.13\n")
+    (path / "uv").chmod(0o755)
+    done = subprocess.run(
+        ["/bin/sh", str(ROOT / "tools" / "find_python.sh")],
+        env={"PATH": str(path)}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == "/managed/python3.13\n"
+
+
+def checkout(tmp_path: Path) -> Path:
+    """A copy whose lock holds nothing but this machine's pip, and what make is to find after it."""
+    folder = tmp_path / "checkout"
+    (folder / "tools").mkdir(parents=True)
+    shutil.copy(ROOT / "Makefile", folder)
+    for name in ("check_machine.py", "find_python.sh"):
+        shutil.copy(ROOT / "tools" / name, folder / "tools")
+    (folder / "requirements.lock").write_text("")
+    return folder
+
+
+def make(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if not MAKE.match(name)}
+    return subprocess.run(
+        ["make", "setup", f"PYTHON={sys.executable}"],
+        cwd=folder, env=kept | environment, capture_output=True, text=True,
+    )  # fmt: skip
+
+
+def test_an_environment_without_its_programs_is_not_complete(tmp_path: Path) -> None:
+    """As where pip's configuration puts packages elsewhere: nothing of the lock is in it."""
+    folder = checkout(tmp_path)
+    done = make(folder)
+    assert done.returncode != 0
+    assert "error: pip put the packages elsewhere" in done.stderr
+    assert not (folder / ".venv" / ".complete").exists()
+
+
+def test_a_checkout_that_was_moved_is_set_up_again(tmp_path: Path) -> None:
+    folder = checkout(tmp_path)
+    assert make(folder).returncode != 0  # made, but for what the lock would bring
+    (folder / ".venv" / ".complete").touch()
+    assert "Setting up" not in make(folder).stdout
+    moved = folder.rename(tmp_path / "moved")
+    assert "Setting up" in make(moved).stdout
+
+
+def test_a_users_settings_for_pip_and_python_do_not_reach_the_set_up(tmp_path: Path) -> None:
+    folder = checkout(tmp_path)
+    (folder / "requirements.lock").unlink()
+    (folder / "Makefile").write_text(
+        (ROOT / "Makefile").read_text().partition("reproduce:")[0] + "shown:\n\t@env\n"
+    )
+    foreign = ("PYTHONPATH", "PYTHONHOME", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT")
+    kept = {name: value for name, value in os.environ.items() if not MAKE.match(name)}
+    changed = dict.fromkeys(foreign, "/else") | {"PIP_USER": "1"}
+    done = subprocess.run(
+        ["make", "shown"], cwd=folder, env=kept | changed,
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    shown = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+    assert not set(foreign) & set(shown)
+    assert shown["PIP_USER"] == "0"

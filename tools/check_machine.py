@@ -6,7 +6,10 @@ import sys
 NEEDED = 2.3  # GB of disk, with the CPU's build of torch
 
 if not (3, 11) <= sys.version_info[:2] <= (3, 13):
-    message = "error: Python 3.11 to 3.13 is needed; {} is {} (`make PYTHON=...` takes another)"
+    message = (
+        "error: Python 3.11 to 3.13 is needed, and {} is {}: install one (python3.13 of your "
+        "system's packages, or `uv python install 3.13`), or name one with `make PYTHON=...`"
+    )
     sys.exit(message.format(sys.executable, sys.version.split()[0]))
 free = shutil.disk_usage(".").free / 1e9
 if free < NEEDED:

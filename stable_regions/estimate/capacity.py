@@ -2,21 +2,42 @@
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from stable_regions.base.errors import UserError
 from stable_regions.base.progress import amount
 
-# Where a container says how many bytes of memory it has; "max" where nobody has set a limit.
-LIMIT = Path("/sys/fs/cgroup/memory.max")
+# Where Linux says which control groups this process is in, and what each may have.
+OWN = Path("/proc/self/cgroup")
+GROUPS = Path("/sys/fs/cgroup")
 
 
 def memory_here() -> int:
-    """Bytes of memory of this machine, or of the container that this is."""
+    """Bytes of memory of this machine, or of the container or control group that this runs in."""
     installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = LIMIT.read_text(encoding="utf-8").strip() if LIMIT.is_file() else "max"
-    return installed if limit == "max" else min(installed, int(limit))
+    return min([installed, *_limits()])
+
+
+def _limits() -> Iterator[int]:
+    """Limits of the control groups around this process, of both versions; from within a container
+    its own group may be the root of what is seen.
+    """
+    places = {(GROUPS, "memory.max"), (GROUPS / "memory", "memory.limit_in_bytes")}
+    own = OWN.read_text(encoding="utf-8").splitlines() if OWN.is_file() else []
+    for line in own:
+        _, controllers, group = line.split(":", 2)
+        for path in [Path(group), *Path(group).parents]:
+            below = path.as_posix().lstrip("/")
+            if controllers == "":
+                places.add((GROUPS / below, "memory.max"))
+            elif "memory" in controllers.split(","):
+                places.add((GROUPS / "memory" / below, "memory.limit_in_bytes"))
+    for folder, name in places:
+        try:
+            yield int((folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # not there, not to be read, or "max": no limit
+            continue
 
 
 def bytes_below(folders: Iterable[str | Path]) -> int:
