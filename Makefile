@@ -7,6 +7,9 @@ PYTHON ?= $(shell sh tools/find_python.sh)
 # Of a user's settings those that would put packages elsewhere, or take them from elsewhere.
 unexport PYTHONPATH PYTHONHOME PIP_TARGET PIP_PREFIX PIP_ROOT PIP_REQUIRE_VIRTUALENV
 export PIP_USER := 0
+# Libraries ask for both; a container may run as a user that has no entry anywhere.
+export USER ?= $(shell id -un 2>/dev/null || id -u)
+export HOME ?= $(CURDIR)
 
 # Scripts of an environment name its folder: in a checkout that was moved it is set up again.
 ifneq ($(wildcard $(VENV)/.complete),)

@@ -230,7 +230,7 @@ def test_a_checkout_that_was_moved_is_set_up_again(tmp_path: Path) -> None:
     assert "Setting up" in make(moved).stdout
 
 
-def test_a_users_settings_for_pip_and_python_do_not_reach_the_set_up(tmp_path: Path) -> None:
+def test_the_set_up_has_its_own_settings_and_a_user_by_some_name(tmp_path: Path) -> None:
     folder = checkout(tmp_path)
     (folder / "requirements.lock").unlink()
     (folder / "Makefile").write_text(
@@ -239,10 +239,14 @@ def test_a_users_settings_for_pip_and_python_do_not_reach_the_set_up(tmp_path: P
     foreign = ("PYTHONPATH", "PYTHONHOME", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT")
     kept = {name: value for name, value in os.environ.items() if not MAKE.match(name)}
     changed = dict.fromkeys(foreign, "/else") | {"PIP_USER": "1"}
+    for name in ("USER", "HOME"):
+        kept.pop(name, None)
     done = subprocess.run(
-        ["make", "shown"], cwd=folder, env=kept | changed,
+        ["make", "shown"], cwd=folder, env={**kept, **changed},
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     shown = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
     assert not set(foreign) & set(shown)
     assert shown["PIP_USER"] == "0"
+    assert shown["USER"]
+    assert shown["HOME"] == str(folder)
