@@ -66,7 +66,7 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
     except Exception as error:
         if no_space(error):
             where = getattr(error, "filename", None) or next(iter(snakemake.output), path)
-            log.error("error: no space is left on the disk for %s: make room, and run again", where)
+            log.error("error: disk full while writing %s: free some space and run again", where)
             sys.exit(1)
         with path.open("a", encoding="utf-8") as file:
             file.write(redact(traceback.format_exc()))

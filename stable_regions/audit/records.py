@@ -174,17 +174,13 @@ def check_folder(folder: Path) -> None:
     for file, digest in zip(files, hashes, strict=True):
         if digest != recorded[file.name]:
             raise UserError(
-                f"{file}: is not what it was when its folder was made; "
-                f"delete {folder} to have it made again"
+                f"{file}: does not match the hash in source.json: delete {folder} and run again"
             )
 
 
 def altered(path: str, rule: str) -> UserError:
     """What is said of a file that is not as the job that made it left it."""
-    return UserError(
-        f"{path}: is not as the rule {rule} left it: changed by hand or by a fault; "
-        "delete it to have it made again"
-    )
+    return UserError(f"{path}: does not match what the rule {rule} wrote: delete it and run again")
 
 
 def write_record(job: Any, script: Path, started: str, input_hashes: Mapping[str, str]) -> None:

@@ -52,7 +52,7 @@ def digest(results: Path) -> dict[str, Any]:
     """
     for name in ("numbers.json", "claims.json"):
         if not (results / name).exists():
-            raise UserError(f"{results / name}: is not there; finish the study first")
+            raise UserError(f"{results / name}: missing: finish the study first")
     data, weights = {}, {}
     machines: list[Any] = []
     versions: list[Any] = []

@@ -69,7 +69,7 @@ def check_files(
     size = 0
     for path, entry in recorded.items():
         if not Path(path).is_file():
-            report.different.append(f"{path}: is gone")
+            report.different.append(f"{path}: missing")
             continue
         size += Path(path).stat().st_size
         digest = sha256(path)
@@ -77,23 +77,23 @@ def check_files(
             continue
         elsewhere = owner.get(digest)
         report.different.append(
-            f"{path}: holds what belongs to {elsewhere}"
+            f"{path}: holds the content of {elsewhere}"
             if elsewhere
-            else f"{path}: is changed, its SHA-256 is {digest[:16]} and was {entry['sha256'][:16]}"
+            else f"{path}: changed, its SHA-256 is {digest[:16]} and was {entry['sha256'][:16]}"
         )
     for path in result_files(results):
         if path in recorded:
             continue
         rules = [job["rule"] for job in records if output_hash(job, path) == sha256(path)]
         if rules:
-            report.unchecked.append(f"{path}: was made after the manifest, by the rule {rules[-1]}")
+            report.unchecked.append(f"{path}: made after the manifest, by the rule {rules[-1]}")
         else:
-            report.different.append(f"{path}: is not in the manifest, and no recorded job made it")
+            report.different.append(f"{path}: not in the manifest, and no recorded job made it")
     report.checked.append(
         f"{len(recorded)} files of {results} against {NAME}, {size / 1e6:.0f} MB in all"
     )
     if alone := [path for path, entry in recorded.items() if entry["job"] is None]:
-        report.unchecked.append(f"what made {len(alone)} files is not recorded: {shown(alone)}")
+        report.unchecked.append(f"{len(alone)} files without a recorded job: {shown(alone)}")
 
 
 def check_crate(manifest: Mapping[str, Any], results: Path, report: Report) -> None:
@@ -103,13 +103,13 @@ def check_crate(manifest: Mapping[str, Any], results: Path, report: Report) -> N
     """
     path = results / CRATE
     if not path.is_file():
-        report.different.append(f"{path}: is gone")
+        report.different.append(f"{path}: missing")
         return
     try:
         metadata = read_json(path)
         entities = {entity["@id"]: entity for entity in metadata["@graph"]}
     except (UserError, KeyError, TypeError):
-        report.different.append(f"{path}: is changed, it is no longer an RO-Crate")
+        report.different.append(f"{path}: not a readable RO-Crate")
         return
     names = [NAME, *(name for name in entities if name.startswith(f"{CODE}/"))]
     inside = (results / CODE).rglob("*")
@@ -117,21 +117,19 @@ def check_crate(manifest: Mapping[str, Any], results: Path, report: Report) -> N
     wrong = []
     for name in names:
         if not (results / name).is_file():
-            wrong.append(f"{results / name}: is gone")
+            wrong.append(f"{results / name}: missing")
         elif sha256(results / name) != entities.get(name, {}).get("sha256"):
-            wrong.append(f"{results / name}: is changed, its hash is not the one in {CRATE}")
+            wrong.append(f"{results / name}: does not match its hash in {CRATE}")
     added = sorted(on_disk - set(names))
     wrong += [
-        f"{results / name}: is not in {CRATE}"
-        for name in added
-        if not Path(name).name.startswith(".")
+        f"{results / name}: not in {CRATE}" for name in added if not Path(name).name.startswith(".")
     ]
     report.different += wrong
     if not wrong:
         from stable_regions.audit.crate import describe  # its library is needed for nothing else
 
         if describe(results, manifest) != metadata:
-            report.different.append(f"{path}: is changed, the manifest gives another one")
+            report.different.append(f"{path}: does not match the manifest")
     report.checked.append(f"{len(names)} files against {CRATE}, and that against {NAME}")
 
 
@@ -149,13 +147,13 @@ def check_chain(manifest: Mapping[str, Any], report: Report) -> None:
             path, digest = file["path"], file["sha256"]
             if digests.get(path) != digest and (path in digests or (path, digest) not in outputs):
                 first = job["output"]["files"][0]["path"]
-                report.different.append(
-                    f"{first}: was made from another {path} than the manifest has"
-                )
+                report.different.append(f"{first}: made from another {path} than the manifest has")
     for path, entry in {**manifest["files"], **manifest["inputs"]}.items():
         if entry["job"] is not None and output_hash(jobs[entry["job"]], path) != entry["sha256"]:
-            report.different.append(f"{path}: is not what the job made that the manifest names")
-    report.checked.append(f"{len(jobs)} jobs: each of {links} inputs is what another job left")
+            report.different.append(f"{path}: does not match the output of its recorded job")
+    report.checked.append(
+        f"{len(jobs)} jobs: each of their {links} inputs matches the job that made it"
+    )
 
 
 def check_inputs(manifest: Mapping[str, Any], report: Report) -> None:
@@ -171,24 +169,26 @@ def check_inputs(manifest: Mapping[str, Any], report: Report) -> None:
         checked += 1
         if path_digest(place) != entry["sha256"]:
             if path.startswith("resources/") or place != ROOT / path:
-                report.different.append(f"{path}: is not what the results were made from")
+                report.different.append(f"{path}: differs from the input of the results")
             else:
                 edited.append(path)
             continue
         for name, digest in entry.get("source", {}).get("files", {}).items():
             if not (place / name).is_file():
-                report.different.append(f"{path}/{name}: is gone")
+                report.different.append(f"{path}/{name}: missing")
             elif sha256(place / name) != digest:
-                report.different.append(f"{path}/{name}: is not what the results were made from")
+                report.different.append(f"{path}/{name}: differs from the input of the results")
     report.checked.append(f"{checked} models, texts and other inputs against their hashes")
     if missing:
-        report.unchecked.append(f"{len(missing)} inputs are no longer here: {shown(missing)}")
+        report.unchecked.append(f"{len(missing)} inputs are missing: {shown(missing)}")
     if edited:
-        report.unchecked.append(f"{len(edited)} files of the code are edited: {shown(edited)}")
+        report.unchecked.append(
+            f"{len(edited)} files of the code differ in this checkout: {shown(edited)}"
+        )
     other = [job["script"] for job in manifest["jobs"] if not same_code(job)]
     if other:
         report.unchecked.append(
-            f"the results are of another version of this code: {shown(sorted(set(other)))}"
+            f"scripts that differ in this checkout: {shown(sorted(set(other)))}"
         )
 
 
@@ -229,7 +229,7 @@ def summaries(manifest: Mapping[str, Any], results: Path) -> list[Job]:
 def check_summaries(
     manifest: Mapping[str, Any], results: Path, scratch: Path, processes: int, report: Report
 ) -> None:
-    """Make tables, clusters, figures, claims and the paper again, from the raw outputs."""
+    """Rebuild tables, clusters, figures, claims and the paper from the raw outputs."""
     jobs = summaries(manifest, results)
     again: list[Job] = []
     left_out: list[Job] = []
@@ -243,23 +243,21 @@ def check_summaries(
         (again if fit and same_code(job) else left_out).append(job)
     count, close = 0, []
     for replayed, failed in replay(again, scratch, processes):
-        log.info("made again: %s", replayed["output"]["files"][0]["path"])
-        # the paper also tells what the steps took, from notes that may be gone or of a later run
+        log.info("rebuilt: %s", replayed["output"]["files"][0]["path"])
+        # the paper also shows run times, from benchmark files that may be missing or newer
         exact = same_place(manifest, dict(replayed)) and "benchmarks" not in replayed["params"]
         for path, file in outputs(replayed, scratch).items():
             if path not in entries:
                 continue
             if failed or not file.is_file():
-                report.different.append(f"{path}: cannot be made again: {failed or 'no file'}")
+                report.different.append(f"{path}: cannot be rebuilt: {failed or 'no file'}")
                 continue
             count += 1
             if sha256(file) == entries[path]["sha256"]:
                 continue
             differs = difference(Path(path), file) if Path(path).suffix in NUMBERS else None
             if exact or differs:
-                report.different.append(
-                    f"{path}: what it was made from gives another: {differs or 'other bytes'}"
-                )
+                report.different.append(f"{path}: rebuilt file differs: {differs or 'other bytes'}")
             else:
                 close.append(path)
     report.checked.append(
@@ -267,9 +265,8 @@ def check_summaries(
     )
     if close:
         report.unchecked.append(
-            f"{len(close)} files made again have other bytes, on another machine, with other "
-            f"packages or of other run times; numbers agree to {TOLERANCE:.0e}, pictures and pages "
-            f"were not compared: {shown(close)}"
+            f"{len(close)} rebuilt files have other bytes (another machine, packages or run times); "
+            f"numbers agree to {TOLERANCE:.0e}, pictures and pages were not compared: {shown(close)}"
         )
     by_model = [
         file["path"]
@@ -280,14 +277,13 @@ def check_summaries(
     ]
     if by_model:
         report.unchecked.append(
-            f"{len(by_model)} load checks and tables that come from models alone were held against "
-            f"their hashes, not computed again: {shown(by_model)}"
+            f"{len(by_model)} load checks and tables that need a model: hashes compared, values "
+            f"not recomputed: {shown(by_model)}"
         )
     if left_out:
         names = [job["output"]["files"][0]["path"] for job in left_out]
         report.unchecked.append(
-            f"{len(left_out)} jobs were not run again, what they read or their code is changed: "
-            f"{shown(names)}"
+            f"{len(left_out)} jobs not rerun, as their inputs or code changed: {shown(names)}"
         )
 
 
@@ -372,7 +368,7 @@ def check_samples(
         by_pair = sum(bool(getattr(samples.get(kind), "BY_PAIR", False)) for kind in kinds)
         for path, kind in zip(paths, kinds, strict=True):
             if kind is not None and samples[kind] is None:
-                not_sampled.add(f"of {kind}: anything, there is no sample of this kind")
+                not_sampled.add(f"of {kind}: none, as this kind has no sample")
                 continue
             own_facts = facts_of(path)
             prompts = own_facts["experiment"]["prompts"] if kind else path.parent.name
@@ -386,7 +382,7 @@ def check_samples(
                     worst, place = one.worst, f"{one.quantity} of {path}"
                 if one.worst > 1:
                     report.different.append(
-                        f"{path}: the model gives another {one.quantity}: off by {one.worst:.3g} "
+                        f"{path}: {one.quantity} differs when recomputed: off by {one.worst:.3g} "
                         "times the tolerance"
                     )
             if rest := getattr(samples.get(kind), "NOT_SAMPLED", ""):
@@ -397,11 +393,9 @@ def check_samples(
         f"the largest difference is {worst:.2g} of the tolerance" + (f" ({place})" if place else "")
     )
     if not_sampled:
-        report.unchecked.append(
-            f"raw outputs that no sample tells {'; '.join(sorted(not_sampled))}"
-        )
+        report.unchecked.append(f"raw outputs, not sampled {'; '.join(sorted(not_sampled))}")
     if absent:
         report.unchecked.append(
-            f"raw outputs of {len(absent)} models were not sampled, model or outputs are gone or "
-            f"changed: {shown(absent)}"
+            f"raw outputs of {len(absent)} models not sampled, as the model or the outputs are "
+            f"missing or changed: {shown(absent)}"
         )

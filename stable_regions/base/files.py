@@ -97,7 +97,7 @@ def read_object(path: str | Path) -> dict[str, Any]:
     """Read a JSON file that holds keys and values; UserError if it holds another thing."""
     value = read_json(path)
     if not isinstance(value, dict):
-        raise UserError(f"{path}: holds a JSON {type(value).__name__}; keys and values are right")
+        raise UserError(f"{path}: expected a JSON object, got a {type(value).__name__}")
     return value
 
 
@@ -144,7 +144,7 @@ def read_parquet(path: str | Path) -> "tuple[pd.DataFrame, dict[str, Any]]":
     except Exception as error:  # of a damaged file, whatever the reader stumbles on
         raise UserError(f"{path}: not a readable Parquet file ({first_line(error)})") from None
     if metadata is None:
-        raise UserError(f"{path}: a Parquet file that this project did not write (no metadata)")
+        raise UserError(f"{path}: Parquet file without this project's metadata")
     return table, metadata
 
 
@@ -188,7 +188,7 @@ def read_safetensors(path: str | Path, framework: str = "pt") -> tuple[dict[str,
     except Exception as error:  # of a damaged file, whatever the reader stumbles on
         raise UserError(f"{path}: not a readable safetensors file ({first_line(error)})") from None
     if metadata is None:
-        raise UserError(f"{path}: a safetensors file that this project did not write (no metadata)")
+        raise UserError(f"{path}: safetensors file without this project's metadata")
     return tensors, metadata
 
 

@@ -68,10 +68,10 @@ def one_line(error: ValidationError, raw: Any, tag: str = "kind") -> str:
             problem = "this key is missing"
             if tag in value:
                 problem, value = "holds {value}; {right}", value[tag]
-                right = f"one of {context['expected_tags']} is right"
+                right = f"expected one of {context['expected_tags']}"
         case _ if path[-1:] == ["[key]"]:
             del path[-2:]
-            problem = "the name {value} is not right; {right}"
+            problem = "the name {value} is not allowed; {right}"
     message = problem.format(value=short(value), right=right[:1].lower() + right[1:])
     place = f"{'.'.join(path)}: " if path else ""
     return f"{place}{message}" + (f" (and {len(problems) - 1} more)" if len(problems) > 1 else "")

@@ -35,9 +35,7 @@ def read_yaml(path: Path) -> Any:
         raise UserError(f"{path}: not YAML: {error}") from None
     if repeated is not None:
         key, first, again = repeated
-        raise UserError(
-            f"{path}: line {again}: the key {key!r} is there twice, first in line {first}; keep one"
-        )
+        raise UserError(f"{path}: duplicate key {key!r} (lines {first} and {again}): remove one")
     return value
 
 

@@ -504,7 +504,7 @@ def fill(template: str, parts: Mapping[str, str]) -> str:
     mark = re.compile(r"\{\{(\w+)\}\}")
     if (names := sorted(mark.findall(template))) != sorted(parts):
         raise UserError(
-            f"the page's template names the parts {', '.join(names)}; "
-            f"each of {', '.join(sorted(parts))} once is right"
+            f"the page's template names the parts {', '.join(names)}: "
+            f"name each of {', '.join(sorted(parts))} once"
         )
     return mark.sub(lambda found: parts[found[1]], template)

@@ -39,9 +39,7 @@ def check_distances(
     """
     matrix = np.asarray(distances, dtype=np.float64)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
-        raise UserError(
-            f"{name}: has shape {matrix.shape}; one row and one column a prompt is right"
-        )
+        raise UserError(f"{name}: has shape {matrix.shape}; expected a row and a column per prompt")
     for wrong, right in [
         (~np.isfinite(matrix), "every distance must be finite"),
         (matrix < 0, "a distance cannot be negative"),
@@ -59,7 +57,7 @@ def check_distances(
         names = pd.Series(list(prompts))
         if names.duplicated().any():
             twice = names[names.duplicated()].iloc[0]
-            raise UserError(f"{name}: the prompt {twice!r} is there twice; keep one row of it")
+            raise UserError(f"{name}: duplicate prompt {twice!r}: keep one row")
     return matrix
 
 

@@ -217,7 +217,9 @@ def weight_files(folder: Path) -> list[str]:
         return [single]
     weight_map = read_object(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
-        raise UserError(f"{index}: weight_map: holds {short(weight_map)}; a file a tensor is right")
+        raise UserError(
+            f"{index}: weight_map: holds {short(weight_map)}; expected a file for each tensor"
+        )
     for tensor, name in weight_map.items():
         inside = isinstance(name, str) and "/" not in name
         if not inside or not any(fnmatch.fnmatchcase(name, pattern) for pattern in WEIGHTS):
@@ -260,14 +262,14 @@ def weight_shapes(folder: Path) -> dict[str, list[int]]:
         if path.is_symlink() and not path.exists():
             raise UserError(
                 f"{path}: what it links to, {path.readlink()}, is gone; "
-                f"delete {folder} to have it made again"
+                f"delete {folder} and run again"
             )
         if not path.is_file():
             raise UserError(f"{folder}: no {name}{pickle_hint(p.name for p in folder.iterdir())}")
         for tensor, (dtype, shape) in read_header(path).items():
             if tensor.endswith("weight") and dtype not in FLOATS:
                 raise UserError(
-                    f"{path}: {tensor} is stored as {dtype}; one of {', '.join(FLOATS)} is right"
+                    f"{path}: {tensor} is stored as {dtype}; supported are {', '.join(FLOATS)}"
                 )
             if tensor in shapes:
                 raise UserError(
@@ -286,7 +288,7 @@ def check_local(path: Path) -> None:
     """
     if not path.is_dir():
         if path.suffix != ".gguf":
-            raise UserError(f"{path}: a folder or a .gguf file is right")
+            raise UserError(f"{path}: expected a folder or a .gguf file")
         with open(path, "rb") as content:
             if content.read(4) != b"GGUF":
                 raise UserError(f"{path}: not a GGUF file, which begins with 'GGUF'")

@@ -131,9 +131,9 @@ def check_config_file(path: Path) -> None:
         return
     raw = read_yaml(path)
     if not isinstance(raw, Mapping):
-        raise UserError(f"{path}: holds {short(raw)}; keys and values are right")
+        raise UserError(f"{path}: expected a mapping, got {short(raw)}")
     if TEMPLATE in raw:
-        raise UserError(f"{path}: {TEMPLATE}: a template is evaluated; plain values are right")
+        raise UserError(f"{path}: {TEMPLATE}: templates are not evaluated here: write plain values")
 
 
 def load(raw: Any, where: str = "config.yaml") -> Config:
@@ -285,7 +285,7 @@ def _check_study(config: Config, study: str, where: str) -> None:
         key = f"studies.{study}.experiments.{experiment_name}"
         check_known("experiment", experiment_name, config.experiments, key, where)
         if not refs:
-            raise UserError(f"{where}: {key}: names no model; at least one is needed")
+            raise UserError(f"{where}: {key}: names no model: give at least one")
         for ref in refs:
             model_name, revision = split_ref(ref)
             check_known("model", model_name, config.models, key, where)
@@ -301,7 +301,7 @@ def _check_study(config: Config, study: str, where: str) -> None:
         expanded = [ref for entry in refs for ref in config.expand(entry)]
         for ref, count in Counter(expanded).items():
             if count > 1:
-                raise UserError(f"{where}: {key}: names {ref!r} {count} times; once is enough")
+                raise UserError(f"{where}: {key}: lists {ref!r} {count} times: once is enough")
 
 
 def _check_context(config: Config, model_name: str, experiment: str, where: str) -> None:

@@ -15,7 +15,7 @@ from stable_regions.base.strict import did_you_mean
 def _inside(pattern: str) -> str:
     parts = pattern.split("/")
     if "" in parts or ".." in parts:
-        rule = "a path below the repository's top is right, without '..'"
+        rule = "give a path below the top of the repository, without '..'"
         raise PydanticCustomError("outside", rule)
     return pattern
 
@@ -23,7 +23,9 @@ def _inside(pattern: str) -> str:
 def _unique(values: list) -> list:
     twice = [value for value, count in Counter(values).items() if count > 1]
     if twice:
-        raise PydanticCustomError("twice", "{value} is there twice", {"value": repr(twice[0])})
+        raise PydanticCustomError(
+            "twice", "duplicate {value}: remove one", {"value": repr(twice[0])}
+        )
     return values
 
 

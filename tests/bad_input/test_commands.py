@@ -25,7 +25,7 @@ def said_by(folder: Path, *arguments: str) -> list[str]:
 @pytest.mark.parametrize(
     ("overlay", "said"),
     [
-        ("study: paper\nstudy: families\n", "line 2: the key 'study' is there twice, first in"),
+        ("study: paper\nstudy: families\n", "x.yaml: duplicate key 'study' (lines 1 and 2)"),
         (
             "studies: {x: {title: t, experiments: {sharpness: []}}}\nstudy: x\n",
             "config.yaml: studies.x.experiments.sharpness: names no model",

@@ -13,9 +13,7 @@ def by_context(prompts: pd.DataFrame) -> list[np.ndarray]:
     context = prompts["context"].to_numpy() if "context" in prompts else np.zeros(len(prompts))
     groups = [np.flatnonzero(context == name) for name in pd.unique(pd.Series(context))]
     if len({len(group) for group in groups}) > 1:
-        raise UserError(
-            "prompts: the contexts have different numbers of prompts; as many are right"
-        )
+        raise UserError("prompts: each context must have the same number of prompts")
     return groups
 
 

@@ -233,7 +233,7 @@ def _tokens(prompts: pd.DataFrame, group: np.ndarray) -> Int[np.ndarray, "n seq"
     _, first, count = np.unique(tokens, axis=0, return_index=True, return_counts=True)
     if (count > 1).any():
         twice = some["text"].iloc[int(first[count > 1][0])]
-        raise UserError(f"prompts: {twice!r} is there twice; keep one of it")
+        raise UserError(f"prompts: duplicate {twice!r}: keep one")
     return tokens
 
 
