@@ -265,8 +265,8 @@ def check_summaries(
     )
     if close:
         report.unchecked.append(
-            f"{len(close)} rebuilt files have other bytes (another machine, packages or run times); "
-            f"numbers agree to {TOLERANCE:.0e}, pictures and pages were not compared: {shown(close)}"
+            f"{len(close)} rebuilt files have other bytes (other machine, packages or run times); "
+            f"numbers agree to {TOLERANCE:.0e}, pictures and pages not compared: {shown(close)}"
         )
     by_model = [
         file["path"]
