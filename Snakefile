@@ -1,4 +1,4 @@
-# One screen: the configuration, the stages, and the targets that a person asks for.
+# The configuration, the stages, and the default target.
 import sys
 from pathlib import Path
 
@@ -42,13 +42,15 @@ include: "rules/plan.smk"
 include: "rules/audit.smk"
 
 
-# Jobs that read this file in a process of their own belong to a run.
-planned = run_lock.start_run(Path(".snakemake")) if workflow.is_main_process else None
+# Jobs that read this file in their own process belong to a run that holds the lock.
+release_planning = (
+    run_lock.start_run(Path(".snakemake")) if workflow.is_main_process else None
+)
 
 
 onstart:
-    if planned:
-        planned()
+    if release_planning:
+        release_planning()
     selected = CONFIG.selected()
     print(
         f"Study {STUDY.name}: {selected.title}. {selected.cost or ''}",
@@ -65,7 +67,7 @@ onerror:
     for line in logged_errors():
         print(line, file=sys.stderr)
     print(
-        "A step failed: its error is above, the rest in the log it names.",
+        "A job failed: its error is above, the traceback in the log named there.",
         file=sys.stderr,
     )
 

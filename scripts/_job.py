@@ -1,4 +1,4 @@
-"""What every script does around its work: log to its file and the screen, fail in one line."""
+"""What every script shares: logging to its file and the screen, errors as one line."""
 
 import io
 import logging

@@ -1,4 +1,4 @@
-"""How a measuring job comes to its models: engine, device and dtype that they are loaded with."""
+"""How a measuring job loads its models: engine, device and dtype."""
 
 import logging
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def load_again(
 def models(
     snakemake: Any, engine: str | None = None
 ) -> Iterator[tuple[str, Any, dict[str, Any], str]]:
-    """Load the models of a measuring job one by one, and give what belongs to each.
+    """Load the models of a measuring job one by one, each with its inputs and output.
 
     Parameters
     ----------

@@ -24,7 +24,7 @@ TOLERANCE = 1e-3
 
 
 def blocks(model: PreTrainedModel) -> nn.ModuleList:
-    """The decoder layers of a Hugging Face model: its one list of as many modules as it has."""
+    """The decoder layers of a Hugging Face model: its one list of that many modules."""
     count = model.config.get_text_config().num_hidden_layers
     lists = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
     if len(lists) != 1:

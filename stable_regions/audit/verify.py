@@ -1,4 +1,4 @@
-"""Is a finished study what its manifest says, and does it follow from its raw outputs and models?
+"""Verify a finished study: against its manifest, its raw outputs and its models.
 
 Four questions, from the cheap to the dear: is every file as the manifest has it; does each fit the
 files that it was made from; do the tables, figures, claims and the paper come out of the raw
@@ -47,7 +47,7 @@ NUMBERS = (".csv", ".json", ".parquet")  # files whose numbers are compared
 
 @dataclass
 class Report:
-    """What was checked, what could not be, and what is different: a line each."""
+    """What was checked, what could not be, and what differs: a line each."""
 
     checked: list[str] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
@@ -55,7 +55,7 @@ class Report:
 
 
 def shown(paths: list[str]) -> str:
-    """A list of files in one line: the first three, and how many more."""
+    """A list of files in one line: the first three, and the number of others."""
     more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
     return ", ".join(paths[:3]) + more
 
@@ -63,7 +63,7 @@ def shown(paths: list[str]) -> str:
 def check_files(
     manifest: Mapping[str, Any], results: Path, records: list[Job], report: Report
 ) -> None:
-    """Every file of the results against its hash in the manifest."""
+    """Check every file of the results against its hash in the manifest."""
     recorded = manifest["files"]
     owner = {entry["sha256"]: path for path, entry in recorded.items()}
     size = 0
@@ -97,7 +97,7 @@ def check_files(
 
 
 def check_crate(manifest: Mapping[str, Any], results: Path, report: Report) -> None:
-    """The manifest itself and the code beside it against the hashes in the RO-Crate.
+    """Check the manifest and the copied code against the hashes in the RO-Crate.
 
     The crate in turn is a function of the manifest and the code: it must come out the same again.
     """
@@ -134,7 +134,7 @@ def check_crate(manifest: Mapping[str, Any], results: Path, report: Report) -> N
 
 
 def check_chain(manifest: Mapping[str, Any], report: Report) -> None:
-    """Every job read what other jobs had made, and every file is what its job made."""
+    """Check that jobs read what other jobs made, and that files are what their jobs made."""
     jobs: list[Job] = manifest["jobs"]
     digests = {
         path: entry["sha256"] for path, entry in {**manifest["files"], **manifest["inputs"]}.items()
@@ -157,7 +157,7 @@ def check_chain(manifest: Mapping[str, Any], report: Report) -> None:
 
 
 def check_inputs(manifest: Mapping[str, Any], report: Report) -> None:
-    """Models, texts and packages against their hashes, a model file by file."""
+    """Check models, texts and packages against their hashes, models file by file."""
     missing, edited, checked = [], [], 0
     for path, entry in manifest["inputs"].items():
         if TEMPORARY.search(path):
@@ -193,7 +193,7 @@ def check_inputs(manifest: Mapping[str, Any], report: Report) -> None:
 
 
 def same_place(manifest: Mapping[str, Any], job: Job) -> bool:
-    """Whether this machine and its packages are a job's: they must give the same bytes."""
+    """Whether machine and packages are those of a job, which then must give the same bytes."""
 
     def now(name: str) -> str | None:
         try:
@@ -209,7 +209,7 @@ def same_place(manifest: Mapping[str, Any], job: Job) -> bool:
 
 
 def summaries(manifest: Mapping[str, Any], results: Path) -> list[Job]:
-    """The jobs that made results without a model.
+    """The jobs that made results without running a model.
 
     Only a script of this checkout is ever run, and only files below the results are named anew: a
     manifest may come from anywhere.
@@ -321,7 +321,7 @@ def _apart(a: Any, b: Any, where: str, rel: float) -> Iterator[str]:
 
 
 def raw_of_models(manifest: Mapping[str, Any], results: Path) -> dict[str, list[Path]]:
-    """The raw outputs and the activations of each model, as they say themselves."""
+    """The raw outputs and the activations of each model, by their own metadata."""
     raw: dict[str, list[Path]] = {}
     for name in manifest["files"]:
         path = Path(name)

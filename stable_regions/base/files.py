@@ -1,4 +1,4 @@
-"""Files that are either whole or absent, and that say what they are."""
+"""Files that are written atomically and carry their metadata."""
 
 import glob
 import hashlib
@@ -59,7 +59,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
 
 
 def _settle(path: Path) -> None:
-    """Bring files to the disk, which may tell only then that it is full, with the umask's mode.
+    """Flush files to the disk, which may fail only then if it is full, with the umask's mode.
 
     Safetensors are written for the owner alone.
     """
@@ -94,7 +94,7 @@ def read_json(path: str | Path) -> Any:
 
 
 def read_object(path: str | Path) -> dict[str, Any]:
-    """Read a JSON file that holds keys and values; UserError if it holds another thing."""
+    """Read a JSON file that holds an object; UserError if it holds anything else."""
     value = read_json(path)
     if not isinstance(value, dict):
         raise UserError(f"{path}: expected a JSON object, got a {type(value).__name__}")

@@ -1,4 +1,4 @@
-"""The kinds of experiments. The folders here are the list: a new one needs no entry elsewhere."""
+"""The kinds of experiments: each folder here is one, and needs no entry elsewhere."""
 
 from functools import reduce
 from importlib import import_module
@@ -31,6 +31,6 @@ else:
 
 
 def module_of(kind: str, part: str) -> Any:
-    """A module of a kind's folder; None if it has no such."""
+    """A module of a kind's folder; None if it does not exist."""
     settings = KINDS.get(kind)
     return import_module(settings.module(part)) if settings and settings.has(part) else None

@@ -162,7 +162,7 @@ class Measurement(Strict):
         return False
 
     def tables(self, prompts: Prompts) -> Sequence[Tables]:
-        """The tables that are made of its raw outputs, job by job."""
+        """The tables made from its raw outputs, job by job."""
         return []
 
     def paper_tables(self, name: str, prompts: Prompts) -> dict[str, list[str]]:

@@ -1,4 +1,4 @@
-"""Clusters of prompts from a matrix of distances, and what they know of given kinds."""
+"""Clusters of prompts from a matrix of distances, and their scores against known kinds."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ def symmetrise(directed: ArrayLike) -> Floats:
 def check_distances(
     distances: ArrayLike, *, name: str = "distances", prompts: Sequence[str] | None = None
 ) -> Floats:
-    """The matrix [n, n] as float64, once it is known to be one of distances.
+    """The matrix [n, n] as float64; UserError unless it is one of distances.
 
     `name` is what an error calls the matrix (its file); `prompts`, if given, must be n different
     ones: a prompt that is there twice is a cluster by itself.
@@ -63,7 +63,7 @@ def check_distances(
 
 @dataclass(frozen=True)
 class Clustering:
-    """What HDBSCAN says of n prompts.
+    """HDBSCAN's clustering of n prompts.
 
     Attributes
     ----------
@@ -136,7 +136,7 @@ def _condense(linkage: Floats, min_cluster_size: int) -> pd.DataFrame:
     n = len(linkage) + 1
 
     def parts(node: int) -> list[int]:
-        """What `node` falls into just below its height."""
+        """The children of `node` just below its height."""
         members: list[int] = []
         todo = [node]
         while todo:
@@ -318,7 +318,7 @@ def shuffled_band(
     seed: int,
     level: float = 0.95,
 ) -> pd.DataFrame:
-    """The same scores with the kinds shuffled over the prompts: what chance gives.
+    """The same scores with the kinds shuffled over the prompts: the chance level.
 
     Returns
     -------
@@ -420,7 +420,7 @@ def partial_mantel(
     draws: int,
     seed: int,
 ) -> tuple[float, float]:
-    """Are prompts of different kinds further apart than the confounders explain?
+    """Are prompts of different kinds more distant than the confounders explain?
 
     Partial correlation, over pairs, of the rank of the distance with "of different kinds", given
     cubics in the ranks of the confounders: differences of log frequency or of token id (a value a

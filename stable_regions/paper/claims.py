@@ -1,4 +1,4 @@
-"""The ledger of claims: what is said, what is estimated from which data, and whether it holds.
+"""The ledger of claims: the statement, the estimates and their data, and the verdict.
 
 A claim has one test or more, and says all that they test. A test makes one estimate, with a 95 %
 interval, for each model, series of models or pair, and has one threshold. The same rule decides all
@@ -54,7 +54,7 @@ Draw = Callable[..., np.ndarray]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its 95 % interval: of what, on which models, over how many pairs (if any)."""
+    """A number with its 95 % interval: its subject, its models, and the number of pairs."""
 
     of: str
     models: list[str]
@@ -284,12 +284,12 @@ def estimates(
 
 
 def with_outcomes(test: Test, estimates: list[Estimate]) -> list[dict[str, Any]]:
-    """Estimates as plain values, each with its outcome by the test's threshold."""
+    """Estimates as plain values, each with its outcome against the test's threshold."""
     return [asdict(one) | {"outcome": test.outcome(one.low, one.high)} for one in estimates]
 
 
 def verdict(outcomes: list[list[str]], needs: list[str]) -> str:
-    """What the outcomes of a claim's estimates, test by test, come to: see the module's rule."""
+    """The verdict from the outcomes of a claim's estimates, test by test: see the module's rule."""
     if needs:
         return f"not run: needs {'; '.join(needs)}"
     holding = [test.count("holds") for test in outcomes]
@@ -307,7 +307,7 @@ def check(
     resamples: int,
     seed: int,
 ) -> dict[str, Any]:
-    """Run the tests of a claim on what a study has.
+    """Run the tests of a claim on a study's data.
 
     Parameters
     ----------

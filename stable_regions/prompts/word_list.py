@@ -1,4 +1,4 @@
-"""Lists of words of known kinds, as a person writes them."""
+"""Lists of words of known kinds, as written in YAML."""
 
 from collections import Counter
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Where weights and texts come from: each source becomes checked files in a folder of their own.
+"""Packages and local files as sources of weights and texts, checked and linked into folders.
 
 A model is a folder with `config.json`, safetensors and `tokenizer.json`, and a `source.json` that
 says what it is: kind, origin, licence, and the SHA-256 of every file.
@@ -155,7 +155,7 @@ def describe(folder: Path, **facts: Any) -> None:
 
 
 def read_source_json(folder: Path) -> dict[str, Any]:
-    """What a model folder says of itself: its `source.json`."""
+    """A model folder's `source.json`."""
     return read_object(folder / "source.json")
 
 
@@ -242,7 +242,7 @@ def first_missing(folder: Path, weights: bool = True) -> str | None:
 
 
 def pickle_hint(names: Iterable[str]) -> str:
-    """A word on the first file that is a pickle; empty without one."""
+    """A hint at the first file that is a pickle; empty without one."""
     pickles = sorted(name for name in names if name.endswith(PICKLES))
     return f"; {pickles[0]} is a pickle and is not read" if pickles else ""
 
@@ -280,7 +280,7 @@ def weight_shapes(folder: Path) -> dict[str, list[int]]:
 
 
 def check_local(path: Path) -> None:
-    """UserError unless a model can be made of what is at a path: a folder, or a GGUF file.
+    """UserError unless a path is a model folder or a GGUF file that a model can be made of.
 
     Links are followed inside the folder and, as in the hub's cache, to the `blobs` beside its
     `snapshots`. A folder that came from elsewhere can't make a file of this machine part of a

@@ -1,4 +1,4 @@
-"""Does the sharpness depend on the choices? The interpolation with one of them changed at a time.
+"""Robustness of the sharpness: the interpolation with one analysis choice changed at a time.
 
 The default is the one of `experiments.interpolation`: the output read after the final norm, its L2
 distance, the straight path from A to B. Every choice is measured on the same pairs.
