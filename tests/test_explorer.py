@@ -506,8 +506,8 @@ def test_predictions_and_gates_of_other_experiments_stand_with_a_pair(
     top = meaning[meaning["pair"] == "5"].iloc[0]["top_token"]
     said = chrome.execute_script("return pairs.path.tokens.texts")
     assert [said.index(one) for one in said] == [list(top).index(one) for one in top]
-    assert "Predicts" in text(chrome, "pair-told")
-    assert f"{row['mismatch'].sum()} gates differ" in text(chrome, "pair-told")
+    assert "Predicts" in text(chrome, "pair-caption")
+    assert f"{row['mismatch'].sum()} gates differ" in text(chrome, "pair-caption")
     assert len(chrome.find_elements(By.CSS_SELECTOR, "#pair-plot .bars .point")) >= 7
 
 
@@ -553,7 +553,7 @@ def test_a_plane_is_read_with_keys_and_pointer(opened: Open, page: Path, tiny: P
     plot.send_keys(Keys.ARROW_RIGHT, Keys.ARROW_UP, Keys.ARROW_UP)
     distance = tensors["distance_post_norm"][1, 1, :, 8, 7]
     tokens = [facts["token_texts"][str(t)] for t in tensors["top_token"][1, 1, :, 8, 7]]
-    said = text(chrome, "plane-told").splitlines()
+    said = text(chrome, "plane-caption").splitlines()
     for line, one, token in zip(said[1:], distance, tokens, strict=True):
         got = re.fullmatch(r'[ABC]: distance (\S+), predicts (".*")', line)
         assert got
@@ -561,7 +561,7 @@ def test_a_plane_is_read_with_keys_and_pointer(opened: Open, page: Path, tiny: P
         assert json.loads(got[2]) == token
     webdriver.ActionChains(chrome).move_to_element_with_offset(plot, 60, 40).perform()
     time.sleep(0.5)
-    assert text(chrome, "plane-told").splitlines() != said
+    assert text(chrome, "plane-caption").splitlines() != said
     assert "distance" in plot.find_element(By.CSS_SELECTOR, ".hoverlayer").text
     choose(chrome, "plane-view", "token-1")
     assert '"' in text(chrome, "plane-tokens")
@@ -573,7 +573,7 @@ def test_series_and_planes_play(opened: Open, page: Path) -> None:
     chrome = opened(
         page, "#plane-experiment=training-plane&plane-model=0&series-choice=0&series-at=0"
     )
-    for name, told in (("series", "series-told"), ("plane", "plane-what")):
+    for name, told in (("series", "series-caption"), ("plane", "plane-what")):
         before = text(chrome, told)
         chrome.find_element(By.ID, f"{name}-play").click()
         deadline = time.monotonic() + 10
@@ -591,7 +591,7 @@ def test_a_map_says_which_prompts_are_near(opened: Open, page: Path, tiny: Path)
     rows = entries[(entries["distance"] == "barrier") & ((entries["i"] == 3) | (entries["j"] == 3))]
     nearest = rows.sort_values("value").iloc[0]
     names = pd.read_csv(tiny / "results/tiny/tables/words_map.csv")["name"]
-    first = chrome.find_element(By.CSS_SELECTOR, "#map-told li").text
+    first = chrome.find_element(By.CSS_SELECTOR, "#map-caption li").text
     assert first.startswith(names[int(nearest["i"] + nearest["j"] - 3)])
     assert chrome.get_log("browser") == []
 
