@@ -385,9 +385,9 @@ def test_the_same_data_give_the_same_result_and_it_is_plain() -> None:
 
 
 def test_the_table_has_a_row_an_estimate_and_one_where_there_is_none() -> None:
-    found = [run("regions", interpolated("sharpness", paths(), paths("n")))]
+    result = [run("regions", interpolated("sharpness", paths(), paths("n")))]
     cost = {"points": 7, "jobs": 1, "training_tokens": 0}
-    table = claims.flat([one | {"command": "c", "cost": cost} for one in found])
+    table = claims.flat([one | {"command": "c", "cost": cost} for one in result])
     assert table["of"].tolist()[:2] == ["m", "n"]
     assert table["outcome"].tolist()[:2] == ["holds", "holds"]
     assert table["estimate"].isna().tolist() == [False, False, True]
@@ -465,8 +465,8 @@ def sized(facts: list[tuple[str, int, int, int]]) -> dict[str, list[str]]:
     table = pd.DataFrame({"model": [name for name, *_ in facts], "layer": 0})
     rows = [(name, name, "f", "hub", layers, width, n, None) for name, layers, width, n in facts]
     columns = ["model", "name", "family", "source", "layers", "hidden_size", "parameters", "tokens"]
-    found = claims.series(SERIES, table, pd.DataFrame(rows, columns=columns))
-    return {name: [model for _, model, _ in points] for name, points in found.items()}
+    result = claims.series(SERIES, table, pd.DataFrame(rows, columns=columns))
+    return {name: [model for _, model, _ in points] for name, points in result.items()}
 
 
 def test_a_family_that_changes_one_thing_at_a_time_has_a_series_of_each() -> None:

@@ -254,9 +254,9 @@ def test_a_revision_with_a_slash_is_one_part_of_a_path(raw: dict[str, Any]) -> N
 def test_checkpoints_are_written_out(raw: dict[str, Any]) -> None:
     refs = ["suite-d4-w64@last", "smollm2-135m", "suite-d8-w64@*", "suite-d8-w32@step0"]
     raw["studies"]["embedded"]["experiments"]["training"] = refs
-    found = config.load(raw).refs("training")
-    assert found[:3] == ["suite-d4-w64@step800", "smollm2-135m", "suite-d8-w64@step0"]
-    assert len(found) == 2 + 8 + 1
+    result = config.load(raw).refs("training")
+    assert result[:3] == ["suite-d4-w64@step800", "smollm2-135m", "suite-d8-w64@step0"]
+    assert len(result) == 2 + 8 + 1
 
 
 def test_a_study_s_changes_are_its_own(raw: dict[str, Any]) -> None:

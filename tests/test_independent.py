@@ -26,7 +26,7 @@ STEPS = 6
 
 def reached(module: Path) -> set[str]:
     """Modules of the package that a module imports, and those that these do."""
-    found: set[str] = set()
+    result: set[str] = set()
     todo = [module]
     while todo:
         for node in ast.walk(ast.parse(todo.pop().read_text())):
@@ -40,10 +40,10 @@ def reached(module: Path) -> set[str]:
                 continue
             for name in names:
                 file = ROOT.joinpath(*name.split(".")).with_suffix(".py")
-                if name.startswith("stable_regions.") and file.exists() and name not in found:
-                    found.add(name)
+                if name.startswith("stable_regions.") and file.exists() and name not in result:
+                    result.add(name)
                     todo.append(file)
-    return found
+    return result
 
 
 def test_it_shares_no_code_with_the_package() -> None:

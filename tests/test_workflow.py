@@ -119,8 +119,8 @@ def test_the_paper_reads_its_numbers(tiny: Path) -> None:
 
 
 def claims_of(folder: Path) -> dict[str, dict]:
-    found = json.loads((folder / "results" / "tiny" / "claims.json").read_text())
-    return {claim["id"]: claim for claim in found}
+    result = json.loads((folder / "results" / "tiny" / "claims.json").read_text())
+    return {claim["id"]: claim for claim in result}
 
 
 def test_every_claim_has_a_verdict_and_its_estimates(tiny: Path) -> None:

@@ -27,7 +27,7 @@ class Strict(BaseModel):
 
 
 def did_you_mean(name: object, among: Iterable[str]) -> str:
-    """"did you mean ...?" with the most similar of some names; empty if none is similar."""
+    """The question "did you mean ...?" with the most similar name; empty if none is similar."""
     close = get_close_matches(str(name), list(among), 1)
     return f"did you mean {close[0]!r}?" if close else ""
 

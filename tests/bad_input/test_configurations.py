@@ -134,14 +134,14 @@ CONFIGS: dict[str, tuple[str, Any, str]] = {
 
 @pytest.mark.parametrize("mistake", CONFIGS)
 def test_a_wrong_configuration(mistake: str) -> None:
-    path, value, said = CONFIGS[mistake]
+    path, value, message = CONFIGS[mistake]
     raw = copy.deepcopy(SHIPPED)
     *parents, last = path.split("/")
     place = raw
     for key in parents:
         place = place[key]
     place[last] = value
-    with refused(said):
+    with refused(message):
         config.load(raw if path else value)
 
 
@@ -168,7 +168,7 @@ ASKED: dict[str, tuple[Changed, str]] = {
 
 @pytest.mark.parametrize("mistake", ASKED)
 def test_a_study_asks_for_what_is_not_there(mistake: str) -> None:
-    change, said = ASKED[mistake]
+    change, message = ASKED[mistake]
     raw = copy.deepcopy(SHIPPED)
     raw["models"]["m"] = raw["models"]["smollm2-135m"]
     raw["studies"]["embedded"]["experiments"] = {"words": ["m"]}
@@ -182,7 +182,7 @@ def test_a_study_asks_for_what_is_not_there(mistake: str) -> None:
     check()
     clusters = entry["clusters"] | change.get("clusters", {})
     raw["experiments"]["words"] = entry | change | {"clusters": clusters}
-    with refused(said):
+    with refused(message):
         check()
 
 
@@ -207,9 +207,9 @@ FILES: dict[str, tuple[bytes, str]] = {
 
 @pytest.mark.parametrize("mistake", FILES)
 def test_a_wrong_file_of_a_configuration(tmp_path: Path, mistake: str) -> None:
-    content, said = FILES[mistake]
+    content, message = FILES[mistake]
     (tmp_path / "x.yaml").write_bytes(content)
-    with refused(said):
+    with refused(message):
         config.check_config_file(tmp_path / "x.yaml")
 
 
