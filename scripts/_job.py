@@ -51,7 +51,7 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
     to_screen.setFormatter(logging.Formatter(f"[{snakemake.rule}] %(message)s"))
     log.addHandler(to_file)
     log.addHandler(to_screen)
-    logging.raiseExceptions = False  # a full disk is told once, below
+    logging.raiseExceptions = False  # a full disk is reported once, below
     with suppress(OSError):  # a disk without locks
         hold(Path(".snakemake"))
     try:

@@ -1,6 +1,6 @@
 """The manifest of a study: every file of its results, its hash, and the chain of jobs behind it.
 
-It is made last, from the files as they lie on the disk and the records of the jobs
+It is made last, from the files on the disk and the records of the jobs
 (`stable_regions.audit.records`), and says only what agrees with both.
 """
 

@@ -328,7 +328,7 @@ def raw_of_models(manifest: Mapping[str, Any], results: Path) -> dict[str, list[
         if path.suffix in (".parquet", ".safetensors") and path.is_file():
             try:
                 facts = facts_of(path)
-            except UserError:  # it is changed, as its hash has told
+            except UserError:  # changed, which the check of hashes reports
                 continue
             if "engine" in facts:
                 raw.setdefault(facts["model"], []).append(path)

@@ -17,7 +17,7 @@ def cost_table(timed: Mapping[str, Sequence[str | Path]]) -> pd.DataFrame:
     Returns
     -------
     One row a `stage` that has notes: `jobs`, `seconds` (of all jobs, one after the other),
-    `processor_seconds`, `memory_mb` (the most that one job held). A job too short to be looked at
+    `processor_seconds`, `memory_mb` (the peak of one job). A job too short to be looked at
     counts as nothing.
     """
     rows = []

@@ -23,7 +23,7 @@ def _kinds() -> dict[str, type[Measurement]]:
 KINDS = _kinds()
 WAYS: dict[str, Way] = {way.name: way for kind in KINDS.values() for way in kind.ways}
 
-# An entry of the section `experiments`: its `kind` tells which of the classes it is of.
+# An entry of the section `experiments`: its `kind` selects the class.
 if TYPE_CHECKING:
     Experiment = Any  # a type checker cannot know which there are
 else:

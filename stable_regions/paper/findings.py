@@ -25,7 +25,7 @@ KINDS = ("words_comparisons", "words-many_comparisons", "words-training_comparis
 
 
 def side(test: Mapping[str, Any], outcome: str) -> str:
-    """On which side of a test's threshold an estimate lies whose outcome is this."""
+    """The side of a test's threshold on which an estimate with this outcome lies."""
     if outcome == "open":
         return "open"
     return "above" if (outcome == "holds") == (test["above"] is not None) else "below"

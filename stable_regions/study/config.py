@@ -45,7 +45,7 @@ class Study(Strict):
     """
 
     title: str
-    cost: str | None = None  # what a whole run was measured to take, said before it starts
+    cost: str | None = None  # measured cost of a whole run, printed before it starts
     changes: dict[Name, dict[str, Any]] = {}
     experiments: dict[Name, list[str]] = Field(min_length=1)
 

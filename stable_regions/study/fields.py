@@ -45,7 +45,7 @@ Repository = Annotated[
     str, StringConstraints(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]*/)?[A-Za-z0-9_][A-Za-z0-9._-]*$")
 ]
 FilePattern = Annotated[str, AfterValidator(_inside)]
-# A place on this disk; `~` stands for the home folder, whose name then gets into no result.
+# A path on this disk; with `~` for the home folder, whose name then gets into no result.
 LocalPath = Annotated[str, StringConstraints(pattern=r"^[^\x00]+$"), AfterValidator(with_tilde)]
 NonEmptyStr = Annotated[str, Field(min_length=1)]
 Device = Annotated[str, StringConstraints(pattern=r"^(auto|(cpu|cuda|mps|xpu)(:[0-9]+)?)$")]

@@ -398,10 +398,10 @@ class Study:
         """The number of jobs that measure an experiment on one model."""
         return len(next(iter(self.measuring_jobs[experiment].values())).parts)
 
-    # Where its files lie
+    # Paths of its files
 
     def raw_folder(self, experiment: str) -> str:
-        """Where the raw outputs of an experiment lie: a folder a kind, a folder an experiment."""
+        """The folder of an experiment's raw outputs, below that of its kind."""
         return f"results/{self.name}/{self.entry(experiment).folder}/{experiment}"
 
     def raw(self, experiment: str, ref: str) -> str:
@@ -455,7 +455,7 @@ class Study:
         return [paths.load_check(self.name, prompts, ref) for prompts, ref in sorted(pairs)]
 
     def tokenizer_folder(self, ref: str) -> str:
-        """Where a model's tokenizer lies."""
+        """The folder of a model's tokenizer."""
         return self.model(ref).source.tokenizer_folder(split_ref(ref)[0])
 
     # What comes of it

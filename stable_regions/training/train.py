@@ -93,9 +93,9 @@ def split_held_out(
         raise UserError(f"tokens: holds {len(tokens)}; must be at least {2 * context + 1}")
     starts = np.arange(count) * context
     rows = torch.from_numpy(np.asarray(tokens)[starts[:, None] + np.arange(context + 1)]).long()
-    held = max(1, min(HELD_OUT_TOKENS // context, count // 10))
+    held_rows = max(1, min(HELD_OUT_TOKENS // context, count // 10))
     mask = torch.zeros(count, dtype=torch.bool)
-    mask[torch.arange(held) * count // held + count // held // 2] = True
+    mask[torch.arange(held_rows) * count // held_rows + count // held_rows // 2] = True
     return rows[~mask], rows[mask]
 
 

@@ -1,6 +1,6 @@
 """Clusters of prompts under each distance, and their scores: raw matrices -> tidy tables.
 
-All distances are taken after the final norm. Where nothing else is said a value is the mean over
+All distances are taken after the final norm. Unless noted otherwise, a value is the mean over
 the contexts that the same words stand in.
 """
 
@@ -24,7 +24,7 @@ from stable_regions.measures.paths import PATH_MEASURES, path_measures
 SITE = "post_norm"
 NEIGHBOURS = 5
 SWAPS, SHUFFLES = 10_000, 1_000  # of the permutation tests: cheap, and small p-values need many
-# Scores of which one distance is held against another: those that are sums over prompts.
+# Scores that are compared between distances: those that are sums over prompts.
 COMPARED = {"neighbours": clustering.share_of_counts, "ari": clustering.rand_of_counts}
 Matrices = dict[tuple[int, str], Float[np.ndarray, "context n n"]]
 

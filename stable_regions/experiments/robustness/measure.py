@@ -252,7 +252,7 @@ def varied_table(
 
 
 def measure(job: Measuring) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Change one choice at a time: the table of all, and what is said of it."""
+    """Change one choice at a time: the table of all and its metadata."""
     entry, pairs = job.entry, job.own_pairs
     [layer], steps = entry["layers"], entry["steps"]
     default = partial(default_table, layer=layer, steps=steps, budget=job.budget)
