@@ -94,8 +94,8 @@ def tabulating(study: Study) -> list[tuple[str, dict[str, int]]]:
 def check_capacity(study: Study, *, local: bool) -> None:
     """UserError if this machine's disk or memory is too small for the study.
 
-    What comes from the hub is checked against the disk of its cache, when it is fetched. On a GPU or
-    under a scheduler it is not this machine's memory that counts.
+    Downloads from the hub are checked against the disk of its cache when they are fetched. On a GPU
+    or under a scheduler this machine's memory does not count.
 
     Parameters
     ----------
