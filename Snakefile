@@ -1,4 +1,4 @@
-# One screen: the configuration, the stages, and the targets that a person asks for.
+# The configuration, the stages, and the default target.
 import os
 import sys
 from pathlib import Path
@@ -45,16 +45,18 @@ include: "rules/plan.smk"
 include: "rules/audit.smk"
 
 
-# Jobs that read this file in a process of their own belong to a run.
-planned = run_lock.start_run(Path(".snakemake")) if workflow.is_main_process else None
+# Jobs that read this file in their own process belong to a run that holds the lock.
+release_planning = (
+    run_lock.start_run(Path(".snakemake")) if workflow.is_main_process else None
+)
 watch = Watch(work.expected(STUDY)) if workflow.is_main_process else None
 if watch:  # before the run, since what it will do is said before it starts
     logger.addHandler(watch)
 
 
 onstart:
-    if planned:
-        planned()
+    if release_planning:
+        release_planning()
     selected = CONFIG.selected()
     print(
         f"Study {STUDY.name}: {selected.title}. {selected.cost or ''}",
@@ -79,7 +81,7 @@ onsuccess:
         watch.stop()
     if set(workflow.dag_settings.targets) <= {"all"}:
         results = Path("results", STUDY.name)
-        for line in closing(results, Path("logs", STUDY.name, "compared.json")):
+        for line in closing(results, Path("logs", STUDY.name, "comparison.json")):
             print(line, file=sys.stderr)
 
 
@@ -89,7 +91,7 @@ onerror:
     for line in logged_errors():
         print(line, file=sys.stderr)
     print(
-        "A step failed: its error is above, the rest in the log it names.",
+        "A job failed: its error is above, the traceback in the log named there.",
         file=sys.stderr,
     )
 

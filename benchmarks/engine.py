@@ -405,7 +405,7 @@ def peak(folder: Path, way: str, case: Case, threads: int) -> int:
     else:
         run = of_hugging_face(hugging_face(folder))[way]
     run(Paths(case, shape_of(read_json(folder / "config.json"))))
-    return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)  # Linux tells kB
+    return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)  # kB on Linux
 
 
 def draw(table: pd.DataFrame, memory: pd.DataFrame, model: str) -> Figure:

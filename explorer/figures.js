@@ -2,14 +2,14 @@
 
 /** Where on this page an experiment can be looked at: [section, text, what to choose]. */
 function views(experiment) {
-  const found = [];
+  const links = [];
   const group = data.paths.find((one) => one.experiments.some((part) => part.name === experiment));
-  if (group) found.push(["pairs", `pairs of ${experiment}`, { "pair-model": group.model, "pair-layer": group.layer, "pair-experiment": experiment }]);
+  if (group) links.push(["pairs", `pairs of ${experiment}`, { "pair-model": group.model, "pair-layer": group.layer, "pair-experiment": experiment }]);
   const index = data.series.findIndex((one) => one.experiment === experiment);
-  if (index >= 0) found.push(["series", `series of ${experiment}`, { "series-choice": index }]);
-  if (data.planes.some((one) => one.experiment === experiment)) found.push(["planes", `planes of ${experiment}`, { "plane-experiment": experiment }]);
-  if (data.maps.some((one) => one.experiment === experiment)) found.push(["clusters", `map of ${experiment}`, { "map-experiment": experiment }]);
-  return found;
+  if (index >= 0) links.push(["series", `series of ${experiment}`, { "series-choice": index }]);
+  if (data.planes.some((one) => one.experiment === experiment)) links.push(["planes", `planes of ${experiment}`, { "plane-experiment": experiment }]);
+  if (data.maps.some((one) => one.experiment === experiment)) links.push(["clusters", `map of ${experiment}`, { "map-experiment": experiment }]);
+  return links;
 }
 
 function figures() {

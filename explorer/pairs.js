@@ -47,9 +47,9 @@ class Path {
 
   /** Top token at each point, from whichever experiment read it. */
   get tokens() {
-    const found = measured(this.group.tokens, this.row);
-    if (!found) return null;
-    const { block, at } = found;
+    const cell = measured(this.group.tokens, this.row);
+    if (!cell) return null;
+    const { block, at } = cell;
     const width = block.top.shape[1];
     const which = numbers(block.top).subarray(at * width, (at + 1) * width);
     return { experiment: this.group.experiments[block.experiment].name, texts: Array.from(which, (i) => block.texts[i]) };
@@ -57,9 +57,9 @@ class Path {
 
   /** Gates that change sign in each step, from whichever experiment counted them. */
   get gates() {
-    const found = measured(this.group.gates, this.row);
-    if (!found) return null;
-    const { block, at } = found;
+    const cell = measured(this.group.gates, this.row);
+    if (!cell) return null;
+    const { block, at } = cell;
     const width = block.all.shape[1];
     const part = (values) => Array.from(numbers(values).subarray(at * width, (at + 1) * width));
     return {
@@ -97,32 +97,32 @@ function measured(blocks, row) {
 
 /** Stretches of alpha that are in a boundary: [from, to]. */
 function boundaries(path) {
-  const found = [];
+  const stretches = [];
   const mask = path.boundary;
   mask.forEach((inside, i) => {
     if (!inside) return;
-    if (i && mask[i - 1]) found.at(-1)[1] = i + 1;
-    else found.push([i, i + 1]);
+    if (i && mask[i - 1]) stretches.at(-1)[1] = i + 1;
+    else stretches.push([i, i + 1]);
   });
-  return found.map(([from, to]) => [from / (path.steps - 1), to / (path.steps - 1)]);
+  return stretches.map(([from, to]) => [from / (path.steps - 1), to / (path.steps - 1)]);
 }
 
 /** Stretches of alpha with one top token: [text, from, to]. A point stands for half a step around it. */
 function bands(texts) {
   const step = 1 / (texts.length - 1);
-  const found = [];
+  const runs = [];
   texts.forEach((text, i) => {
     const to = Math.min(1, (i + 0.5) * step);
-    if (found.length && found.at(-1)[0] === text) found.at(-1)[2] = to;
-    else found.push([text, Math.max(0, (i - 0.5) * step), to]);
+    if (runs.length && runs.at(-1)[0] === text) runs.at(-1)[2] = to;
+    else runs.push([text, Math.max(0, (i - 0.5) * step), to]);
   });
-  return found;
+  return runs;
 }
 
 const pairs = {
   page: 0,
   size: 9,
-  found: [],
+  matches: [],
   path: null,
 
   start() {
@@ -135,12 +135,12 @@ const pairs = {
     by("pair-back").addEventListener("click", () => this.turn(-1));
     by("pair-on").addEventListener("click", () => this.turn(1));
     by("pair-any").addEventListener("click", () => {
-      const row = this.found[Math.floor(Math.random() * this.found.length)];
+      const row = this.matches[Math.floor(Math.random() * this.matches.length)];
       if (row !== undefined) this.choose(row, true);
     });
     whenSet("pair-alpha", () => this.tell());
     by("pair-rows").addEventListener("toggle", () => this.list());
-    this.offerGroup(wanted.get("pair"));
+    this.offerGroup(query.get("pair"));
   },
 
   get group() {
@@ -162,8 +162,8 @@ const pairs = {
       return id ? path.id === id : before && path.a === before.a && path.b === before.b;
     };
     this.path = null;
-    const found = group.names.findIndex((_, row) => same(row));
-    this.filter(found, true);
+    const row = group.names.findIndex((_, row) => same(row));
+    this.filter(row, true);
   },
 
   /**
@@ -191,18 +191,18 @@ const pairs = {
     };
     const order = by("pair-order").value;
     const steep = (row) => (Number.isNaN(slope[row]) ? -Infinity : slope[row]);
-    this.found = group.names.map((_, row) => row).filter(kept);
-    if (order) this.found.sort((x, y) => (order === "down" ? steep(y) - steep(x) : steep(x) - steep(y)));
-    else this.found.sort((x, y) => source[x] - source[y] || x - y);
+    this.matches = group.names.map((_, row) => row).filter(kept);
+    if (order) this.matches.sort((x, y) => (order === "down" ? steep(y) - steep(x) : steep(x) - steep(y)));
+    else this.matches.sort((x, y) => source[x] - source[y] || x - y);
     this.page = 0;
-    const row = this.found.includes(chosen) ? chosen : (turn ? this.example() : null) ?? this.found[0];
+    const row = this.matches.includes(chosen) ? chosen : (turn ? this.example() : null) ?? this.matches[0];
     if (row === undefined) this.show();
     else this.choose(row, turn);
   },
 
   /** The first pair of those found that has all there is to see. */
   example() {
-    return this.found.slice(0, 1000).find((row) => {
+    return this.matches.slice(0, 1000).find((row) => {
       const path = new Path(this.group, row);
       return path.boundary.includes(true) && path.tokens && path.gates;
     });
@@ -215,7 +215,7 @@ const pairs = {
 
   choose(row, turn = false) {
     this.path = new Path(this.group, row);
-    if (turn) this.page = Math.floor(this.found.indexOf(row) / this.size);
+    if (turn) this.page = Math.floor(this.matches.indexOf(row) / this.size);
     this.show();
     this.draw();
     keep();
@@ -225,7 +225,7 @@ const pairs = {
   /** The list of pairs. */
   show() {
     const from = this.page * this.size;
-    const rows = this.found.slice(from, from + this.size);
+    const rows = this.matches.slice(from, from + this.size);
     by("pair-list").replaceChildren(...rows.map((row) => {
       const path = new Path(this.group, row);
       const [a, b] = [data.prompts[path.a], data.prompts[path.b]];
@@ -239,7 +239,7 @@ const pairs = {
         make("td", { className: "number", textContent: shown(path.slope) }),
         make("td", { textContent: `${quoted(a[1])} → ${quoted(b[1])}`, title: `${a[1]} → ${b[1]}` }));
     }));
-    const count = this.found.length;
+    const count = this.matches.length;
     by("pair-count").textContent = count
       ? `${from + 1}–${Math.min(from + this.size, count)} of ${count.toLocaleString("en")} pairs`
       : "no such pair: widen the choice";
@@ -271,18 +271,18 @@ const pairs = {
     if (tokens) {
       const order = [...new Set(tokens.texts)];
       const letters = (by("pair-plot").clientWidth - 60) / 8; // that fit beside each other
-      for (const [said, from, to] of bands(tokens.texts)) {
-        const place = { type: "rect", x0: from, x1: to, line: { width: 0 }, fillcolor: colour(order.indexOf(said)), layer: "below" };
+      for (const [word, from, to] of bands(tokens.texts)) {
+        const place = { type: "rect", x0: from, x1: to, line: { width: 0 }, fillcolor: colour(order.indexOf(word)), layer: "below" };
         shapes.push({ ...place, y0: 0, y1: 1, yref: "y domain", opacity: 0.1 });
         shapes.push({ ...place, y0: 0, y1: 1, yref: "y2", opacity: 0.45, line: { width: 1, color: ground } });
-        if ((to - from) * letters > quoted(said).length) {
-          annotations.push({ x: (from + to) / 2, y: 0.5, yref: "y2", text: plain(quoted(said)), showarrow: false, font: { size: 12, color: text } });
+        if ((to - from) * letters > quoted(word).length) {
+          annotations.push({ x: (from + to) / 2, y: 0.5, yref: "y2", text: plain(quoted(word)), showarrow: false, font: { size: 12, color: text } });
         }
       }
       const points = tokens.texts.map((_, i) => i / (tokens.texts.length - 1));
       traces.push({
         x: points, y: points.map(() => 0.5), yaxis: "y2", mode: "markers", marker: { size: 14, color: "rgba(0,0,0,0)" },
-        text: tokens.texts.map((said) => plain(quoted(said))), hovertemplate: "α %{x:.3f}<br>predicts %{text}<extra></extra>",
+        text: tokens.texts.map((word) => plain(quoted(word))), hovertemplate: "α %{x:.3f}<br>predicts %{text}<extra></extra>",
       });
     }
     if (gates) {
@@ -310,7 +310,7 @@ const pairs = {
     if (tokens) parts.push(`Colours: the token predicted, from the experiment ${tokens.experiment}.`);
     if (gates) parts.push(`Bars: gates that change sign in a step, in all layers (light) and in the last (dark), from ${gates.experiment}.`);
     by("pair-legend").textContent = parts.join(" ");
-    by("pair-told").textContent = this.summary();
+    by("pair-caption").textContent = this.summary();
     this.tell();
     this.list();
   },
@@ -319,21 +319,21 @@ const pairs = {
   summary() {
     const { path } = this;
     const edges = boundaries(path).map(([from, to]) => `${shown(from, 2)} to ${shown(to, 2)}`);
-    const said = [`Max slope ${shown(path.slope)}, d(1) ${shown(path.end)}.`];
-    said.push(edges.length ? `Boundaries at α ${edges.join(", ")}.` : "No boundary.");
+    const sentences = [`Max slope ${shown(path.slope)}, d(1) ${shown(path.end)}.`];
+    sentences.push(edges.length ? `Boundaries at α ${edges.join(", ")}.` : "No boundary.");
     const { tokens, gates } = path;
     if (tokens) {
       const words = bands(tokens.texts).map(([text, from, to]) => `${token(text)} (${shown(from, 2)}–${shown(to, 2)})`);
-      said.push(`Predicts ${words.join(", then ")}.`);
+      sentences.push(`Predicts ${words.join(", then ")}.`);
     } else {
-      said.push("No predictions were read on this path.");
+      sentences.push("No predictions were read on this path.");
     }
     if (gates) {
       const sum = (counts) => counts.reduce((x, y) => x + y, 0);
-      said.push(`${shown(sum(gates.all), 6)} changes of sign on the way, ${shown(sum(gates.last), 6)} in the last layer; `
+      sentences.push(`${shown(sum(gates.all), 6)} changes of sign on the way, ${shown(sum(gates.last), 6)} in the last layer; `
         + `between the ends ${shown(gates.ends, 6)} gates differ, ${shown(gates.endsLast, 6)} in the last layer.`);
     }
-    return said.join(" ");
+    return sentences.join(" ");
   },
 
   /** What is at the point that the slider is at. */
@@ -342,14 +342,14 @@ const pairs = {
     const at = Number(by("pair-alpha").value);
     const alpha = at / (path.steps - 1);
     const { relative, tokens, gates } = path;
-    const said = [`α ${shown(alpha)}: distance ${shown(path.distance[at])}`];
-    if (relative) said[0] += `, ${shown(relative[at])} of d(1)`;
-    if (tokens) said.push(`predicts ${token(tokens.texts[Math.round(alpha * (tokens.texts.length - 1))])}`);
+    const phrases = [`α ${shown(alpha)}: distance ${shown(path.distance[at])}`];
+    if (relative) phrases[0] += `, ${shown(relative[at])} of d(1)`;
+    if (tokens) phrases.push(`predicts ${token(tokens.texts[Math.round(alpha * (tokens.texts.length - 1))])}`);
     if (gates) {
       const step = Math.min(Math.floor(alpha * gates.all.length), gates.all.length - 1);
-      said.push(`in the step from here ${gates.all[step]} gates change sign, ${gates.last[step]} in the last layer`);
+      phrases.push(`in the step from here ${gates.all[step]} gates change sign, ${gates.last[step]} in the last layer`);
     }
-    by("pair-at").textContent = said.join("; ");
+    by("pair-at").textContent = phrases.join("; ");
     const layout = by("pair-plot").layout;
     if (!layout) return;
     const others = layout.shapes.filter((shape) => shape.name !== "here");

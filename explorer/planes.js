@@ -18,7 +18,7 @@ const planes = {
     }
     player(by("plane-play"), by("plane-model"));
     by("plane-plot").addEventListener("keydown", (event) => this.step(event));
-    this.offerModels(!wanted.has("plane-model"));
+    this.offerModels(!query.has("plane-model"));
     by("plane-plot").on("plotly_hover", (event) => this.read(event.points[0]));
     by("plane-plot").on("plotly_click", (event) => this.read(event.points[0]));
   },
@@ -144,8 +144,8 @@ const planes = {
     if (kind === "token") {
       const paints = this.paints(context);
       const tops = this.tops(this.model, context);
-      const found = this.model.tokens.map((text) => (paints.get(text) ?? OTHER).match(/\d+/g).map(Number));
-      return (i) => found[tops[i]];
+      const channels = this.model.tokens.map((text) => (paints.get(text) ?? OTHER).match(/\d+/g).map(Number));
+      return (i) => channels[tops[i]];
     }
     const shares = this.shares();
     if (kind === "distance") return (i) => shade(shares[context][i]);
@@ -161,19 +161,19 @@ const planes = {
       places.get(top).push(i);
     });
     const middle = (values) => values.slice().sort((x, y) => x - y)[Math.floor(values.length / 2)];
-    const found = [];
+    const labels = [];
     for (const [top, points] of places) {
       if (points.length < 0.03 * size ** 2) continue;
       const a = middle(points.map((i) => i % size));
       const b = middle(points.map((i) => Math.floor(i / size)));
       const away = (i) => Math.abs((i % size) - a) + Math.abs(Math.floor(i / size) - b);
       const best = points.reduce((x, y) => (away(y) < away(x) ? y : x));
-      found.push({
+      labels.push({
         x: model.axis[0] + step * (best % size), y: model.axis[0] + step * Math.floor(best / size), showarrow: false,
         text: plain(quoted(model.tokens[top])), font: { color: "#000", size: 12, shadow: "0 0 3px #fff, 0 0 3px #fff" },
       });
     }
-    return found;
+    return labels;
   },
 
   legend(kind, context) {
@@ -211,7 +211,7 @@ const planes = {
 
   tell() {
     const lines = this.label(...this.place).split("<br>");
-    by("plane-told").replaceChildren(...lines.map((line) => make("div", { innerHTML: line })));
+    by("plane-caption").replaceChildren(...lines.map((line) => make("div", { innerHTML: line })));
   },
 
   read(point) {

@@ -12,7 +12,7 @@ const series = {
     whenSet("series-pair", () => this.draw());
     player(by("series-play"), by("series-at"));
     by("series-pair").closest("label").hidden = !data.paths.length;
-    this.offerMembers(!wanted.has("series-at"));
+    this.offerMembers(!query.has("series-at"));
   },
 
   get chosen() {
@@ -53,18 +53,18 @@ const series = {
       { x: alpha, y: median, mode: "lines", line: { color: colour(0), width: 2.4 }, hovertemplate: "α %{x:.3f}<br>median %{y:.3f}<extra></extra>" },
     );
     const slope = `max slope ${shown(member.slope[0])} [${shown(member.slope[3])}, ${shown(member.slope[4])}], median of ${member.pairs} pairs`;
-    const said = [kind === "write layer" ? `${member.model}, write layer ${member.layer}` : heading(member.model), slope];
+    const phrases = [kind === "write layer" ? `${member.model}, write layer ${member.layer}` : heading(member.model), slope];
     const pair = by("series-pair").checked ? this.pair(member) : null;
     if (pair?.relative) {
       traces.push({
         x: pair.alpha, y: pair.relative, mode: "lines", line: { color: colour(1), width: 2, dash: "dash" },
         hovertemplate: "α %{x:.3f}<br>the pair: %{y:.3f}<extra></extra>",
       });
-      said.push(`the pair (dashed) ${shown(pair.slope)}`);
+      phrases.push(`the pair (dashed) ${shown(pair.slope)}`);
     } else if (by("series-pair").checked) {
-      said.push("the pair above was not measured here");
+      phrases.push("the pair above was not measured here");
     }
-    by("series-told").textContent = said.join("; ");
+    by("series-caption").textContent = phrases.join("; ");
     draw("series-curve", traces, {
       xaxis: axis("α along the path", { range: [-0.01, 1.01] }), yaxis: axis("relative output distance", { range: [-0.03, 1.25] }),
     });

@@ -1,6 +1,6 @@
 // What is chosen stays in the address, so that a view can be kept and handed on.
 
-const wanted = new URLSearchParams(location.hash.includes("=") ? location.hash.slice(1) : "");
+const query = new URLSearchParams(location.hash.includes("=") ? location.hash.slice(1) : "");
 
 function keep() {
   if (!keep.ready) return;
@@ -14,12 +14,12 @@ function keep() {
 }
 
 function restore() {
-  for (const [id, value] of wanted) {
+  for (const [id, value] of query) {
     const control = by(id);
     if (!control?.matches("[data-kept]")) continue;
     if (control.type === "checkbox") control.checked = value === "1";
     else if (control.type === "range") control.max = Math.max(control.max, value); // its own maximum comes with the choice
-    if (control.tagName === "SELECT") control.dataset.wanted = value; // what it offers comes later
+    if (control.tagName === "SELECT") control.dataset.query = value; // what it offers comes later
     if (control.type !== "checkbox") control.value = value;
   }
 }
@@ -27,14 +27,14 @@ function restore() {
 const parts = { pairs: [data.paths, pairs], series: [data.series, series], planes: [data.planes, planes], clusters: [data.maps, clusters] };
 
 function drawAll() {
-  for (const [found, part] of Object.values(parts)) if (found.length) part.draw();
+  for (const [items, part] of Object.values(parts)) if (items.length) part.draw();
 }
 
 function start() {
   by("study").textContent = `in the study ${data.study.name}`;
   restore();
-  for (const [id, [found]] of Object.entries(parts)) by(id).hidden = !found.length;
-  for (const [found, part] of Object.values(parts)) if (found.length) part.start();
+  for (const [id, [items]] of Object.entries(parts)) by(id).hidden = !items.length;
+  for (const [items, part] of Object.values(parts)) if (items.length) part.start();
   by("figures").hidden = !data.figures.length;
   figures();
   about();

@@ -90,8 +90,8 @@ function plain(text) {
 
 /** Fill a select with [value, label] pairs; what was chosen stays chosen if it can. */
 function offer(select, choices) {
-  const before = select.dataset.wanted ?? select.value;
-  delete select.dataset.wanted;
+  const before = select.dataset.query ?? select.value;
+  delete select.dataset.query;
   select.replaceChildren(...choices.map(([value, label]) => make("option", { value, textContent: label })));
   if (choices.some(([value]) => String(value) === before)) select.value = before;
   select.closest("label").hidden = choices.length < 2;
@@ -108,8 +108,8 @@ function lighter(hex, share) {
 
 /** One of the palette's colours, which were chosen for a white ground. */
 function colour(index) {
-  const wanted = colours[index % colours.length];
-  return dark.matches ? lighter(wanted, wanted === "#000000" ? 0.85 : 0.3) : wanted;
+  const base = colours[index % colours.length];
+  return dark.matches ? lighter(base, base === "#000000" ? 0.85 : 0.3) : base;
 }
 
 const shades = data.shades.map(rgb);
@@ -124,8 +124,8 @@ function shade(share) {
 // Charts
 
 function style() {
-  const found = getComputedStyle(document.documentElement);
-  return Object.fromEntries(["text", "soft", "line", "ground"].map((name) => [name, found.getPropertyValue(`--${name}`).trim()]));
+  const style = getComputedStyle(document.documentElement);
+  return Object.fromEntries(["text", "soft", "line", "ground"].map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
 }
 
 function axis(title, more = {}) {
@@ -153,8 +153,8 @@ function draw(id, traces, layout) {
 }
 
 /** Links to files of the study's results, which lie beside this page; by their names, or their kinds. */
-function files(element, said, paths, label = (path) => path) {
-  element.replaceChildren(said);
+function files(element, heading, paths, label = (path) => path) {
+  element.replaceChildren(heading);
   paths.forEach((path, i) => {
     const href = path.split("/").map(encodeURIComponent).join("/");
     element.append(i ? ", " : "", make("a", { href, textContent: label(path) }));
@@ -194,11 +194,11 @@ function promptRows(rows, last) {
   return rows.map(([name, text, swatch]) => {
     const ends = last && text.endsWith(last[name]);
     const head = ends ? text.slice(0, text.length - last[name].length) : text;
-    const said = make("dd", {}, quoted(head).slice(0, -1));
-    if (ends) said.append(make("mark", { textContent: quoted(last[name]).slice(1, -1), title: "last token" }));
-    said.append('"');
+    const description = make("dd", {}, quoted(head).slice(0, -1));
+    if (ends) description.append(make("mark", { textContent: quoted(last[name]).slice(1, -1), title: "last token" }));
+    description.append('"');
     const label = make("dt", { textContent: name });
     if (swatch) label.prepend(make("i", { className: "dot", style: `background:${swatch}` }));
-    return make("div", {}, label, said);
+    return make("div", {}, label, description);
   });
 }

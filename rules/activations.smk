@@ -1,4 +1,4 @@
-# Prompts in each model's tokens, and one clean pass over them: what everything else starts from.
+# Prompts in each model's tokens, and the activations of one clean pass over them.
 
 
 rule prompts:

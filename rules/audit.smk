@@ -1,5 +1,4 @@
-# What a reader needs who trusts nobody: the manifest of a study, the way back from any number, and
-# checks of what is there.
+# For a reader who trusts nobody: the manifest of a study, provenance of any number, verification.
 
 
 rule manifest:
@@ -25,7 +24,7 @@ rule manifest:
         },
         code=code("write_manifest.py"),
     message:
-        "Write down what each file is and what made it"
+        "Write the manifest"
     script:
         "../scripts/write_manifest.py"
 
@@ -50,8 +49,8 @@ rule crate:
         "../scripts/make_crate.py"
 
 
-# A later run is held against the digest of an earlier one, where the repository keeps one. What is
-# said to the user is said where Snakemake runs.
+# A run is compared with the digest of an earlier one, where the repository keeps one. The result is
+# printed where Snakemake runs.
 
 
 rule comparison:
@@ -66,7 +65,7 @@ rule comparison:
         "../envs/paper.yaml"
     params:
         reference=str(STUDY.reference),
-        held=sha256(STUDY.reference) if STUDY.reference.exists() else None,
+        reference_sha256=sha256(STUDY.reference) if STUDY.reference.exists() else None,
         code=code("compare_reference.py"),
     message:
         "Compare with the reference"
@@ -74,7 +73,7 @@ rule comparison:
         "../scripts/compare_reference.py"
 
 
-# The targets below make no file of the results: they run each time that they are asked for.
+# The targets below make no result file: they run whenever they are requested.
 
 
 rule reference:
@@ -122,6 +121,6 @@ rule trace:
         target=CONFIG.target,
         json=f"logs/{STUDY.name}/trace.json",
     message:
-        "Trace a result back"
+        "Trace a result back to its sources"
     script:
         "../scripts/trace.py"

@@ -1,5 +1,5 @@
-# What holds: claims decided from tables and raw outputs, deviations from the original with the size
-# of their effects, and the max slope computed a second time by other means.
+# Claims decided from tables and raw outputs, deviations from the original with the size of their
+# effects, and an independent check of the max slope.
 
 
 rule claims:
@@ -117,6 +117,6 @@ rule independent_check:
         ],
         code=code("check_independent.py"),
     message:
-        "Compute max slopes by a second road"
+        "Recompute max slopes with an independent implementation"
     script:
         "../scripts/check_independent.py"

@@ -1,4 +1,4 @@
-# What a scheduler is told of jobs: memory, time and GPUs, and which of them share an entry of its queue.
+# What jobs request from a scheduler: memory, time and GPUs, and which jobs share one of its entries.
 import time
 
 from snakemake.jobs import GroupJob
@@ -6,29 +6,29 @@ from snakemake.jobs import GroupJob
 from stable_regions.base.errors import errors_since
 
 
-def growing(wanted):
-    """A resource that doubles when a job is tried again: it may have been cut off for want of it.
+def growing(amount):
+    """A resource that doubles when a job is retried: it may have been killed for lack of it.
 
-    `wanted` is a number, or a function of the wildcards.
+    `amount` is a number, or a function of the wildcards.
     """
-    number = wanted if callable(wanted) else lambda wildcards: wanted
+    number = amount if callable(amount) else lambda wildcards: amount
     return lambda wildcards, attempt: number(wildcards) * 2 ** (attempt - 1)
 
 
 def gpus_of(ref):
-    """GPUs of a job that runs a model: where jobs run is known once the workflow is read."""
+    """GPUs of a job that runs a model; where jobs run is known only after parsing."""
     return resources.gpus(STUDY, ref, local=workflow.local_exec)
 
 
-def scheduler_resources(asked, job_of):
-    """What a job that runs models asks a scheduler for, as `resources` tells it of the job."""
-    wanted = lambda wildcards: asked(
+def scheduler_resources(request_of, job_of):
+    """The resources of jobs that run models: `request_of` is a function of `resources`."""
+    request = lambda wildcards: request_of(
         STUDY, job_of(wildcards), local=workflow.local_exec
     )
     return {
-        "mem_mb": growing(lambda w: wanted(w).memory),
-        "runtime": growing(lambda w: wanted(w).minutes),
-        "gpu": lambda w: wanted(w).gpus or None,  # none of it, and not 0 of it
+        "mem_mb": growing(lambda w: request(w).memory),
+        "runtime": growing(lambda w: request(w).minutes),
+        "gpu": lambda w: request(w).gpus or None,  # no entry rather than 0
     }
 
 

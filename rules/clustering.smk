@@ -1,4 +1,4 @@
-# Distances between all prompts of a set by what the model does with them, and their clusters.
+# Clusters of prompts by the distances between them, and their scores.
 
 CLUSTERED = STUDY.on_page("maps")
 

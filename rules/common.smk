@@ -1,4 +1,4 @@
-# What every stage needs: the checked study, and what Snakemake is told of each job.
+# What every stage needs: the checked study, and helpers for the rules.
 import re
 from functools import cache
 
@@ -16,7 +16,7 @@ except UserError as error:
 
 CONFIG = STUDY.config
 COMPUTE = CONFIG.compute
-BENCHMARKS = {}  # by stage: where Snakemake notes what its jobs took
+BENCHMARKS = {}  # by stage: the benchmark files of its jobs
 
 
 wildcard_constraints:
@@ -33,12 +33,12 @@ wildcard_constraints:
 
 @cache
 def digest(script, *modules):
-    """What a script does, with modules that it loads by name."""
+    """The digest of a script's code, with modules that it loads by name."""
     return code_digest(HERE / "scripts" / script, *modules)
 
 
 def code(script, *modules):
-    """A parameter of a script's rule, so that results follow the code; read for a job that runs."""
+    """A parameter of a script's rule, so that results follow the code; evaluated per job."""
     return lambda wildcards: digest(script, *modules)
 
 
@@ -48,30 +48,30 @@ def entry(section, name):
 
 
 def tables(names):
-    """Where tables lie."""
+    """The paths of tables."""
     return [paths.table(STUDY.name, name) for name in names]
 
 
 def all_cores(wildcards):
-    """For a job that nothing should run beside."""
+    """Threads of a job that runs alone."""
     return workflow.resource_settings.cores or 1
 
 
 def benchmark_path(stage, path, **values):
-    """The same path, noted as that of a stage's jobs; `values` are those of its wildcards."""
+    """The path itself, registered as a benchmark of a stage; `values` are those of its wildcards."""
     BENCHMARKS.setdefault(stage, []).extend(expand(path, study=STUDY.name, **values))
     return path
 
 
 def benchmark_jobs(stage, path, job_rule):
-    """The same of a rule whose jobs the study knows."""
+    """The same for a rule whose jobs the study knows."""
     files = job_rule.each(path.replace("{study}", STUDY.name))
     BENCHMARKS.setdefault(stage, []).extend(files)
     return path
 
 
 def benchmark_gathering(path):
-    """The same of the rule that gathers shards."""
+    """The same for the rule that gathers shards."""
     for name in STUDY.sharded:
         raw = [Path(output).name for output in STUDY.raw_outputs(name)]
         benchmark_path(

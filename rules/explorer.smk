@@ -1,11 +1,11 @@
-# The page to explore: raw outputs and tables of the whole study, in one file for a browser.
+# The page to explore: raw outputs and tables of the study in one HTML file.
 
 PATHS, PLANES = (
     [(name, ref) for name in STUDY.on_page(what) for ref in STUDY.experiments[name]]
     for what in ("paths", "planes")
 )
 SERIES, MAPS = STUDY.on_page("series"), STUDY.on_page("maps")
-# The page's scripts, in the order in which they build on each other.
+# The page's scripts; each may use those before it.
 SCRIPTS = ["tools", "pairs", "series", "planes", "clusters", "figures", "start"]
 
 

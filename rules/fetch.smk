@@ -1,4 +1,4 @@
-# Sources: packages, corpora and models become checked files on this disk.
+# Sources: packages, corpora and models, downloaded and checked.
 
 PACKAGE_OF_FILE = {package.file: name for name, package in CONFIG.packages.items()}
 

@@ -1,4 +1,4 @@
-# Figures: each is one module of the library, and the tables it draws.
+# Figures: one module of the library each, drawn from tables.
 
 
 rule figure:

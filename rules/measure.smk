@@ -1,5 +1,5 @@
-# What is measured on models: a rule for each kind of experiment. Checkpoints of a model share a job,
-# and have a rule of their own; so have shards, which can be resumed and spread over machines.
+# Measurements on models: a rule for each kind of experiment. Checkpoints of a model share a job, and
+# have their own rule; so have shards, which can be resumed and spread over machines.
 
 
 for kind, each in STUDY.measuring_rules():
@@ -53,7 +53,7 @@ for kind, each in STUDY.measuring_rules():
             "../scripts/measure.py"
 
 
-# Shards, put together.
+# Shards become one raw output.
 
 
 rule gather:

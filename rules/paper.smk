@@ -1,4 +1,4 @@
-# The paper: its source, and everything it shows, from the results.
+# The paper: typeset from its source and the results.
 
 
 rule numbers:
@@ -66,6 +66,6 @@ rule paper:
         benchmarks=BENCHMARKS,
         code=code("typeset_paper.py"),
     message:
-        "Set the paper"
+        "Typeset the paper"
     script:
         "../scripts/typeset_paper.py"

@@ -1,4 +1,4 @@
-# Summaries: raw outputs of experiments, and what is known of the models, become tidy tables.
+# Raw outputs of experiments, and facts about the models, become tidy tables.
 
 
 for kind, made, experiments in STUDY.table_rules():

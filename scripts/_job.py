@@ -1,4 +1,4 @@
-"""What every script does around its work: log to its file and the screen, fail in one line."""
+"""What every script shares: logging to its file and the screen, errors as one line."""
 
 import io
 import logging
@@ -55,7 +55,7 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
     if snakemake.output and "STABLE_REGIONS_WATCHED" in os.environ:  # a run shows what logs hold
         to_screen.setLevel(logging.ERROR)
     log.addHandler(to_screen)
-    logging.raiseExceptions = False  # a full disk is told once, below
+    logging.raiseExceptions = False  # a full disk is reported once, below
     with suppress(OSError):  # a disk without locks
         hold(Path(".snakemake"))
     try:
@@ -70,7 +70,7 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
     except Exception as error:
         if no_space(error):
             where = getattr(error, "filename", None) or next(iter(snakemake.output), path)
-            log.error("error: no space is left on the disk for %s: make room, and run again", where)
+            log.error("error: disk full while writing %s: free some space and run again", where)
             sys.exit(1)
         with path.open("a", encoding="utf-8") as file:
             file.write(redact(traceback.format_exc()))

@@ -1,4 +1,4 @@
-"""How a measuring job comes to its models: engine, device and dtype that they are loaded with."""
+"""How a measuring job loads its models: engine, device and dtype."""
 
 import logging
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from stable_regions.models.model import check_layer
 
 
 def placing(compute: dict[str, Any]) -> dict[str, Any]:
-    """Of what a job is told of its computing, that which a model is loaded with."""
+    """The subset of a job's compute settings that `load_model` takes."""
     names = ("device", "device_map", "threads", "engine")
     return {key: compute[key] for key in names if key in compute}
 
@@ -29,7 +29,7 @@ def load_again(
 def models(
     snakemake: Any, engine: str | None = None
 ) -> Iterator[tuple[str, Any, dict[str, Any], str]]:
-    """Load the models of a measuring job one by one, and give what belongs to each.
+    """Load the models of a measuring job one by one, each with its inputs and output.
 
     Parameters
     ----------

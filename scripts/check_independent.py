@@ -1,4 +1,4 @@
-"""Compute the max slopes of a few pairs by a second road, and hold them against the first's."""
+"""Recompute the max slopes of a few pairs with an independent implementation, and compare."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ with job(snakemake) as log:
     params = snakemake.params
     slopes = read_csv(snakemake.input.pairs)
     parts = []
-    progress = Progress("second road", len(params.refs), "models")
+    progress = Progress("independent check", len(params.refs), "models")
     torch.set_num_threads(snakemake.threads)
     for ref, where, folder, path in zip(
         params.refs, params.placed, snakemake.input.models, snakemake.input.raw, strict=True

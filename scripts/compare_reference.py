@@ -1,4 +1,4 @@
-"""Say in one line how a run compares with the reference that the repository keeps."""
+"""Compare a run with the reference in the repository, in one line."""
 
 from pathlib import Path
 

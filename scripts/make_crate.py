@@ -1,4 +1,4 @@
-"""Make a finished study's folder a Workflow Run RO-Crate: the code, and who made what from what."""
+"""Make a finished study's folder a Workflow Run RO-Crate: the code, and which job made what."""
 
 from pathlib import Path
 

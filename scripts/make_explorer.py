@@ -1,4 +1,4 @@
-"""Make the page to explore a study: everything it shows, and what shows it, in one file."""
+"""Make the page to explore a study: data and scripts in one file."""
 
 from functools import partial
 from html import escape

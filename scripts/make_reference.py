@@ -1,4 +1,4 @@
-"""Keep a digest of a finished study in the repository, to hold later runs against."""
+"""Keep a digest of a finished study in the repository, to compare later runs with."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Measure models in an experiment, as the folder of its kind says."""
+"""Measure models in an experiment, by its kind's `measure`."""
 
 from functools import partial
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Say what a study will take: jobs, points, operations, time, memory, disk and downloads."""
+"""Estimate what a study takes: jobs, points, operations, time, memory, disk, downloads."""
 
 import resource
 import subprocess
@@ -29,7 +29,7 @@ def shape(model: str, values: dict[str, Any] | None) -> Shape:
 
 
 def jobs_in_all(python: str, snakefile: str, config: dict[str, Any]) -> int:
-    """How many jobs the whole study has, from nothing: a dry run counts them."""
+    """The number of jobs of the whole study from scratch, counted by a dry run."""
     with tempfile.TemporaryDirectory() as scratch:
         merged = Path(scratch, "config.yaml")
         merged.write_text(yaml.safe_dump(config), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What the distances between prompts, and the clusters under them, know of kinds of prompts."""
+"""Score the distances between prompts, and their clusters, against kinds of prompts."""
 
 import pandas as pd
 from _job import job

@@ -11,8 +11,8 @@ with job(snakemake) as log:
     results = Path(snakemake.params.results)
     if snakemake.params.target is None:
         raise UserError(
-            "what is to be traced? `snakemake trace --config target=...` takes a file, FILE:LINE, "
-            "a claim, or a number of the paper"
+            "no target to trace: give a file, FILE:LINE, a claim or a number of the paper, with "
+            "`snakemake trace --config target=...`"
         )
     target = trace.resolve(str(snakemake.params.target), results)
     jobs = records.load_records(Path("logs"))

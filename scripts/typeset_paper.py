@@ -1,4 +1,4 @@
-"""Set the paper: Typst source and results become a PDF."""
+"""Typeset the paper: Typst source and results become a PDF."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Verify a finished study, and say what was checked, what could not be, and what is different."""
+"""Verify a finished study, and report what was checked, what could not be, and what differs."""
 
 import tempfile
 from pathlib import Path
@@ -27,5 +27,5 @@ with job(snakemake) as log:
     for line in report.different:
         log.info("different: %s", line)
     if report.different:
-        raise UserError(f"{results}: {len(report.different)} differences, named above")
-    log.info("%s is what its manifest says, and what its raw outputs and models give", results)
+        raise UserError(f"{results}: {len(report.different)} differences, listed above")
+    log.info("%s matches its manifest, its raw outputs and its models", results)

@@ -77,12 +77,12 @@ def runs(
     They go by their fixture, and those that modules give as their `run` by the module's name.
     """
     items = [item for item in request.session.items if isinstance(item, pytest.Function)]
-    wanted = {run for run in RUNS if any(needs(run, item) for item in items)}
+    needed = {run for run in RUNS if any(needs(run, item) for item in items)}
     runs: dict[str, BackgroundRun] = {}
     with ExitStack() as stack:
-        if "tiny_hashes" in wanted:
+        if "tiny_hashes" in needed:
             runs["tiny"] = tiny_run(tmp_path_factory)
-        if {"again", "verified", "embedded"} & wanted:
+        if {"again", "verified", "embedded"} & needed:
             # where it is installed and none runs, each start of Snakemake waits nine seconds for it
             if slurm.missing() is None:
                 stack.enter_context(slurm.running())

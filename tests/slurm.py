@@ -29,8 +29,8 @@ def command(folder: Path, *arguments: str) -> list[str]:
 
 def answers() -> bool:
     """Whether a Slurm runs here."""
-    found = shutil.which("sinfo")
-    return found is not None and subprocess.run([found], capture_output=True).returncode == 0
+    result = shutil.which("sinfo")
+    return result is not None and subprocess.run([result], capture_output=True).returncode == 0
 
 
 def missing() -> str | None:

@@ -126,7 +126,7 @@ def test_a_manifest_is_not_made_of_a_changed_file(study: Path) -> None:
     with pytest.raises(UserError, match=r"tables/sharpness\.csv: is not "):
         manifests.build(RESULTS, every, last, facts)
     Path(TABLE).unlink()
-    with pytest.raises(UserError, match=r"tables/sharpness\.csv: is gone; `snakemake"):
+    with pytest.raises(UserError, match=r"tables/sharpness\.csv: missing"):
         manifests.build(RESULTS, every, last, facts)
 
 
@@ -168,12 +168,12 @@ def test_one_byte_of_what_describes_the_results_is_found(study: Path, name: str)
 def test_one_digit_of_the_manifest_is_found(study: Path) -> None:
     path = RESULTS / "manifest.json"
     path.write_text(path.read_text().replace('"threads": 1', '"threads": 2', 1))
-    assert any(line.startswith(f"{path}: is changed") for line in checked())
+    assert any(line.startswith(f"{path}: ") for line in checked())
 
 
 def test_a_deleted_file_is_found(study: Path) -> None:
     Path(RAW).unlink()
-    assert f"{RAW}: is gone" in checked()
+    assert any(line.startswith(f"{RAW}: ") for line in checked())
 
 
 def test_two_swapped_files_are_found(study: Path) -> None:
@@ -181,9 +181,9 @@ def test_two_swapped_files_are_found(study: Path) -> None:
     a.rename("x")
     b.rename(a)
     Path("x").rename(b)
-    found = checked()
-    assert f"{a}: holds what belongs to {b}" in found
-    assert f"{b}: holds what belongs to {a}" in found
+    result = checked()
+    for one, other in ((a, b), (b, a)):
+        assert any(line.startswith(f"{one}: ") and line.endswith(f" {other}") for line in result)
 
 
 def test_a_foreign_file_is_found_and_a_later_claim_is_not_foreign(study: Path) -> None:
@@ -200,7 +200,7 @@ def test_changed_weights_are_found(study: Path) -> None:
     os.unlink("resources")
     shutil.copytree(Path(os.readlink("sources")).parent / "resources", "resources", symlinks=True)
     flip(Path("resources/models/tiny-random/model.safetensors"))
-    assert any("tiny-random/model.safetensors: is not what" in line for line in checked())
+    assert any("tiny-random/model.safetensors: " in line for line in checked())
 
 
 def forged(path: str) -> dict[str, Any]:
@@ -248,7 +248,8 @@ def test_a_forged_table_is_found_though_all_hashes_fit(study: Path, tmp_path: Pa
     verify.check_chain(held, report)
     assert not report.different
     [line] = made_again(held, TABLE, tmp_path / "scratch")
-    assert line.startswith(f"{TABLE}: what it was made from gives another: row 1, median")
+    assert line.startswith(f"{TABLE}: ")
+    assert "row 1, median" in line
 
 
 def test_a_job_that_cannot_be_run_again_is_one_line(inside: Path, tmp_path: Path) -> None:
@@ -256,7 +257,7 @@ def test_a_job_that_cannot_be_run_again_is_one_line(inside: Path, tmp_path: Path
     job = held["jobs"][held["files"]["results/tiny/tables/claims.csv"]["job"]]
     job["params"]["resamples"] = None
     [first, *_] = made_again(held, "results/tiny/tables/claims.csv", tmp_path)
-    assert "cannot be made again: " in first
+    assert first.startswith("results/tiny/tables/claims.csv: ")
     assert "\n" not in first
 
 
@@ -269,8 +270,9 @@ def test_what_other_code_made_is_not_made_again(inside: Path, tmp_path: Path) ->
         job["params"][param] = other[param]
         report = verify.Report()
         verify.check_summaries(held | {"jobs": [job]}, RESULTS, tmp_path, 1, report)
-        assert report.checked[0].startswith("0 files made again")
-        assert "1 jobs were not run again" in report.unchecked[0]
+        assert report.checked[0].startswith("0 files ")
+        assert report.unchecked[0].startswith("1 jobs ")
+        assert path in report.unchecked[0]
 
 
 def test_no_script_but_the_checkouts_own_is_run(inside: Path, tmp_path: Path) -> None:
@@ -304,10 +306,10 @@ def test_every_kind_of_raw_output_comes_out_of_the_model_again(llama: Any) -> No
     kinds = set()
     for path in raw_files():
         kinds.add(records.facts_of(path).get("experiment", {}).get("kind"))
-        found = sampling.sample(llama, path, prompts_of(path), seed=0, pairs=20)
-        assert found
-        assert max(one.worst for one in found) < 1, path
-        assert sum(one.values for one in found) > 20
+        result = sampling.sample(llama, path, prompts_of(path), seed=0, pairs=20)
+        assert result
+        assert max(one.worst for one in result) < 1, path
+        assert sum(one.values for one in result) > 20
     assert kinds == {None, *KINDS}
 
 
@@ -316,8 +318,8 @@ def test_a_forged_raw_output_is_found(llama: Any, tmp_path: Path) -> None:
     table["distance_post_norm"] = [row * np.float32(1.001) for row in table["distance_post_norm"]]
     path = tmp_path / "raw.parquet"
     write_parquet(path, table, facts)
-    found = sampling.sample(llama, path, prompts_of(Path(RAW)), seed=0, pairs=20)
-    assert {one.quantity for one in found if one.worst > 1} == {"distance_post_norm"}
+    result = sampling.sample(llama, path, prompts_of(Path(RAW)), seed=0, pairs=20)
+    assert {one.quantity for one in result if one.worst > 1} == {"distance_post_norm"}
 
 
 def test_the_sample_follows_the_seed(llama: Any, tmp_path: Path) -> None:
@@ -338,14 +340,14 @@ def test_the_sample_follows_the_seed(llama: Any, tmp_path: Path) -> None:
 
 def test_the_command_verifies(again: Path, verified: str) -> None:
     """In the environment that it names, where the study was run by conda."""
-    said = verified
-    assert "different: " not in said
-    for part in ("files of results/tiny against manifest.json", "made again from raw outputs",
+    message = verified
+    assert "different: " not in message
+    for part in ("files of results/tiny against manifest.json", "rebuilt from raw outputs",
                  "recomputed through them"):  # fmt: skip
-        assert any("checked: " in line and part in line for line in said.splitlines()), part
-    assert "load checks and tables that come from models alone" in said
+        assert any("checked: " in line and part in line for line in message.splitlines()), part
+    assert "load checks and tables that need a model" in message
     if shutil.which("conda"):
-        assert set(environments(again, said)) == {sha256(ROOT / "envs" / "audit.yaml")}
+        assert set(environments(again, message)) == {sha256(ROOT / "envs" / "audit.yaml")}
 
 
 # Tracing
@@ -469,7 +471,7 @@ def test_the_command_prints_a_tree_and_keeps_the_json(study: Path) -> None:
     assert held["steps"]["results/tiny/figures/fig2.csv"]["job"]["rule"] == "figure"
     done = snakemake(study, "trace")
     assert done.returncode != 0
-    assert "what is to be traced?" in done.stderr
+    assert "--config target=" in done.stderr
 
 
 # Replaying
@@ -500,9 +502,9 @@ def test_a_run_is_identical_to_itself(inside: Path) -> None:
     assert kept["study"] == "tiny"
     assert "sharpness/tiny-llama/0/post_norm" in kept["estimates"]
     assert kept["data"]["interpolation/sharpness/tiny-llama.parquet"] == sha256(RAW)
-    found = reference.compare(kept, reference.digest(RESULTS))
-    assert found["line"].startswith("identical bytes: ")
-    assert found["differences"] == []
+    result = reference.compare(kept, reference.digest(RESULTS))
+    assert result["line"].startswith("identical bytes: ")
+    assert result["differences"] == []
 
 
 def changed(kept: dict[str, Any], factor: float, **other: Any) -> dict[str, Any]:
@@ -516,16 +518,16 @@ def changed(kept: dict[str, Any], factor: float, **other: Any) -> dict[str, Any]
 def test_other_last_bits_and_other_numbers_are_told_apart(inside: Path) -> None:
     kept = reference.digest(RESULTS)
     machines = [{"processor": "Another", "system": "Linux"}]
-    found = reference.compare(kept, changed(kept, 1 + 1e-5, machines=machines))
-    assert found["line"].startswith("the same within tolerance: ")
-    assert "this is Another" in found["line"]
-    assert found["other_bytes"] == ["interpolation/sharpness/tiny-llama.parquet"]
-    found = reference.compare(kept, changed(kept, 1.01))
-    assert found["line"].startswith("DIFFERENT in 1 places, the first: sharpness/tiny-llama")
+    result = reference.compare(kept, changed(kept, 1 + 1e-5, machines=machines))
+    assert result["line"].startswith("the same within tolerance: ")
+    assert "this is Another" in result["line"]
+    assert result["other_bytes"] == ["interpolation/sharpness/tiny-llama.parquet"]
+    result = reference.compare(kept, changed(kept, 1.01))
+    assert result["line"].startswith("DIFFERENT in 1 places, the first: sharpness/tiny-llama")
     # of other weights, an interval that overlaps is enough
     weights = kept["weights"] | {"tiny-llama": {"model.safetensors": "1" * 64}}
-    found = reference.compare(kept, changed(kept, 1.01, weights=weights))
-    assert found["differences"] == []
+    result = reference.compare(kept, changed(kept, 1.01, weights=weights))
+    assert result["differences"] == []
 
 
 def test_another_verdict_is_a_difference(inside: Path) -> None:
@@ -629,8 +631,8 @@ def test_the_validator_sees_what_is_wrong(
     for entity, key in left_out:
         del entities[entity][key]
     path.write_text(json.dumps(held))
-    found = issues(folder)
-    assert [key for _, key in left_out if not any(key in issue for issue in found)] == []
+    result = issues(folder)
+    assert [key for _, key in left_out if not any(key in issue for issue in result)] == []
 
 
 def test_the_crate_holds_inputs_outputs_and_versions(inside: Path) -> None:

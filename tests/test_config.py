@@ -11,6 +11,7 @@ import yaml
 
 from stable_regions.base.errors import UserError
 from stable_regions.study import config
+from tests.bad_input import refused
 from tests.models import make_model
 
 ROOT = Path(__file__).parent.parent
@@ -34,166 +35,169 @@ def put(raw: dict[str, Any], path: str, value: Any) -> None:
 
 
 MISTAKES = {
-    "unknown study": ("study", "nowhere", "study: no study 'nowhere'; there is"),
-    "unknown key at the top": ("modles", {}, "modles: unknown key, holds {}"),
+    "unknown study": ("study", "nowhere", "study | 'nowhere'"),
+    "unknown key at the top": ("modles", {}, "modles | {}"),
     "unknown key in a model": (
-        "models/smollm2-135m/dytpe", "float32", "models.smollm2-135m.dytpe: unknown key",
+        "models/smollm2-135m/dytpe", "float32", "models.smollm2-135m.dytpe | 'float32'",
     ),
     "unknown key in a source": (
-        "models/smollm2-135m/source/sha", "x", "models.smollm2-135m.source.sha: unknown key",
+        "models/smollm2-135m/source/sha", "x", "models.smollm2-135m.source.sha | 'x'",
     ),
     "unknown dtype": (
         "models/smollm2-135m/dtype", "flot32",
-        "models.smollm2-135m.dtype: holds 'flot32'; input should be",
+        "models.smollm2-135m.dtype | 'flot32'",
     ),
     "unknown kind of source": (
-        "models/smollm2-135m/source/kind", "ftp", "models.smollm2-135m.source",
+        "models/smollm2-135m/source/kind", "ftp", "models.smollm2-135m.source.kind | 'ftp'",
     ),
     "a model that a study names": (
         "studies/embedded/experiments/sharpness", ["gpt5"],
-        "studies.embedded.experiments.sharpness: no model 'gpt5'; there is gemma-2-2b, ",
+        "studies.embedded.experiments.sharpness | 'gpt5' | gemma-2-2b",
     ),
     "a checkpoint that there is not": (
         "studies/embedded/experiments/training", ["suite-d4-w64@step3"],
-        "holds 'suite-d4-w64@step3'; a checkpoint is needed, as in suite-d4-w64@last",
+        "studies.embedded.experiments.training | 'suite-d4-w64@step3' | suite-d4-w64@last",
     ),
     "a revision of a model without any": (
-        "studies/embedded/experiments/training", ["smollm2-135m@main"], "has no revisions",
+        "studies/embedded/experiments/training", ["smollm2-135m@main"],
+        "studies.embedded.experiments.training | 'smollm2-135m@main'",
     ),
     "an experiment that a study names": (
-        "studies/embedded/experiments/sharpnes", ["smollm2-135m"], "no experiment 'sharpnes'",
+        "studies/embedded/experiments/sharpnes", ["smollm2-135m"],
+        "studies.embedded.experiments.sharpnes | 'sharpnes'",
     ),
     "a study's experiment without models": (
-        "studies/embedded/experiments/sharpness", [], "names no model",
+        "studies/embedded/experiments/sharpness", [],
+        "studies.embedded.experiments.sharpness | no model",
     ),
     "a negative count": (
         "experiments/sharpness/pairs", -5,
-        "experiments.sharpness.pairs: holds -5; input should be greater than 0",
+        "experiments.sharpness.pairs | -5",
     ),
-    "one step": ("experiments/sharpness/steps", 1, "experiments.sharpness.steps: holds 1"),
+    "one step": ("experiments/sharpness/steps", 1, "experiments.sharpness.steps | 1"),
     "a negative layer": (
-        "experiments/sharpness/layers", [-1], "experiments.sharpness.layers.0: holds -1",
+        "experiments/sharpness/layers", [-1], "experiments.sharpness.layers.0 | -1",
     ),
-    "no layers": ("experiments/sharpness/layers", [], "experiments.sharpness.layers: holds []"),
+    "no layers": ("experiments/sharpness/layers", [], "experiments.sharpness.layers | []"),
     "more pairs than prompts": (
-        "experiments/sharpness/pairs", 10**6, "gives at most 1000",
+        "experiments/sharpness/pairs", 10**6,
+        "experiments.sharpness.pairs | 1000000 | 1000",
     ),
     "text for a number": (
-        "experiments/sharpness/steps", "50", "experiments.sharpness.steps: holds '50'",
+        "experiments/sharpness/steps", "50", "experiments.sharpness.steps | '50'",
     ),
     "an unknown prompt set": (
         "experiments/sharpness/prompts", "rnd",
-        "experiments.sharpness.prompts: no prompt set 'rnd'",
+        "experiments.sharpness.prompts | 'rnd'",
     ),
     "an unknown corpus": (
-        "prompts/random/corpus", "novels", "prompts.random.corpus: no corpus 'novels'",
+        "prompts/random/corpus", "novels", "prompts.random.corpus | 'novels'",
     ),
     "a SHA-256 that is none": (
-        "packages/shakespeare/sha256", "abc", "packages.shakespeare.sha256: holds 'abc'",
+        "packages/shakespeare/sha256", "abc", "packages.shakespeare.sha256 | 'abc'",
     ),
     "a twin of nothing": (
-        "models/smollm2-135m-random/source/like", "x", "source.like: no model 'x'",
+        "models/smollm2-135m-random/source/like", "x",
+        "models.smollm2-135m-random.source.like | 'x'",
     ),
     "a twin of a twin": (
-        "models/smollm2-135m-random/source/like", "smollm2-135m-random", "is of kind 'random'",
+        "models/smollm2-135m-random/source/like", "smollm2-135m-random",
+        "models.smollm2-135m-random.source.like | 'smollm2-135m-random' | 'random'",
     ),
     "a width that the heads do not divide": (
         "models/suite-d4-w64/source/heads", 3,
-        "models.suite-d4-w64.source.width: holds 64; 3 heads must divide it",
+        "models.suite-d4-w64.source.width | 64",
     ),
     "an odd width of heads": (
         "models/suite-d4-w64/source/heads", 64,
-        "models.suite-d4-w64.source.heads: holds 64; each must have an even width",
+        "models.suite-d4-w64.source.heads | 64",
     ),
     "a learning rate of nothing": (
         "models/suite-d4-w64/source/learning_rate", 0.0,
-        "models.suite-d4-w64.source.learning_rate: holds 0.0; must be positive",
+        "models.suite-d4-w64.source.learning_rate | 0.0",
     ),
     "checkpoints that fall": (
         "models/suite-d4-w64/source/checkpoints", [0, 200, 100, 800],
-        "models.suite-d4-w64.source.checkpoints: holds (0, 200, 100, 800); must rise from 0",
+        "models.suite-d4-w64.source.checkpoints | (0, 200, 100, 800)",
     ),
     "checkpoints that stop early": (
         "models/suite-d4-w64/source/checkpoints", [0, 400],
-        "models.suite-d4-w64.source.checkpoints: holds (0, 400); must rise from 0 to the 800",
+        "models.suite-d4-w64.source.checkpoints | (0, 400)",
     ),
     "a warm-up beyond the steps": (
         "models/suite-d4-w64/source/warmup", 801,
-        "models.suite-d4-w64.source.warmup: holds 801; must be between 0 and the 800 steps",
+        "models.suite-d4-w64.source.warmup | 801",
     ),
     "a model named twice": (
         "studies/embedded/experiments/sharpness", ["smollm2-135m", "smollm2-135m"],
-        "studies.embedded.experiments.sharpness: names 'smollm2-135m' 2 times",
+        "studies.embedded.experiments.sharpness | 'smollm2-135m'",
     ),
     "a checkpoint named again": (
         "studies/embedded/experiments/training", ["suite-d4-w64@*", "suite-d4-w64@last"],
-        "studies.embedded.experiments.training: names 'suite-d4-w64@step800' 2 times",
+        "studies.embedded.experiments.training | 'suite-d4-w64@step800'",
     ),
     "an experiment named like a part of a table": (
         "experiments/my_run", {"kind": "interpolation", "prompts": "random"},
-        "experiments.my_run: is no name for an experiment",
+        "experiments.my_run | '_'",
     ),
     "an experiment named like a table": (
         "experiments/models", {"kind": "interpolation", "prompts": "random"},
-        "experiments.models: is no name for an experiment",
+        "experiments.models | 'models'",
     ),
-    "a name that is a path": ("models/..%2Fx", {}, "models"),
+    "a name that is a path": ("models/..%2Fx", {}, "models | '..%2Fx'"),
     "a commit that is none": (
-        "models/qwen2-0.5b/source/commit", "main", "models.qwen2-0.5b.source.commit: holds 'main'",
+        "models/qwen2-0.5b/source/commit", "main", "models.qwen2-0.5b.source.commit | 'main'",
     ),
     "a repository that is a link": (
         "models/qwen2-0.5b/source/repository", "https://hub/Qwen/Qwen2-0.5B",
-        "models.qwen2-0.5b.source.repository: holds 'https://hub",
+        "models.qwen2-0.5b.source.repository | 'https://hub",
     ),
     "a checkpoint of a model on the hub without any": (
-        "studies/paper/experiments/sharpness", ["qwen2-0.5b@main"], "has no revisions",
+        "studies/paper/experiments/sharpness", ["qwen2-0.5b@main"],
+        "studies.paper.experiments.sharpness | 'qwen2-0.5b@main'",
     ),
     "a checkpoint of a model on the hub that there is not": (
         "studies/paper/experiments/training", ["olmo-1b-0724@step1"],
-        "a checkpoint is needed, as in olmo-1b-0724@last, @* or @step0-tokens0B",
+        "studies.paper.experiments.training | 'olmo-1b-0724@step1' | olmo-1b-0724@last",
     ),
     "a draw of books that there is not": (
-        "corpora/books/draw", "all", "corpora.books.draw: holds 'all'",
+        "corpora/books/draw", "all", "corpora.books.draw | 'all'",
     ),
     "a change of nothing": (
-        "studies/paper/changes/sharpnes", {}, "studies.paper.changes: no experiment 'sharpnes'",
+        "studies/paper/changes/sharpnes", {}, "studies.paper.changes | 'sharpnes'",
     ),
     "a change that the study does not run": (
-        "studies/families/changes/size", {}, "studies.families.changes: no experiment 'size'",
+        "studies/families/changes/size", {}, "studies.families.changes | 'size'",
     ),
     "an unknown key in a change": (
-        "studies/paper/changes/size", {"pears": 9}, "studies.paper.changes.size.pears: unknown key",
+        "studies/paper/changes/size", {"pears": 9}, "studies.paper.changes.size.pears | 9",
     ),
     "a wrong value in a change": (
-        "studies/paper/changes/size", {"pairs": -1}, "studies.paper.changes.size.pairs: holds -1",
+        "studies/paper/changes/size", {"pairs": -1}, "studies.paper.changes.size.pairs | -1",
     ),
     "a change of kind": (
         "studies/paper/changes/size", {"kind": "plane"},
-        "studies.paper.changes.size.kind: holds 'plane'",
+        "studies.paper.changes.size.kind | 'plane'",
     ),
     "more pairs in a change than prompts": (
         "studies/paper/changes/size", {"pairs": 1001},
-        "studies.paper.changes.size.pairs: holds 1001; the prompt set 'random' gives at most 1000",
+        "studies.paper.changes.size.pairs | 1001",
     ),
-    "nothing in a section": ("experiments", None, "experiments: holds None"),
+    "nothing in a section": ("experiments", None, "experiments | None"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_one_line_with_the_place(raw: dict[str, Any], mistake: str) -> None:
-    path, value, said = MISTAKES[mistake]
+    path, value, expected = MISTAKES[mistake]
     put(raw, path, value)
-    with pytest.raises(UserError) as error:
+    with refused(f"config.yaml: | {expected}"):
         config.load(raw)
-    line = str(error.value)
-    assert said in line
-    assert line.startswith("config.yaml: ")
-    assert "\n" not in line
 
 
 def test_a_missing_key_is_named(raw: dict[str, Any]) -> None:
     del raw["models"]["smollm2-135m"]["licence"]
-    with pytest.raises(UserError, match="models.smollm2-135m.licence: this key is missing"):
+    with refused("models.smollm2-135m.licence | missing"):
         config.load(raw)
 
 
@@ -216,10 +220,8 @@ def test_a_missing_path_is_one_line_if_the_study_reads_it(
     config.check_paths(config.load(raw))
     for place in (raw["models"]["smollm2-135m"]["source"], raw["corpora"]["bible"]):
         place["path"] = there
-        with pytest.raises(UserError) as error:
+        with refused(f"path | {there!r}"):
             config.check_paths(config.load(raw))
-        assert f"path: holds {there!r}; there is no such file or folder" in str(error.value)
-        assert "\n" not in str(error.value)
         place["path"] = here
     raw["studies"]["embedded"]["experiments"] = {"training": ["suite-d4-w64@last"]}
     assert config.load(raw).local_paths() == {"corpora.bible.path": here}
@@ -252,9 +254,9 @@ def test_a_revision_with_a_slash_is_one_part_of_a_path(raw: dict[str, Any]) -> N
 def test_checkpoints_are_written_out(raw: dict[str, Any]) -> None:
     refs = ["suite-d4-w64@last", "smollm2-135m", "suite-d8-w64@*", "suite-d8-w32@step0"]
     raw["studies"]["embedded"]["experiments"]["training"] = refs
-    found = config.load(raw).refs("training")
-    assert found[:3] == ["suite-d4-w64@step800", "smollm2-135m", "suite-d8-w64@step0"]
-    assert len(found) == 2 + 8 + 1
+    result = config.load(raw).refs("training")
+    assert result[:3] == ["suite-d4-w64@step800", "smollm2-135m", "suite-d8-w64@step0"]
+    assert len(result) == 2 + 8 + 1
 
 
 def test_a_study_s_changes_are_its_own(raw: dict[str, Any]) -> None:

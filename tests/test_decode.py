@@ -75,12 +75,12 @@ def test_gates_are_what_the_activation_function_sees(model_of: Callable[..., Mod
 
 def test_layers_that_read_the_token_again_are_known(model_of: Callable[..., Model]) -> None:
     """Per-layer embeddings of the token: the output is no function of the stream alone."""
-    found = check(model_of("gemma4_text"), tokens(), 0, budget=BUDGET)
-    assert found.verdict == "passed"
-    assert max(found.token.values()) > 1e-3
+    result = check(model_of("gemma4_text"), tokens(), 0, budget=BUDGET)
+    assert result.verdict == "passed"
+    assert max(result.token.values()) > 1e-3
     for family in ("llama", "mamba"):
-        found = check(model_of(family), tokens(), 0, budget=BUDGET)
-        assert max(found.token.values()) < found.tolerance
+        result = check(model_of(family), tokens(), 0, budget=BUDGET)
+        assert max(result.token.values()) < result.tolerance
 
 
 def test_what_all_tokens_share_in_a_mixture_is_no_gate_of_its_mlp(

@@ -1,4 +1,4 @@
-"""The second road to the max slope: apart from the first, and ending at the same place."""
+"""The independent check of the max slope: it shares no code with the package, and agrees."""
 
 import ast
 from collections.abc import Callable
@@ -26,7 +26,7 @@ STEPS = 6
 
 def reached(module: Path) -> set[str]:
     """Modules of the package that a module imports, and those that these do."""
-    found: set[str] = set()
+    result: set[str] = set()
     todo = [module]
     while todo:
         for node in ast.walk(ast.parse(todo.pop().read_text())):
@@ -40,13 +40,13 @@ def reached(module: Path) -> set[str]:
                 continue
             for name in names:
                 file = ROOT.joinpath(*name.split(".")).with_suffix(".py")
-                if name.startswith("stable_regions.") and file.exists() and name not in found:
-                    found.add(name)
+                if name.startswith("stable_regions.") and file.exists() and name not in result:
+                    result.add(name)
                     todo.append(file)
-    return found
+    return result
 
 
-def test_it_shares_no_code_with_the_first() -> None:
+def test_it_shares_no_code_with_the_package() -> None:
     assert "stable_regions.models.fused" in reached(ROOT / "stable_regions" / "models" / "load.py")
     source = Path(independent.__file__)
     assert reached(source) == {"stable_regions.base.errors"}
@@ -54,7 +54,9 @@ def test_it_shares_no_code_with_the_first() -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_both_roads_give_the_same_distances(model_of: Callable[..., Model], family: str) -> None:
+def test_both_implementations_give_the_same_distances(
+    model_of: Callable[..., Model], family: str
+) -> None:
     model = model_of(family)
     tokens = torch.arange(4, 14).reshape(2, 5)
     layer = 1

@@ -43,12 +43,12 @@ def test_shared_code_names_no_kind() -> None:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
         name = path.relative_to(ROOT).as_posix()
-        if found := (texts & KINDS.keys()) - NAMES.get(name, set()):
-            named[name] = found
+        if result := (texts & KINDS.keys()) - NAMES.get(name, set()):
+            named[name] = result
     for path in (ROOT / "Snakefile", *ROOT.glob("rules/*.smk")):
         texts = set(re.findall(r'"(\w+)"', path.read_text(encoding="utf-8")))
-        if found := texts & KINDS.keys():
-            named[path.name] = found
+        if result := texts & KINDS.keys():
+            named[path.name] = result
     assert named == {}
 
 

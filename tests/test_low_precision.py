@@ -72,9 +72,9 @@ def test_interpolation(material: SimpleNamespace, given: set[torch.dtype]) -> No
 
 def test_distances_of_outputs_are_not_rounded() -> None:
     out = torch.randn(2, 5, 300, generator=torch.Generator().manual_seed(0)).bfloat16()
-    found = output_movement({"post_norm": out, "pre_norm": out})
+    result = output_movement({"post_norm": out, "pre_norm": out})
     whole = output_movement({"post_norm": out.double(), "pre_norm": out.double()})
-    for name, value in found.items():
+    for name, value in result.items():
         torch.testing.assert_close(value.double(), whole[name], rtol=1e-6, atol=0)
 
 
@@ -99,7 +99,7 @@ def test_choices(material: SimpleNamespace, given: set[torch.dtype]) -> None:
 
 
 def test_planes(material: SimpleNamespace, given: set[torch.dtype]) -> None:
-    found = plane_tensors(
+    result = plane_tensors(
         material.model, material.prompts, material.activations,
         triples=(0, 1), layers=[0], axis=planes.grid_axis(7, 0.25), budget=BUDGET,
     )  # fmt: skip
@@ -107,4 +107,4 @@ def test_planes(material: SimpleNamespace, given: set[torch.dtype]) -> None:
     three = material.activations["resid.0"][:3].double()[None]
     for part in ("along", "across"):
         exact = getattr(frames(three), part).norm(dim=-1)
-        torch.testing.assert_close(found[f"length_{part}"][0], exact, rtol=1e-6, atol=0)
+        torch.testing.assert_close(result[f"length_{part}"][0], exact, rtol=1e-6, atol=0)

@@ -141,7 +141,7 @@ def test_weights_whose_links_lead_nowhere_are_named(tmp_path):
     (folder / "model.safetensors").symlink_to(made / "model.safetensors")
     load(folder)
     (made / "model.safetensors").unlink()
-    with pytest.raises(UserError, match=f"is gone; delete {folder} to have it made again"):
+    with pytest.raises(UserError, match=f"delete {folder} and run again"):
         load(folder)
 
 

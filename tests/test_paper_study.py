@@ -105,8 +105,8 @@ def run(folder: Path) -> Iterator[BackgroundRun]:
     """
     with serve() as hub:
         fill(hub, folder / "repositories")
-        wanted = command(folder, "--configfile", str(OVERLAY), "--", *TARGETS)
-        yield BackgroundRun(folder, wanted, hub.environment(folder / "hf-home"), given=hub)
+        expected = command(folder, "--configfile", str(OVERLAY), "--", *TARGETS)
+        yield BackgroundRun(folder, expected, hub.environment(folder / "hf-home"), given=hub)
 
 
 @pytest.fixture(scope="module")

@@ -53,8 +53,8 @@ def rerun(folder: Path, record: Any, *arguments: str, pdb: tuple[str, ...] = ())
 def test_outputs_go_to_a_new_folder_which_is_told(tmp_path: Path, record: dict[str, Any]) -> None:
     done = rerun(tmp_path, record)
     assert done.returncode == 0, done.stderr
-    [said] = done.stdout.splitlines()
-    into = Path(re.fullmatch(rf"losses: {SCRIPT} again; outputs and log below (.*)", said)[1])
+    [message] = done.stdout.splitlines()
+    into = Path(re.fullmatch(rf"losses: {SCRIPT} again; outputs and log below (.*)", message)[1])
     assert into.parent == tmp_path
     assert (into / TABLE).read_text(encoding="utf-8") == "model,step,loss\nm,0,1.5\n"
     assert (tmp_path / "run" / TABLE).read_text(encoding="utf-8") == "as it was\n"

@@ -68,8 +68,8 @@ def test_jensen_shannon_is_zero_for_equal_and_one_bit_for_disjoint_predictions()
 def test_small_divergences_do_not_drown_in_rounding() -> None:
     """Of two predictions that are 2e for and against, it is e**2 / 2 nats in first order."""
     logits = torch.tensor([[0.0, 0.0], [4e-9, 0.0]], dtype=torch.float64)
-    wanted = 1e-9**2 / 2 / np.log(2)
-    assert distances.divergence(logits)[1].item() == pytest.approx(wanted, rel=1e-6)
+    expected = 1e-9**2 / 2 / np.log(2)
+    assert distances.divergence(logits)[1].item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_every_distance_of_the_configuration_is_listed_once() -> None:
@@ -377,9 +377,9 @@ def configured(**entry) -> config.Config:
 
 
 def test_choices_are_an_experiment() -> None:
-    found = configured(distances=["angle"], grids=[25]).experiments["e"]
-    assert isinstance(found, Settings)
-    assert found.layers == [0]
+    result = configured(distances=["angle"], grids=[25]).experiments["e"]
+    assert isinstance(result, Settings)
+    assert result.layers == [0]
 
 
 @pytest.mark.parametrize(

@@ -55,8 +55,8 @@ def rules(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
         cwd=folder, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    return [rule for rule in found if rule["script"]]
+    result = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    return [rule for rule in result if rule["script"]]
 
 
 @pytest.mark.workflow

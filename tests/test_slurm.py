@@ -158,8 +158,8 @@ def test_jobs_share_entries(run: tuple[Path, str]) -> None:
     assert len(entries(printed)) < len(records) / 2
 
     def measured(experiment: str, model: str) -> list[str]:
-        wanted = {"experiment": experiment, "job": model}.items()
-        return [r["slurm_job"] for r in records if r["wildcards"].items() >= wanted]
+        expected = {"experiment": experiment, "job": model}.items()
+        return [r["slurm_job"] for r in records if r["wildcards"].items() >= expected]
 
     shards = measured("sharpness", "tiny-llama")
     assert len(shards) == 2
@@ -212,8 +212,8 @@ def test_a_failed_job_is_tried_with_more_and_then_told_in_one_line(beside: Path)
     )
     assert printed.endswith("exit status 1")
     told = [line for line in printed.splitlines() if "error: " in line]
-    said = "error: the corpus has 569 chunks of 10 tokens; 100000 prompts are asked for"
-    assert told == [f"logs/tiny/prompts/tiny/tiny-llama.log: {said}"]
+    message = "error: the corpus has 569 chunks of 10 tokens; 100000 prompts are asked for"
+    assert told == [f"logs/tiny/prompts/tiny/tiny-llama.log: {message}"]
     assert "Traceback" not in printed
     assert known(printed, "%T|%m|%l") == ["FAILED|4000M|10:00", "FAILED|8000M|20:00"]
 
@@ -260,8 +260,8 @@ def test_a_cancelled_job_is_told_and_taken_up_again(beside: Path) -> None:
     told = (beside / "printed").read_text()
     [job] = entries(told)
     [line] = [line for line in told.splitlines() if "error: " in line]
-    said = rf"\S+/{job}\.log: error: \*\*\* (JOB|STEP) {job}\S* ON \S+ CANCELLED AT .*"
-    assert re.fullmatch(said, line)
+    message = rf"\S+/{job}\.log: error: \*\*\* (JOB|STEP) {job}\S* ON \S+ CANCELLED AT .*"
+    assert re.fullmatch(message, line)
     before = record.read_bytes()
     assert submit(beside, "--", *targets).endswith("exit status 0")
     assert record.read_bytes() == before

@@ -40,8 +40,8 @@ def sdist(path: Path, files: dict[str, bytes]) -> Path:
 def test_members_are_found_by_pattern_in_order(tmp_path: Path, make) -> None:
     name = "p-1.0-py3-none-any.whl" if make is wheel else "p-1.0.tar.gz"
     package = make(tmp_path / name, {"t/b.txt": b"B", "t/a.txt": b"A", "t/c.md": b"C"})
-    found = list(sources.members(package, ["t/c.md", "t/*.txt"]))
-    assert found == [("t/c.md", b"C"), ("t/a.txt", b"A"), ("t/b.txt", b"B")]
+    result = list(sources.members(package, ["t/c.md", "t/*.txt"]))
+    assert result == [("t/c.md", b"C"), ("t/a.txt", b"A"), ("t/b.txt", b"B")]
     with pytest.raises(UserError, match=r"no file in it matches 'x/\*'"):
         list(sources.members(package, ["x/*"]))
 
@@ -147,10 +147,10 @@ def test_a_pickle_offered_as_weights_is_refused(tmp_path: Path) -> None:
 def test_source_json_has_the_hash_of_each_file(tmp_path: Path) -> None:
     folder = make_model(tmp_path / "m", "llama")
     sources.describe(folder, licence="MIT")
-    said = sources.read_source_json(folder)
-    assert said["licence"] == "MIT"
-    assert said["files"]["model.safetensors"] == sha256(folder / "model.safetensors")
-    assert "source.json" not in said["files"]
+    message = sources.read_source_json(folder)
+    assert message["licence"] == "MIT"
+    assert message["files"]["model.safetensors"] == sha256(folder / "model.safetensors")
+    assert "source.json" not in message["files"]
 
 
 def test_texts_are_read_in_either_encoding(tmp_path: Path) -> None:

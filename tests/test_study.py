@@ -122,7 +122,7 @@ def test_shards_are_all_pairs_and_no_more_points_than_asked_for(
 
 def matched(ours: Study, path: str) -> list[tuple[str, str]]:
     """The rules whose outputs a path may be, and the jobs that it says."""
-    found = []
+    result = []
     for kind, rule in ours.measuring_rules():
         folder = f"results/embedded/{kind.folder}/{{experiment}}"
         groups = {"experiment": rule.of, "job": rule.pattern, "shard": "[0-9]+"}
@@ -133,8 +133,8 @@ def matched(ours: Study, path: str) -> list[tuple[str, str]]:
                 for number, part in enumerate(parts)
             )
             if match := re.fullmatch(pattern, path):
-                found.append((rule.name, match["job"]))
-    return found
+                result.append((rule.name, match["job"]))
+    return result
 
 
 def test_each_raw_output_is_of_one_rule_and_job(study: Callable[..., Study]) -> None:
@@ -154,8 +154,8 @@ def test_each_raw_output_is_of_one_rule_and_job(study: Callable[..., Study]) -> 
         for name, jobs in each.measuring_jobs.items():
             for job in jobs.values():
                 for ref in job.refs:
-                    wanted = each.shards(name, ref)[-1] if job.sharded else each.raw(name, ref)
-                    assert [found for _, found in matched(each, wanted)] == [job.name], wanted
+                    expected = each.shards(name, ref)[-1] if job.sharded else each.raw(name, ref)
+                    assert [result for _, result in matched(each, expected)] == [job.name], expected
 
 
 def test_rules_are_named_by_what_their_jobs_do(study: Callable[..., Study]) -> None:

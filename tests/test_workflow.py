@@ -119,8 +119,8 @@ def test_the_paper_reads_its_numbers(tiny: Path) -> None:
 
 
 def claims_of(folder: Path) -> dict[str, dict]:
-    found = json.loads((folder / "results" / "tiny" / "claims.json").read_text())
-    return {claim["id"]: claim for claim in found}
+    result = json.loads((folder / "results" / "tiny" / "claims.json").read_text())
+    return {claim["id"]: claim for claim in result}
 
 
 def test_every_claim_has_a_verdict_and_its_estimates(tiny: Path) -> None:
@@ -149,7 +149,7 @@ def test_the_command_of_a_claim_computes_it_and_no_more(tiny: Path) -> None:
     assert jobs(snakemake(tiny, "--dry-run", "--quiet", "rules", *command[1:])) == ["claim"]
 
 
-def test_the_second_road_ends_where_the_first_does(tiny: Path) -> None:
+def test_the_independent_check_agrees(tiny: Path) -> None:
     table = pd.read_csv(tiny / "results/tiny/tables/independent-check.csv")
     assert table["model"].tolist() == ["tiny-llama", "tiny-random", "tiny-gpt2"]
     assert (table["pairs"] == 8).all()

@@ -1,4 +1,4 @@
-"""Say in one line why .venv cannot be set up here. Any Python can run this, however old."""
+"""Say in one line why .venv cannot be set up here. Runs on any Python, however old."""
 
 import shutil
 import sys

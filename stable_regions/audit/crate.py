@@ -57,7 +57,7 @@ def copy_code(target: Path) -> None:
 
 
 def _file(path: Path, entry: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """What is said of a file: its hash and size as the manifest has them, or as it lies there."""
+    """A file's properties: hash and size by the manifest, or of the file on disk."""
     properties: dict[str, Any] = {
         "@type": "File",
         "name": path.name,
@@ -79,7 +79,7 @@ def _leaves(value: Any, name: str) -> Iterator[tuple[str, str]]:
 
 
 def _origins(manifest: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What came from outside: packages, hub repositories and local files, and what models are."""
+    """External sources: packages, hub repositories, local files, and what is known of models."""
     jobs: list[Job] = manifest["jobs"]
     for path, recorded in manifest["inputs"].items():
         job = jobs[recorded["job"]] if recorded["job"] is not None else None

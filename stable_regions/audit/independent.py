@@ -1,4 +1,4 @@
-"""The max slope by a second road: deliberately plain, and apart from the rest of the package.
+"""An independent check of the max slope: deliberately simple, and separate from the package.
 
 The model is Hugging Face's own; one forward hook writes a point of the path, and each
 point costs one full forward pass over the whole prompt. There is no TransformerLens, no batch, no
@@ -16,15 +16,15 @@ from transformers import PreTrainedModel
 from stable_regions.base.errors import UserError
 
 PAIRS = 8
-# What two roads may differ by, as a part of the value. Float32 keeps 6e-8 of a number, and some
-# thirty layers leave 1e-6 of an output's norm. Where d(1) is a tenth of that norm, a distance is
-# then known to 1e-5 of d(1), and a slope, which is a difference of two of them times fifty steps,
-# to 1e-3. A wrong token, layer, norm or grid moves a slope by much more.
+# The largest relative difference that rounding explains. Float32 rounds by 6e-8, and some thirty
+# layers make it 1e-6 of an output's norm. Where d(1) is a tenth of that norm, a distance is then
+# known to 1e-5 of d(1), and a slope, a difference of two distances times fifty steps, to 1e-3. A
+# wrong token, layer, norm or grid moves a slope by much more.
 TOLERANCE = 1e-3
 
 
 def blocks(model: PreTrainedModel) -> nn.ModuleList:
-    """The decoder layers of a Hugging Face model: its one list of as many modules as it has."""
+    """The decoder layers of a Hugging Face model: its one list of that many modules."""
     count = model.config.get_text_config().num_hidden_layers
     lists = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
     if len(lists) != 1:
@@ -78,7 +78,7 @@ def sharpest_rise(distances: list[float]) -> float:
 
 
 def compare(model: PreTrainedModel, raw: pd.DataFrame, slopes: pd.DataFrame) -> pd.DataFrame:
-    """Walk the second road on the first pairs that end in different tokens, at the first layer.
+    """Recompute the first pairs that end in different tokens, at the first layer.
 
     Where the last tokens are the same, d(1) is all but nothing, and rounding a large part of it.
 
@@ -147,9 +147,9 @@ def agreement(table: pd.DataFrame) -> pd.DataFrame:
     if not (worst <= TOLERANCE).all():
         row = table.iloc[int(worst.argmax())]
         raise UserError(
-            f"{row['model']}: pair {row['pair']} has a max slope of {row['max_slope']:.6g}, and by "
-            f"the second road {row['second_max_slope']:.6g}; the two, or distances on the way, "
-            f"differ by {worst.max():.1e}, and {TOLERANCE:.0e} is the most that rounding explains"
+            f"{row['model']}: pair {row['pair']} has a max slope of {row['max_slope']:.6g}, the "
+            f"independent check gives {row['second_max_slope']:.6g}; slopes or distances differ by "
+            f"{worst.max():.1e}, more than the {TOLERANCE:.0e} that rounding explains"
         )
     grouped = table.groupby("model", sort=False)
     largest = grouped.agg(

@@ -1,6 +1,6 @@
 """The manifest of a study: every file of its results, its hash, and the chain of jobs behind it.
 
-It is made last, from the files as they lie on the disk and the records of the jobs
+It is made last, from the files on the disk and the records of the jobs
 (`stable_regions.audit.records`), and says only what agrees with both.
 """
 
@@ -24,7 +24,7 @@ Job = dict[str, Any]
 
 
 def result_files(results: Path) -> list[str]:
-    """All files of a study but the manifest and what is made from it, as paths from here, sorted.
+    """All files of a study except the manifest and what is made from it, as sorted paths.
 
     Hidden ones are those that a job is writing.
     """
@@ -62,13 +62,13 @@ class Chain:
                 self._makers.setdefault(file["path"], []).append(record)
 
     def on_disk(self, path: str) -> str | None:
-        """The hash of a file as it lies there; None if it doesn't."""
+        """The hash of a file on disk; None if it is missing."""
         if path not in self._disk and resolve_recorded_path(path).exists():
             self._disk[path] = path_digest(resolve_recorded_path(path))
         return self._disk.get(path)
 
     def reach(self, path: str, read_as: str | None = None, reader: Job | None = None) -> None:
-        """Take a file and all behind it into the chain.
+        """Add a file, and all that it was made from, to the chain.
 
         Parameters
         ----------
@@ -85,7 +85,7 @@ class Chain:
         digest = self.on_disk(path)
         makers = self._makers.get(path, [])
         if reader and digest is None and kept(path):
-            raise UserError(f"{path}: is gone; `snakemake {path}` makes it again")
+            raise UserError(f"{path}: missing: run `snakemake {path}`")
         fitting = [job for job in makers if output_hash(job, path) == (digest or read_as)]
         if makers and not fitting:
             raise altered(path, makers[-1]["rule"])
@@ -114,7 +114,7 @@ class Chain:
 
 
 def kept(path: str) -> bool:
-    """Whether a file is a result that stays."""
+    """Whether a file is a result that is not deleted after use."""
     return path.startswith("results/") and not TEMPORARY.search(path)
 
 
@@ -124,7 +124,7 @@ def output_hash(job: Job, path: str) -> str | None:
 
 
 def shared(jobs: list[Job], key: str, values: list[Any]) -> list[Job]:
-    """The jobs with a value that many have in common replaced by its number in `values`."""
+    """The jobs, with a value that many share replaced by its index in `values`."""
     numbered = []
     for job in jobs:
         if job[key] not in values:
@@ -134,7 +134,7 @@ def shared(jobs: list[Job], key: str, values: list[Any]) -> list[Job]:
 
 
 def checkout() -> dict[str, Any]:
-    """What code this is: the commit, whether files differ from it, and the hash of the lock.
+    """The version of the code: commit, whether files differ from it, hash of the lock file.
 
     Commit and difference are None where the code is in no Git repository.
     """
@@ -219,7 +219,7 @@ def build(
 
 
 def whole_jobs(manifest: Mapping[str, Any]) -> list[Job]:
-    """The jobs of a manifest as they were recorded, with their machines and versions."""
+    """The jobs of a manifest as recorded, each with its machine and versions."""
     return [
         {key: value for key, value in job.items() if key != "environment"}
         | {
@@ -234,8 +234,8 @@ def read(results: Path) -> dict[str, Any]:
     """The manifest of a study; UserError if it has none."""
     path = results / NAME
     if not path.exists():
-        raise UserError(f"{path}: is not there; a study has it when it is finished (`snakemake`)")
+        raise UserError(f"{path}: missing: finish the study first (`snakemake`)")
     manifest = read_json(path)
     if not isinstance(manifest, dict) or not {"files", "inputs", "jobs"} <= set(manifest):
-        raise UserError(f"{path}: is no manifest; delete it to have it made again")
+        raise UserError(f"{path}: not a manifest: delete it and run again")
     return manifest

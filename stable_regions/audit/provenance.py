@@ -1,4 +1,4 @@
-"""What a result was made with: recorded in every raw file."""
+"""Provenance of a result, as recorded in every raw file."""
 
 import ast
 import hashlib
@@ -26,7 +26,7 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
 
 
 def machine() -> dict[str, str]:
-    """Processor and system: what may change the last bits of a float."""
+    """Processor and system, which may change the last bits of a float."""
     info = Path("/proc/cpuinfo")
     names = [
         line.split(":", 1)[1].strip()
@@ -38,7 +38,7 @@ def machine() -> dict[str, str]:
 
 @cache
 def _read(text: str) -> tuple[str, frozenset[tuple[int, str]]]:
-    """What a module does, as text, and what it may import: level (dots before the name) and name.
+    """A module's code as text, and its imports: level (dots before the name) and name.
 
     The text is its syntax tree without docstrings; comments are not in it. It is kept, since the
     scripts of a workflow reach the same modules.
@@ -68,7 +68,7 @@ def _read(text: str) -> tuple[str, frozenset[tuple[int, str]]]:
 
 
 def _executed(folder: Path, name: str) -> Iterator[Path]:
-    """The files that run on the import of a module, or of a name in one, that lies in a folder.
+    """The files that are executed when a module in a folder, or a name in one, is imported.
 
     With the module that is `__init__.py` of every package on the way. `*` may import any module of
     its package.
@@ -87,7 +87,7 @@ def _executed(folder: Path, name: str) -> Iterator[Path]:
 
 
 def code_digest(script: str | Path, *modules: str) -> str:
-    """Digest of what a script does: itself and every module of this checkout that it reaches.
+    """Digest of a script's code: itself and every module of this checkout that it imports.
 
     A rule passes this as a parameter, so that Snakemake makes a result again when the code behind
     it changes, and only then. Comments and docstrings do not count.
@@ -120,7 +120,7 @@ def code_digest(script: str | Path, *modules: str) -> str:
 
 
 def model_record(model: "Model", ref: str, compute: Mapping[str, Any]) -> dict[str, Any]:
-    """The record that every raw output of a model carries: what made it, and on what.
+    """The record in every raw output of a model: code, machine, versions and settings.
 
     There is no time and no host name in it: two clean runs give the same bytes.
     """
@@ -144,7 +144,7 @@ def model_record(model: "Model", ref: str, compute: Mapping[str, Any]) -> dict[s
 def experiment_record(
     model: "Model", ref: str, params: Any, prompt_facts: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The same, and what was measured: the job's parameters, and the record of its prompts."""
+    """The same, with the experiment: the job's parameters, and the record of its prompts."""
     return {
         **model_record(model, ref, params.compute),
         "experiment": {"name": params.name, **params.entry},

@@ -47,7 +47,7 @@ def path_digest(path: str | Path) -> str:
 
 
 def recorded_path(path: str | Path) -> str:
-    """A file's name in records: relative to the working directory, or else to the checkout."""
+    """A file's path in records: relative to the working directory, or else to the checkout."""
     for base in (Path.cwd(), ROOT):
         if Path(path).is_absolute() and Path(path).is_relative_to(base):
             return Path(path).relative_to(base).as_posix()
@@ -55,13 +55,13 @@ def recorded_path(path: str | Path) -> str:
 
 
 def resolve_recorded_path(name: str) -> Path:
-    """Where a file named in a record lies."""
+    """The path on disk of a file named in a record."""
     path = Path(name).expanduser()
     return path if path.exists() or path.is_absolute() else ROOT / path
 
 
 def same_code(job: Mapping[str, Any]) -> bool:
-    """Whether a recorded job's script does what it did when it ran."""
+    """Whether the code of a recorded job is unchanged in this checkout."""
     script, params = ROOT / job["script"], job["params"]
     modules = [params["module"]] if "module" in params else []
     return script.is_file() and params.get("code") == code_digest(script, *modules)
@@ -87,7 +87,7 @@ def loaded_versions() -> dict[str, str]:
 
 
 def conda() -> str | None:
-    """SHA-256 of the file that this interpreter's conda environment was made from, if it is in one.
+    """SHA-256 of the environment file of this interpreter's conda environment, if it has one.
 
     Snakemake keeps a copy of the file beside the environment.
     """
@@ -100,7 +100,7 @@ def _files(
     names: Mapping[str, Sequence[int | None]],
     hashes: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Files of a job: their hashes, and how the script calls them."""
+    """Files of a job: their hashes, and their names in the script."""
     return {
         "files": [{"path": recorded_path(path), "sha256": hashes[path]} for path in paths],
         "names": {name: list(place) for name, place in names.items()},
@@ -108,7 +108,7 @@ def _files(
 
 
 def facts_of(path: Path) -> dict[str, Any]:
-    """What a raw file says of itself; only its metadata is read.
+    """A raw file's metadata; nothing else of it is read.
 
     Raises
     ------
@@ -129,7 +129,7 @@ def facts_of(path: Path) -> dict[str, Any]:
 
 
 def check_inputs(paths: Iterable[str], logs: Path) -> dict[str, str]:
-    """See that what a job is about to read is what other jobs made.
+    """Check the inputs of a job against the records of the jobs that made them.
 
     Parameters
     ----------
@@ -164,7 +164,7 @@ def check_inputs(paths: Iterable[str], logs: Path) -> dict[str, str]:
 
 
 def check_folder(folder: Path) -> None:
-    """UserError unless the files of a model folder are what they were when it was made."""
+    """UserError unless the files of a model folder match the hashes in its source.json."""
     recorded = read_object(folder / "source.json")["files"]
     files = [
         folder / name for name in recorded if (folder / name).exists()
@@ -174,21 +174,17 @@ def check_folder(folder: Path) -> None:
     for file, digest in zip(files, hashes, strict=True):
         if digest != recorded[file.name]:
             raise UserError(
-                f"{file}: is not what it was when its folder was made; "
-                f"delete {folder} to have it made again"
+                f"{file}: does not match the hash in source.json: delete {folder} and run again"
             )
 
 
 def altered(path: str, rule: str) -> UserError:
-    """What is said of a file that is not as the job that made it left it."""
-    return UserError(
-        f"{path}: is not as the rule {rule} left it: changed by hand or by a fault; "
-        "delete it to have it made again"
-    )
+    """The error for a file that changed since the job that made it."""
+    return UserError(f"{path}: does not match what the rule {rule} wrote: delete it and run again")
 
 
 def write_record(job: Any, script: Path, started: str, input_hashes: Mapping[str, str]) -> None:
-    """Record what a job did, once its outputs are whole.
+    """Record a job once its outputs are complete.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A digest of a study's results to hold a later run against: numbers, claims, and hashes.
+"""A digest of a study's results to compare later runs with: numbers, claims and hashes.
 
 Three answers are possible. *Identical bytes*: the raw outputs are the same files. *The same within
 tolerance*: another processor gives other last bits, and after a training other weights; each
@@ -30,7 +30,7 @@ def _rounded(*numbers: float) -> Interval:
 
 
 def _estimates(tree: Any, name: tuple[str, ...] = ()) -> Iterator[tuple[str, Interval]]:
-    """The numbers with an interval, in all tables that are looked up by keys."""
+    """The numbers with an interval, in all tables with key columns."""
     if not isinstance(tree, Mapping):
         return
     value = next((tree[key] for key in VALUES if key in tree), None)
@@ -42,7 +42,7 @@ def _estimates(tree: Any, name: tuple[str, ...] = ()) -> Iterator[tuple[str, Int
 
 
 def digest(results: Path) -> dict[str, Any]:
-    """What is kept of a finished study.
+    """The digest of a finished study.
 
     Returns
     -------
@@ -52,7 +52,7 @@ def digest(results: Path) -> dict[str, Any]:
     """
     for name in ("numbers.json", "claims.json"):
         if not (results / name).exists():
-            raise UserError(f"{results / name}: is not there; finish the study first")
+            raise UserError(f"{results / name}: missing: finish the study first")
     data, weights = {}, {}
     machines: list[Any] = []
     versions: list[Any] = []
@@ -146,7 +146,7 @@ def differences(reference: Mapping[str, Any], current: Mapping[str, Any]) -> lis
 
 
 def compare(reference: Mapping[str, Any], current: Mapping[str, Any]) -> dict[str, Any]:
-    """How a run compares with the reference.
+    """Compare a run with the reference.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Run a recorded job again: the same script on the same inputs, its outputs put elsewhere."""
+"""Rerun a recorded job: the same script on the same inputs, with outputs elsewhere."""
 
 import importlib
 import logging
@@ -20,7 +20,7 @@ SHARED = ("seaborn", "hdbscan")
 
 
 class NamedItems(list):
-    """Files, parameters or wildcards as a script sees them: a list some parts of which have names.
+    """Files, parameters or wildcards as a script sees them: a list with named parts.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class NamedItems(list):
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "NamedItems":
-        """Values that all have names."""
+        """All values named."""
         return cls(list(values.values()), {name: (i, None) for i, name in enumerate(values)})
 
     def __getitem__(self, key: Any) -> Any:
@@ -50,12 +50,12 @@ class NamedItems(list):
 
 
 def outputs(job: Job, folder: Path) -> dict[str, Path]:
-    """Where a job run again in `folder` puts each file it made."""
+    """The path of each output of a job that is rerun in `folder`."""
     return {file["path"]: folder / file["path"] for file in job["output"]["files"]}
 
 
 def run(job: Job, folder: Path, log: Path) -> None:
-    """Run a job again in this process; a script ends with SystemExit when its work fails.
+    """Rerun a job in this process; a script that fails raises SystemExit.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def run(job: Job, folder: Path, log: Path) -> None:
 
 
 def _run(folder: Path, job: Job) -> str | None:
-    """Run a job again, in a process of its own; one line if it fails."""
+    """Rerun a job in its own process; one line if it fails."""
     log = folder / f"{os.getpid()}.log"
     logging.getLogger("stable_regions").handlers.clear()
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
@@ -98,7 +98,7 @@ def _run(folder: Path, job: Job) -> str | None:
 
 
 def replay(jobs: Sequence[Job], folder: Path, processes: int) -> Iterator[tuple[Job, str | None]]:
-    """Run jobs again, each in a process of its own, so many at a time.
+    """Rerun jobs, each in its own process, a number of them at a time.
 
     Yields
     ------

@@ -1,4 +1,4 @@
-"""Run one job of a study again, in this process: `python -m stable_regions.audit.rerun RECORD`.
+"""Rerun one job of a study in this process: `python -m stable_regions.audit.rerun RECORD`.
 
 Each job leaves a record beside its log, `logs/.../*.record.json`. Its script gets what it got from
 Snakemake, and a `breakpoint()` anywhere in the code stops it. Its outputs go to another folder.
@@ -19,7 +19,7 @@ PARTS = {"rule", "script", "wildcards", "params", "threads", "input", "output"}
 
 
 def read_record(path: Path) -> Job:
-    """Read the record of a job that can be run again here.
+    """Read the record of a job that can be rerun here.
 
     Raises
     ------
@@ -41,7 +41,7 @@ def read_record(path: Path) -> Job:
 
 
 def rerun(path: Path, into: Path | None) -> None:
-    """Run the job of a record again, and put its outputs below a folder: a new one by default.
+    """Rerun a recorded job, with its outputs below a folder: a new one by default.
 
     The process moves to the folder that the job was run in, where its inputs are.
 

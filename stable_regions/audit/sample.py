@@ -1,4 +1,4 @@
-"""A random sample of raw outputs through the models again, and how far the two are apart."""
+"""Recompute a random sample of raw outputs with the models, and compare."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The way back from a result: through tables and raw outputs to prompts, models and packages.
+"""Trace a result back through tables and raw outputs to prompts, models and packages.
 
 A target is a file of the results; a line of one of its tables (`FILE:LINE`, as an editor counts
 them); the id of a claim; the name of a number that the paper reads
@@ -30,7 +30,7 @@ OF_MODEL = re.compile(r"(.+?)(\.shards|\.safetensors|\.parquet|\.check\.json)")
 
 @dataclass
 class Target:
-    """What is traced: files, what there is to say about it, and the rows of tables that it is."""
+    """What is traced: files, a description, and rows of tables."""
 
     name: str
     about: list[str] = field(default_factory=list)
@@ -39,12 +39,12 @@ class Target:
 
     @property
     def models(self) -> set[str]:
-        """The models that it is about; none if it is about all."""
+        """The models that it concerns; empty for all."""
         return {row["model"] for row in self.rows if "model" in row}
 
 
 def resolve(name: str, results: Path) -> Target:
-    """What a target is.
+    """Resolve what a user asks to trace.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def resolve(name: str, results: Path) -> Target:
 
 
 def _all_of(name: str, targets: list[Target]) -> Target:
-    """Several targets as one: whatever a printed number may be."""
+    """Several targets as one: all numbers that a printed one may be."""
     parts = ("about", "paths", "rows")
     about, paths, rows = ([x for t in targets for x in getattr(t, part)] for part in parts)
     return Target(name, about, list(dict.fromkeys(paths)), rows)
@@ -128,7 +128,7 @@ def _claim(claim: Mapping[str, Any], results: Path) -> Target:
 
 
 def _look_up(tree: Any, name: str) -> tuple[list[str], Any, str]:
-    """The keys that a dotted name leads through, what it stands for, and what of it leads nowhere.
+    """The keys along a dotted name, the value there, and the keys that do not exist.
 
     Keys may have dots in them.
     """
@@ -172,7 +172,7 @@ def _number(name: str, keys: list[str], tree: Mapping[str, Any], results: Path) 
 
 
 def _printed_as(tree: Any, text: str, name: str = "") -> Iterator[str]:
-    """The names of the numbers that look like this with as many decimals, or so as per cent."""
+    """The names of the numbers that round to this text, or do so as per cent."""
     if isinstance(tree, Mapping | list):
         for key, value in tree.items() if isinstance(tree, Mapping) else enumerate(tree):
             yield from _printed_as(value, text, f"{name}.{key}".strip("."))
@@ -190,7 +190,7 @@ def _compact(value: Any) -> str:
 
 
 def model_of(path: str) -> str | None:
-    """The model that a file is of, by its name."""
+    """The model that a file belongs to, by the file's name."""
     parts = Path(path).parts
     if parts[:2] == ("resources", "models"):
         return parts[2]
@@ -203,7 +203,7 @@ def model_of(path: str) -> str | None:
 
 
 def trace(target: Target, jobs: list[Job]) -> dict[str, dict[str, Any]]:
-    """Every file behind a target, by path.
+    """Every file that a target was made from, by path.
 
     Parameters
     ----------
@@ -262,7 +262,7 @@ def trace(target: Target, jobs: list[Job]) -> dict[str, dict[str, Any]]:
 
 
 def _relevant(path: str, job: Job, target: Target) -> list[dict[str, str]]:
-    """The inputs of a job that a file of one model, or a target about some models, follows from."""
+    """The inputs of a job that matter to a file of one model, or to a target about some models."""
     own = model_of(path)
     models = {own} if own else target.models
     inputs = job["input"]["files"]
@@ -358,7 +358,7 @@ def as_json(target: Target, steps: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def lines(target: Target, steps: Mapping[str, Any]) -> Iterator[str]:
-    """The trace as a tree; what several steps have in common is told once."""
+    """The trace as a tree; what several steps share is printed once."""
     machines: list[Any] = []
     packages: list[Any] = []
     yield from target.about

@@ -1,4 +1,4 @@
-"""Is a finished study what its manifest says, and does it follow from its raw outputs and models?
+"""Verify a finished study: against its manifest, its raw outputs and its models.
 
 Four questions, from the cheap to the dear: is every file as the manifest has it; does each fit the
 files that it was made from; do the tables, figures, claims and the paper come out of the raw
@@ -47,7 +47,7 @@ NUMBERS = (".csv", ".json", ".parquet")  # files whose numbers are compared
 
 @dataclass
 class Report:
-    """What was checked, what could not be, and what is different: a line each."""
+    """What was checked, what could not be, and what differs: a line each."""
 
     checked: list[str] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
@@ -55,7 +55,7 @@ class Report:
 
 
 def shown(paths: list[str]) -> str:
-    """A list of files in one line: the first three, and how many more."""
+    """A list of files in one line: the first three, and the number of others."""
     more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
     return ", ".join(paths[:3]) + more
 
@@ -63,13 +63,13 @@ def shown(paths: list[str]) -> str:
 def check_files(
     manifest: Mapping[str, Any], results: Path, records: list[Job], report: Report
 ) -> None:
-    """Every file of the results against its hash in the manifest."""
+    """Check every file of the results against its hash in the manifest."""
     recorded = manifest["files"]
     owner = {entry["sha256"]: path for path, entry in recorded.items()}
     size = 0
     for path, entry in recorded.items():
         if not Path(path).is_file():
-            report.different.append(f"{path}: is gone")
+            report.different.append(f"{path}: missing")
             continue
         size += Path(path).stat().st_size
         digest = sha256(path)
@@ -77,39 +77,39 @@ def check_files(
             continue
         elsewhere = owner.get(digest)
         report.different.append(
-            f"{path}: holds what belongs to {elsewhere}"
+            f"{path}: holds the content of {elsewhere}"
             if elsewhere
-            else f"{path}: is changed, its SHA-256 is {digest[:16]} and was {entry['sha256'][:16]}"
+            else f"{path}: changed, its SHA-256 is {digest[:16]} and was {entry['sha256'][:16]}"
         )
     for path in result_files(results):
         if path in recorded:
             continue
         rules = [job["rule"] for job in records if output_hash(job, path) == sha256(path)]
         if rules:
-            report.unchecked.append(f"{path}: was made after the manifest, by the rule {rules[-1]}")
+            report.unchecked.append(f"{path}: made after the manifest, by the rule {rules[-1]}")
         else:
-            report.different.append(f"{path}: is not in the manifest, and no recorded job made it")
+            report.different.append(f"{path}: not in the manifest, and no recorded job made it")
     report.checked.append(
         f"{len(recorded)} files of {results} against {NAME}, {size / 1e6:.0f} MB in all"
     )
     if alone := [path for path, entry in recorded.items() if entry["job"] is None]:
-        report.unchecked.append(f"what made {len(alone)} files is not recorded: {shown(alone)}")
+        report.unchecked.append(f"{len(alone)} files without a recorded job: {shown(alone)}")
 
 
 def check_crate(manifest: Mapping[str, Any], results: Path, report: Report) -> None:
-    """The manifest itself and the code beside it against the hashes in the RO-Crate.
+    """Check the manifest and the copied code against the hashes in the RO-Crate.
 
     The crate in turn is a function of the manifest and the code: it must come out the same again.
     """
     path = results / CRATE
     if not path.is_file():
-        report.different.append(f"{path}: is gone")
+        report.different.append(f"{path}: missing")
         return
     try:
         metadata = read_json(path)
         entities = {entity["@id"]: entity for entity in metadata["@graph"]}
     except (UserError, KeyError, TypeError):
-        report.different.append(f"{path}: is changed, it is no longer an RO-Crate")
+        report.different.append(f"{path}: not a readable RO-Crate")
         return
     names = [NAME, *(name for name in entities if name.startswith(f"{CODE}/"))]
     inside = (results / CODE).rglob("*")
@@ -117,26 +117,24 @@ def check_crate(manifest: Mapping[str, Any], results: Path, report: Report) -> N
     wrong = []
     for name in names:
         if not (results / name).is_file():
-            wrong.append(f"{results / name}: is gone")
+            wrong.append(f"{results / name}: missing")
         elif sha256(results / name) != entities.get(name, {}).get("sha256"):
-            wrong.append(f"{results / name}: is changed, its hash is not the one in {CRATE}")
+            wrong.append(f"{results / name}: does not match its hash in {CRATE}")
     added = sorted(on_disk - set(names))
     wrong += [
-        f"{results / name}: is not in {CRATE}"
-        for name in added
-        if not Path(name).name.startswith(".")
+        f"{results / name}: not in {CRATE}" for name in added if not Path(name).name.startswith(".")
     ]
     report.different += wrong
     if not wrong:
         from stable_regions.audit.crate import describe  # its library is needed for nothing else
 
         if describe(results, manifest) != metadata:
-            report.different.append(f"{path}: is changed, the manifest gives another one")
+            report.different.append(f"{path}: does not match the manifest")
     report.checked.append(f"{len(names)} files against {CRATE}, and that against {NAME}")
 
 
 def check_chain(manifest: Mapping[str, Any], report: Report) -> None:
-    """Every job read what other jobs had made, and every file is what its job made."""
+    """Check that jobs read what other jobs made, and that files are what their jobs made."""
     jobs: list[Job] = manifest["jobs"]
     digests = {
         path: entry["sha256"] for path, entry in {**manifest["files"], **manifest["inputs"]}.items()
@@ -149,17 +147,17 @@ def check_chain(manifest: Mapping[str, Any], report: Report) -> None:
             path, digest = file["path"], file["sha256"]
             if digests.get(path) != digest and (path in digests or (path, digest) not in outputs):
                 first = job["output"]["files"][0]["path"]
-                report.different.append(
-                    f"{first}: was made from another {path} than the manifest has"
-                )
+                report.different.append(f"{first}: made from another {path} than the manifest has")
     for path, entry in {**manifest["files"], **manifest["inputs"]}.items():
         if entry["job"] is not None and output_hash(jobs[entry["job"]], path) != entry["sha256"]:
-            report.different.append(f"{path}: is not what the job made that the manifest names")
-    report.checked.append(f"{len(jobs)} jobs: each of {links} inputs is what another job left")
+            report.different.append(f"{path}: does not match the output of its recorded job")
+    report.checked.append(
+        f"{len(jobs)} jobs: each of their {links} inputs matches the job that made it"
+    )
 
 
 def check_inputs(manifest: Mapping[str, Any], report: Report) -> None:
-    """Models, texts and packages against their hashes, a model file by file."""
+    """Check models, texts and packages against their hashes, models file by file."""
     missing, edited, checked = [], [], 0
     for path, entry in manifest["inputs"].items():
         if TEMPORARY.search(path):
@@ -171,29 +169,31 @@ def check_inputs(manifest: Mapping[str, Any], report: Report) -> None:
         checked += 1
         if path_digest(place) != entry["sha256"]:
             if path.startswith("resources/") or place != ROOT / path:
-                report.different.append(f"{path}: is not what the results were made from")
+                report.different.append(f"{path}: differs from the input of the results")
             else:
                 edited.append(path)
             continue
         for name, digest in entry.get("source", {}).get("files", {}).items():
             if not (place / name).is_file():
-                report.different.append(f"{path}/{name}: is gone")
+                report.different.append(f"{path}/{name}: missing")
             elif sha256(place / name) != digest:
-                report.different.append(f"{path}/{name}: is not what the results were made from")
+                report.different.append(f"{path}/{name}: differs from the input of the results")
     report.checked.append(f"{checked} models, texts and other inputs against their hashes")
     if missing:
-        report.unchecked.append(f"{len(missing)} inputs are no longer here: {shown(missing)}")
+        report.unchecked.append(f"{len(missing)} inputs are missing: {shown(missing)}")
     if edited:
-        report.unchecked.append(f"{len(edited)} files of the code are edited: {shown(edited)}")
+        report.unchecked.append(
+            f"{len(edited)} files of the code differ in this checkout: {shown(edited)}"
+        )
     other = [job["script"] for job in manifest["jobs"] if not same_code(job)]
     if other:
         report.unchecked.append(
-            f"the results are of another version of this code: {shown(sorted(set(other)))}"
+            f"scripts that differ in this checkout: {shown(sorted(set(other)))}"
         )
 
 
 def same_place(manifest: Mapping[str, Any], job: Job) -> bool:
-    """Whether this machine and its packages are a job's: they must give the same bytes."""
+    """Whether machine and packages are those of a job, which then must give the same bytes."""
 
     def now(name: str) -> str | None:
         try:
@@ -209,7 +209,7 @@ def same_place(manifest: Mapping[str, Any], job: Job) -> bool:
 
 
 def summaries(manifest: Mapping[str, Any], results: Path) -> list[Job]:
-    """The jobs that made results without a model.
+    """The jobs that made results without running a model.
 
     Only a script of this checkout is ever run, and only files below the results are named anew: a
     manifest may come from anywhere.
@@ -229,7 +229,7 @@ def summaries(manifest: Mapping[str, Any], results: Path) -> list[Job]:
 def check_summaries(
     manifest: Mapping[str, Any], results: Path, scratch: Path, processes: int, report: Report
 ) -> None:
-    """Make tables, clusters, figures, claims and the paper again, from the raw outputs."""
+    """Rebuild tables, clusters, figures, claims and the paper from the raw outputs."""
     jobs = summaries(manifest, results)
     again: list[Job] = []
     left_out: list[Job] = []
@@ -243,23 +243,21 @@ def check_summaries(
         (again if fit and same_code(job) else left_out).append(job)
     count, close = 0, []
     for replayed, failed in replay(again, scratch, processes):
-        log.info("made again: %s", replayed["output"]["files"][0]["path"])
-        # the paper also tells what the steps took, from notes that may be gone or of a later run
+        log.info("rebuilt: %s", replayed["output"]["files"][0]["path"])
+        # the paper also shows run times, from benchmark files that may be missing or newer
         exact = same_place(manifest, dict(replayed)) and "benchmarks" not in replayed["params"]
         for path, file in outputs(replayed, scratch).items():
             if path not in entries:
                 continue
             if failed or not file.is_file():
-                report.different.append(f"{path}: cannot be made again: {failed or 'no file'}")
+                report.different.append(f"{path}: cannot be rebuilt: {failed or 'no file'}")
                 continue
             count += 1
             if sha256(file) == entries[path]["sha256"]:
                 continue
             differs = difference(Path(path), file) if Path(path).suffix in NUMBERS else None
             if exact or differs:
-                report.different.append(
-                    f"{path}: what it was made from gives another: {differs or 'other bytes'}"
-                )
+                report.different.append(f"{path}: rebuilt file differs: {differs or 'other bytes'}")
             else:
                 close.append(path)
     report.checked.append(
@@ -267,9 +265,8 @@ def check_summaries(
     )
     if close:
         report.unchecked.append(
-            f"{len(close)} files made again have other bytes, on another machine, with other "
-            f"packages or of other run times; numbers agree to {TOLERANCE:.0e}, pictures and pages "
-            f"were not compared: {shown(close)}"
+            f"{len(close)} rebuilt files have other bytes (other machine, packages or run times); "
+            f"numbers agree to {TOLERANCE:.0e}, pictures and pages not compared: {shown(close)}"
         )
     by_model = [
         file["path"]
@@ -280,14 +277,13 @@ def check_summaries(
     ]
     if by_model:
         report.unchecked.append(
-            f"{len(by_model)} load checks and tables that come from models alone were held against "
-            f"their hashes, not computed again: {shown(by_model)}"
+            f"{len(by_model)} load checks and tables that need a model: hashes compared, values "
+            f"not recomputed: {shown(by_model)}"
         )
     if left_out:
         names = [job["output"]["files"][0]["path"] for job in left_out]
         report.unchecked.append(
-            f"{len(left_out)} jobs were not run again, what they read or their code is changed: "
-            f"{shown(names)}"
+            f"{len(left_out)} jobs not rerun, as their inputs or code changed: {shown(names)}"
         )
 
 
@@ -325,14 +321,14 @@ def _apart(a: Any, b: Any, where: str, rel: float) -> Iterator[str]:
 
 
 def raw_of_models(manifest: Mapping[str, Any], results: Path) -> dict[str, list[Path]]:
-    """The raw outputs and the activations of each model, as they say themselves."""
+    """The raw outputs and the activations of each model, by their own metadata."""
     raw: dict[str, list[Path]] = {}
     for name in manifest["files"]:
         path = Path(name)
         if path.suffix in (".parquet", ".safetensors") and path.is_file():
             try:
                 facts = facts_of(path)
-            except UserError:  # it is changed, as its hash has told
+            except UserError:  # changed, which the check of hashes reports
                 continue
             if "engine" in facts:
                 raw.setdefault(facts["model"], []).append(path)
@@ -372,7 +368,7 @@ def check_samples(
         by_pair = sum(bool(getattr(samples.get(kind), "BY_PAIR", False)) for kind in kinds)
         for path, kind in zip(paths, kinds, strict=True):
             if kind is not None and samples[kind] is None:
-                not_sampled.add(f"of {kind}: anything, there is no sample of this kind")
+                not_sampled.add(f"of {kind}: none, as this kind has no sample")
                 continue
             own_facts = facts_of(path)
             prompts = own_facts["experiment"]["prompts"] if kind else path.parent.name
@@ -386,7 +382,7 @@ def check_samples(
                     worst, place = one.worst, f"{one.quantity} of {path}"
                 if one.worst > 1:
                     report.different.append(
-                        f"{path}: the model gives another {one.quantity}: off by {one.worst:.3g} "
+                        f"{path}: {one.quantity} differs when recomputed: off by {one.worst:.3g} "
                         "times the tolerance"
                     )
             if rest := getattr(samples.get(kind), "NOT_SAMPLED", ""):
@@ -397,11 +393,9 @@ def check_samples(
         f"the largest difference is {worst:.2g} of the tolerance" + (f" ({place})" if place else "")
     )
     if not_sampled:
-        report.unchecked.append(
-            f"raw outputs that no sample tells {'; '.join(sorted(not_sampled))}"
-        )
+        report.unchecked.append(f"raw outputs, not sampled {'; '.join(sorted(not_sampled))}")
     if absent:
         report.unchecked.append(
-            f"raw outputs of {len(absent)} models were not sampled, model or outputs are gone or "
-            f"changed: {shown(absent)}"
+            f"raw outputs of {len(absent)} models not sampled, as the model or the outputs are "
+            f"missing or changed: {shown(absent)}"
         )

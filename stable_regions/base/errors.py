@@ -1,4 +1,4 @@
-"""The one exception that means "the user can mend this", and what is kept of others' words."""
+"""The exception for errors that the user can fix, and one-line forms of other errors."""
 
 import errno
 import os
@@ -15,7 +15,7 @@ _repr.maxstring = _repr.maxother = WIDEST
 
 
 class UserError(ValueError):
-    """A mistake in the input: one line with the place, what it holds, and what would be right.
+    """A mistake in the input: one line with the place, the value, and what to do.
 
     One line whatever the input holds: line breaks become spaces, and what a terminal can't print,
     or would obey, is escaped.
@@ -58,7 +58,7 @@ ERROR_LINES = [
 
 
 def errors_since(folders: Iterable[Path], since: float) -> list[str]:
-    """The last error that each log below these folders tells of, if it was written since a time."""
+    """The last error in each log below these folders that was written since a time."""
     logs = [log for folder in folders for log in sorted(folder.rglob("*.log"))]
     new = [
         (log, log.read_text(encoding="utf-8", errors="replace"))
@@ -73,5 +73,5 @@ def errors_since(folders: Iterable[Path], since: float) -> list[str]:
 
 
 def no_space(error: BaseException) -> bool:
-    """Whether an error says that the disk is full, or a quota used up, in any library's words."""
+    """Whether an error, of any library, says that the disk is full or a quota exceeded."""
     return any(os.strerror(code) in str(error) for code in (errno.ENOSPC, errno.EDQUOT))

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent, and that say what they are."""
+"""Files that are written atomically and carry their metadata."""
 
 import glob
 import hashlib
@@ -59,7 +59,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
 
 
 def _settle(path: Path) -> None:
-    """Bring files to the disk, which may tell only then that it is full, with the umask's mode.
+    """Flush files to the disk, which may fail only then if it is full, with the umask's mode.
 
     Safetensors are written for the owner alone.
     """
@@ -94,10 +94,10 @@ def read_json(path: str | Path) -> Any:
 
 
 def read_object(path: str | Path) -> dict[str, Any]:
-    """Read a JSON file that holds keys and values; UserError if it holds another thing."""
+    """Read a JSON file that holds an object; UserError if it holds anything else."""
     value = read_json(path)
     if not isinstance(value, dict):
-        raise UserError(f"{path}: holds a JSON {type(value).__name__}; keys and values are right")
+        raise UserError(f"{path}: expected a JSON object, got a {type(value).__name__}")
     return value
 
 
@@ -144,7 +144,7 @@ def read_parquet(path: str | Path) -> "tuple[pd.DataFrame, dict[str, Any]]":
     except Exception as error:  # of a damaged file, whatever the reader stumbles on
         raise UserError(f"{path}: not a readable Parquet file ({first_line(error)})") from None
     if metadata is None:
-        raise UserError(f"{path}: a Parquet file that this project did not write (no metadata)")
+        raise UserError(f"{path}: Parquet file without this project's metadata")
     return table, metadata
 
 
@@ -188,7 +188,7 @@ def read_safetensors(path: str | Path, framework: str = "pt") -> tuple[dict[str,
     except Exception as error:  # of a damaged file, whatever the reader stumbles on
         raise UserError(f"{path}: not a readable safetensors file ({first_line(error)})") from None
     if metadata is None:
-        raise UserError(f"{path}: a safetensors file that this project did not write (no metadata)")
+        raise UserError(f"{path}: safetensors file without this project's metadata")
     return tensors, metadata
 
 

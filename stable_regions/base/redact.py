@@ -1,4 +1,4 @@
-"""What no result and no log may hold: the user's home folder, and secrets."""
+"""Redaction of what no result or log may hold: the user's home folder, and secrets."""
 
 import os
 import re

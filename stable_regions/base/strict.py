@@ -1,4 +1,4 @@
-"""What people write in YAML, typed: unknown keys are errors, and each error is one clear line."""
+"""Typed sections of YAML: unknown keys are errors, and each error is one clear line."""
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
@@ -27,13 +27,13 @@ class Strict(BaseModel):
 
 
 def did_you_mean(name: object, among: Iterable[str]) -> str:
-    """A question after the most similar of some names; empty if none is similar."""
+    """The question "did you mean ...?" with the most similar name; empty if none is similar."""
     close = get_close_matches(str(name), list(among), 1)
     return f"did you mean {close[0]!r}?" if close else ""
 
 
 def one_line(error: ValidationError, raw: Any, tag: str = "kind") -> str:
-    """The first of the problems in the user's terms: the key, what it holds, what would be right.
+    """The first problem in the user's terms: the key, its value, and what is expected.
 
     Parameters
     ----------
@@ -68,10 +68,10 @@ def one_line(error: ValidationError, raw: Any, tag: str = "kind") -> str:
             problem = "this key is missing"
             if tag in value:
                 problem, value = "holds {value}; {right}", value[tag]
-                right = f"one of {context['expected_tags']} is right"
+                right = f"expected one of {context['expected_tags']}"
         case _ if path[-1:] == ["[key]"]:
             del path[-2:]
-            problem = "the name {value} is not right; {right}"
+            problem = "the name {value} is not allowed; {right}"
     message = problem.format(value=short(value), right=right[:1].lower() + right[1:])
     place = f"{'.'.join(path)}: " if path else ""
     return f"{place}{message}" + (f" (and {len(problems) - 1} more)" if len(problems) > 1 else "")

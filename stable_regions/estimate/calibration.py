@@ -1,4 +1,4 @@
-"""A few seconds of the real work on models of the right shape: what a study's parts take here.
+"""Timings of the real work, for a few seconds, on stand-in models of the same shape.
 
 The models have two and three blocks of a study's model and no meaning in their weights. What the
 third block adds is the cost of a block; what is left is that of a point, or of a load.
@@ -51,7 +51,7 @@ def training_seconds(settings: TrainingSettings, vocabulary: int, threads: int) 
 def sweep_costs(
     shape: Shape, ways: Collection[str], *, dtype: str, threads: int, budget: int
 ) -> dict[str, Cost]:
-    """Seconds of a point in each of some ways, and of a load.
+    """Seconds of a point in each way of running points, and of a load.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def sweep_costs(
 
 @torch.no_grad()
 def stand_in(shape: Shape, blocks: int, dtype: torch.dtype) -> Model:
-    """A model of a few blocks of this shape, all weights of which are the same small number."""
+    """A stand-in model of a few blocks of this shape, with constant weights."""
     names: dict[str, Any] = {
         "hidden_size": shape.width,
         "intermediate_size": shape.mlp_run,

@@ -1,4 +1,4 @@
-"""Whether this machine has room for a study: disk for its files, memory for its largest job."""
+"""Capacity of this machine: disk for a study's files, memory for its largest job."""
 
 import os
 import shutil
@@ -41,7 +41,7 @@ def _limits() -> Iterator[int]:
 
 
 def bytes_below(folders: Iterable[str | Path]) -> int:
-    """Bytes of all files below some folders, those that are not there left out.
+    """Bytes of all files below some folders; missing folders count nothing.
 
     What a link leads to lies elsewhere and does not count.
     """
@@ -50,7 +50,7 @@ def bytes_below(folders: Iterable[str | Path]) -> int:
 
 
 def check_disk(needed: int, existing: int) -> None:
-    """UserError unless the disk here has room for `needed` bytes, less those already there."""
+    """UserError unless the disk here can hold `needed` bytes, less `existing` ones."""
     free, missing = shutil.disk_usage(".").free, needed - existing
     if missing > free:
         raise UserError(
@@ -60,7 +60,7 @@ def check_disk(needed: int, existing: int) -> None:
 
 
 def check_memory(needed: int) -> None:
-    """UserError unless this machine has so many bytes of memory."""
+    """UserError unless this machine has `needed` bytes of memory."""
     here = memory_here()
     if needed > here:
         raise UserError(

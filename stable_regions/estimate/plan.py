@@ -1,4 +1,4 @@
-"""What a study will take, before it runs: a table of the work of each model, for a person."""
+"""An estimate of what a study takes, before it runs: a table of the work of each model."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -64,7 +64,7 @@ def report(
     texts: float,
     calibrated: float,
 ) -> list[str]:
-    """The plan as a person reads it: a line a model and stage, a line a model, and the total.
+    """The plan as text: a line per model and stage, a line per model, and the total.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What jobs ask of a machine: points, operations, time, memory, disk."""
+"""What jobs take: points, operations, time, memory, disk."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -52,7 +52,7 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Work:
-    """What one experiment, or a clean pass, or a training, asks of one model.
+    """The work of one experiment, clean pass or training on one model.
 
     Attributes
     ----------
@@ -130,7 +130,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Source:
-    """What a model's files take: bytes to download, and the most bytes on the disk at a time."""
+    """The size of a model's files: bytes to download, and the most bytes on the disk at a time."""
 
     download: int
     disk: int

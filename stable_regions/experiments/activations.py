@@ -18,7 +18,7 @@ def cache(
 ) -> dict[str, Tensor]:
     """Activations and outputs at the last position of each prompt, on the CPU.
 
-    Of the logits the top token alone is kept, so no more of them are held than a batch has.
+    Of the logits only the top token is kept, so memory holds those of one batch at most.
 
     Returns
     -------

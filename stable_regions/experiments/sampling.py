@@ -1,4 +1,4 @@
-"""How a sample of a raw output is drawn again through the model, and held against what is there.
+"""How a sample of a raw output is recomputed with the model, and compared.
 
 A number may differ from the recorded one by the sweep's tolerance (`sweep.TOLERANCE`, by dtype) of
 the largest value that the quantity has in its file: another batch or another processor gives other

@@ -51,7 +51,7 @@ class Tables(NamedTuple):
     rule
         Its rule of Snakemake's.
     does
-        The same, as a person is told: the experiment's name follows.
+        The same as a message: the experiment's name follows.
     what
         What comes to the experiment's name in those of its tables: `curves` makes
         `<experiment>_curves`, and an empty text `<experiment>`.
@@ -85,7 +85,7 @@ class Measurement(Strict):
     verb
         What its jobs do: their rule is called by it.
     does
-        The same, as a person is told.
+        The same as a message.
     stage
         What its jobs are called in the table of costs.
     folder, ending
@@ -124,7 +124,7 @@ class Measurement(Strict):
         return Path(__file__).with_name(kind).joinpath(f"{part}.py").exists()
 
     def check_prompts(self, prompts: Prompts, name: str, key: str, where: str) -> None:
-        """UserError if it can't be measured on these prompts, or not on so many."""
+        """UserError if it can't be measured on these prompts, or on this number of them."""
 
     def check_size(self, size: Size, key: str, where: str) -> None:
         """UserError if it asks for more prompts than there are."""
@@ -162,7 +162,7 @@ class Measurement(Strict):
         return False
 
     def tables(self, prompts: Prompts) -> Sequence[Tables]:
-        """The tables that are made of its raw outputs, job by job."""
+        """The tables made from its raw outputs, job by job."""
         return []
 
     def paper_tables(self, name: str, prompts: Prompts) -> dict[str, list[str]]:
@@ -198,6 +198,6 @@ class OnPairs(Measurement):
 
 
 def shard_ranges(count: int, points: int, shard_points: int) -> list[tuple[int, int]]:
-    """The first of each shard of so many things with so many points each, and the one after."""
+    """The range of each shard of `count` things with `points` points each: (first, end)."""
     size = max(1, shard_points // points)
     return [(start, min(start + size, count)) for start in range(0, count, size)]

@@ -1,4 +1,4 @@
-"""The page to explore a study: raw outputs and tables, packed into one file that needs no other.
+"""The page to explore a study: raw outputs and tables, packed into one self-contained file.
 
 Everything is read after the final norm, as the paper's figures are. Distances of a path or a plane
 are rounded to 1/65535 of its largest: far below what a screen shows, and half the size. What does
@@ -61,7 +61,7 @@ def packed(values: Any, bits: int | None = None) -> Json:
 
 
 def levels(distance: np.ndarray, axes: int | tuple[int, ...] = -1) -> tuple[np.ndarray, np.ndarray]:
-    """Distances as whole levels of 0 to 65535, and the largest of each row: its level 65535."""
+    """Distances quantised to 0..65535, and the largest of each row, which is 65535."""
     distance = np.asarray(distance, dtype=np.float64)
     largest = distance.max(axis=axes, keepdims=True)
     share = np.divide(distance, largest, out=np.zeros_like(distance), where=largest > 0)
@@ -95,12 +95,12 @@ def encode(value: Any) -> str:
 
 
 def shades() -> list[str]:
-    """The scale of an ordered series or a distance, as many steps as show no edges."""
+    """The colour scale of an ordered series or a distance, in steps too fine to see."""
     return [to_hex(colour) for colour in style.shades(16)]
 
 
 def token_text(tokenizer: "Tokenizer", token: int) -> str:
-    """What a token says inside a text."""
+    """A token's text inside a longer text."""
     from stable_regions.prompts import draw
 
     return draw.token_text(tokenizer, token)
@@ -116,13 +116,13 @@ def base64_size(count: Any) -> Any:
 
 @dataclass
 class Prompts:
-    """All prompts of a page, each once; equal are those of the same text and tokens."""
+    """All prompts of a page, each once; prompts are equal if text and tokens are."""
 
     index: dict[tuple, int] = field(default_factory=dict)
     rows: list[list[str]] = field(default_factory=list)
 
     def add(self, table: pd.DataFrame) -> dict[int, int]:
-        """Take in a table of prompts; gives the place here of each prompt's number there."""
+        """Add a table of prompts; return the index here of each prompt there."""
         places = {}
         columns = (table[name] for name in ("prompt", "text", "last_token", "tokens"))
         for number, text, last, tokens in zip(*columns, strict=True):
@@ -150,7 +150,7 @@ class PathData:
 
 
 class Group:
-    """All pairs measured on one model at one write layer, whatever experiment measured them.
+    """All pairs measured on one model at one write layer, by any experiment.
 
     A pair is known by its two prompts. Of a pair that several experiments measured, the curve on
     the finest grid is kept, and the predicted tokens and sign changes of those that have them.
@@ -472,7 +472,7 @@ def fit_to_size(
     token_text: Mapping[str, TokenText],
     room: float,
 ) -> Json:
-    """The page's data with as many paths and planes as there is room for.
+    """The page's data with as many paths and planes as fit into its size.
 
     Parameters
     ----------
@@ -494,7 +494,7 @@ def fit_to_size(
 
 
 def fill(template: str, parts: Mapping[str, str]) -> str:
-    """A template with the parts in the places of their `{{name}}`; what they hold is left as it is.
+    """Fill a template: each part replaces its `{{name}}`, verbatim.
 
     Raises
     ------
@@ -504,7 +504,7 @@ def fill(template: str, parts: Mapping[str, str]) -> str:
     mark = re.compile(r"\{\{(\w+)\}\}")
     if (names := sorted(mark.findall(template))) != sorted(parts):
         raise UserError(
-            f"the page's template names the parts {', '.join(names)}; "
-            f"each of {', '.join(sorted(parts))} once is right"
+            f"the page's template names the parts {', '.join(names)}: "
+            f"name each of {', '.join(sorted(parts))} once"
         )
     return mark.sub(lambda found: parts[found[1]], template)

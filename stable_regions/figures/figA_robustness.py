@@ -1,4 +1,4 @@
-"""Does the sharpness depend on the choices? The same pairs, with one choice changed at a time."""
+"""Robustness of the sharpness: the same pairs, with one analysis choice changed at a time."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -45,7 +45,7 @@ def _bars(axes: Axes, rows: pd.DataFrame, y: np.ndarray, column: str, ends: list
 
 
 def draw(effects: pd.DataFrame) -> tuple[pd.DataFrame, Figure]:
-    """Median max slope for each choice, and how much it differs from the default's.
+    """Median max slope for each choice, and its difference from the default's.
 
     Parameters
     ----------

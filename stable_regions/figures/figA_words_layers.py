@@ -1,4 +1,4 @@
-"""What the distances between words know of their kinds, by write layer."""
+"""How well distances between words separate their kinds, by write layer."""
 
 import matplotlib.pyplot as plt
 import pandas as pd

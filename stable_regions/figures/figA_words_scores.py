@@ -1,4 +1,4 @@
-"""What each distance between words knows of their kinds, with chance beside it."""
+"""How well each distance between words separates their kinds, against chance."""
 
 import matplotlib.pyplot as plt
 import numpy as np

@@ -1,4 +1,4 @@
-"""Clusters of prompts from a matrix of distances, and what they know of given kinds."""
+"""Clusters of prompts from a matrix of distances, and their scores against known kinds."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ def symmetrise(directed: ArrayLike) -> Floats:
 def check_distances(
     distances: ArrayLike, *, name: str = "distances", prompts: Sequence[str] | None = None
 ) -> Floats:
-    """The matrix [n, n] as float64, once it is known to be one of distances.
+    """The matrix [n, n] as float64; UserError unless it is one of distances.
 
     `name` is what an error calls the matrix (its file); `prompts`, if given, must be n different
     ones: a prompt that is there twice is a cluster by itself.
@@ -39,9 +39,7 @@ def check_distances(
     """
     matrix = np.asarray(distances, dtype=np.float64)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
-        raise UserError(
-            f"{name}: has shape {matrix.shape}; one row and one column a prompt is right"
-        )
+        raise UserError(f"{name}: has shape {matrix.shape}; expected a row and a column per prompt")
     for wrong, right in [
         (~np.isfinite(matrix), "every distance must be finite"),
         (matrix < 0, "a distance cannot be negative"),
@@ -59,13 +57,13 @@ def check_distances(
         names = pd.Series(list(prompts))
         if names.duplicated().any():
             twice = names[names.duplicated()].iloc[0]
-            raise UserError(f"{name}: the prompt {twice!r} is there twice; keep one row of it")
+            raise UserError(f"{name}: duplicate prompt {twice!r}: keep one row")
     return matrix
 
 
 @dataclass(frozen=True)
 class Clustering:
-    """What HDBSCAN says of n prompts.
+    """HDBSCAN's clustering of n prompts.
 
     Attributes
     ----------
@@ -138,7 +136,7 @@ def _condense(linkage: Floats, min_cluster_size: int) -> pd.DataFrame:
     n = len(linkage) + 1
 
     def parts(node: int) -> list[int]:
-        """What `node` falls into just below its height."""
+        """The children of `node` just below its height."""
         members: list[int] = []
         todo = [node]
         while todo:
@@ -320,7 +318,7 @@ def shuffled_band(
     seed: int,
     level: float = 0.95,
 ) -> pd.DataFrame:
-    """The same scores with the kinds shuffled over the prompts: what chance gives.
+    """The same scores with the kinds shuffled over the prompts: the chance level.
 
     Returns
     -------
@@ -422,7 +420,7 @@ def partial_mantel(
     draws: int,
     seed: int,
 ) -> tuple[float, float]:
-    """Are prompts of different kinds further apart than the confounders explain?
+    """Are prompts of different kinds more distant than the confounders explain?
 
     Partial correlation, over pairs, of the rank of the distance with "of different kinds", given
     cubics in the ranks of the confounders: differences of log frequency or of token id (a value a

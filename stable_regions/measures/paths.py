@@ -1,4 +1,4 @@
-"""The paper's quantities, on arrays: distances along a path, and how sharp they rise."""
+"""The paper's quantities, on arrays: distances along a path, and their max slope."""
 
 from collections.abc import Callable
 
@@ -43,7 +43,7 @@ def barrier(step: Float[np.ndarray, "*pair rise"]) -> Float[np.ndarray, "*pair"]
 
 
 def length(step: Float[np.ndarray, "*pair rise"]) -> Float[np.ndarray, "*pair"]:
-    """The length of the output's way, in units of the residual stream at the read site."""
+    """The length of the output's path, in units of the residual stream at the read site."""
     return np.asarray(step.sum(axis=-1))
 
 

@@ -1,4 +1,4 @@
-"""The load check: a model's sweeps against clean runs and plain patching, when it is loaded."""
+"""The load check: a model's sweeps compared with clean runs and plain patching."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ UNBOUNDED = 2**40  # bytes: the points of a check are few
 
 @dataclass(frozen=True)
 class Check:
-    """What was measured when a model was checked; all errors are relative to the norm at the site.
+    """The result of a load check; all errors are relative to the norm at the site.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class Check:
 
 
 def check(model: Model, tokens: Int[Tensor, "n seq"], layer: int, *, budget: int) -> Check:
-    """Hold the engine against clean runs and against plain patching, on a few prompts.
+    """Compare the engine with clean runs and with plain patching, on a few prompts.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def check(model: Model, tokens: Int[Tensor, "n seq"], layer: int, *, budget: int
 
 
 def check_again(model: Model, record: Mapping[str, Any]) -> None:
-    """See that a model which was loaded anew is the one that was checked.
+    """UserError unless a newly loaded model is the one that was checked.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ def _rounded(tree: Any) -> Any:
 
 
 def _along(values: Float[Tensor, "*n width"]) -> Float[Tensor, "*n directions"]:
-    """What values are along random directions, the same for all that are as wide."""
+    """Projections on random directions, the same ones for all vectors of a width."""
     generator = torch.Generator().manual_seed(0)
     width = values.shape[-1]
     directions = torch.randn(width, DIRECTIONS, generator=generator, dtype=torch.float64)
@@ -168,7 +168,7 @@ def _between(start: Float[Tensor, "n d"]) -> Float[Tensor, "n k d"]:
 def _plainly(
     model: Model, tokens: Int[Tensor, "n seq"], layer: int, points: Float[Tensor, "n k d"]
 ) -> dict[str, Float[Tensor, "n k width"]]:
-    """What plain patching gives at each prompt's points."""
+    """Outputs of plain patching at each prompt's points."""
     rows = [
         full_forward(model, layer, prompt, its, CHECKED)
         for prompt, its in zip(tokens, points, strict=True)
@@ -183,7 +183,7 @@ def _swept(
     points: Float[Tensor, "n k d"],
     budget: int,
 ) -> dict[str, Float[Tensor, "n k width"]]:
-    """What a sweep gives at each prompt's points."""
+    """Outputs of a sweep at each prompt's points."""
     rows = torch.arange(len(tokens))
     parts = sweep(model, layer, tokens, rows, points.__getitem__, CHECKED, budget=budget)
     outs = [out for _, out in parts]

@@ -1,4 +1,4 @@
-"""What a model is, of its architecture without its weights: the paper's Table 1."""
+"""Facts about a model's architecture: the paper's Table 1."""
 
 import re
 from collections.abc import Sequence

@@ -63,12 +63,12 @@ def read_config(folder: Path) -> PretrainedConfig:
     for part in (whole, config):
         if (quantised := getattr(part, "quantization_config", None)) is not None:
             raise UserError(
-                f"{where}: quantization_config: holds {short(quantised)}; weights that are not "
-                "quantised are right"
+                f"{where}: quantization_config: holds {short(quantised)}; quantised weights "
+                "are not supported"
             )
     longest = getattr(config, "max_position_embeddings", None)
     if longest is not None and longest < 2:
-        raise UserError(f"{where}: max_position_embeddings: holds {longest}; at least 2 is right")
+        raise UserError(f"{where}: max_position_embeddings: holds {longest}; must be at least 2")
     config.architectures = [_kind(config).__name__]
     if config is not whole:  # the two may say different things of a head, and the files a third
         tied = any(getattr(part, "tie_word_embeddings", False) for part in (whole, config))

@@ -148,7 +148,7 @@ def decoder(config: Mapping[str, Any], where: Any) -> Mapping[str, Any]:
     """The part of a `config.json` that is about the language model: all of it, or `text_config`."""
     part = config.get("text_config", config)
     if not isinstance(part, Mapping):
-        raise UserError(f"{where}: text_config: holds {short(part)}; keys and values are right")
+        raise UserError(f"{where}: text_config: expected a mapping, got {short(part)}")
     return part
 
 
@@ -163,9 +163,7 @@ def size_of(config: Mapping[str, Any], names: Sequence[str], where: Any) -> int 
     values = {name: config[name] for name in names if config.get(name) is not None}
     for name, value in values.items():
         if type(value) is not int or value < 1:
-            raise UserError(
-                f"{where}: {name}: holds {short(value)}; a positive whole number is right"
-            )
+            raise UserError(f"{where}: {name}: holds {short(value)}; expected a positive integer")
     return next(iter(values.values()), None)
 
 
@@ -180,7 +178,7 @@ def kind_of(config: Mapping[str, Any], where: Any) -> str:
     """The `model_type` that a model's config names."""
     kind = config.get("model_type")
     if not isinstance(kind, str):
-        raise UserError(f"{where}: model_type: holds {short(kind)}; a name like 'llama' is right")
+        raise UserError(f"{where}: model_type: holds {short(kind)}; expected a name like 'llama'")
     return kind
 
 

@@ -142,7 +142,7 @@ def full_forward(
 ) -> dict[str, Float[Tensor, "k width"]]:
     """Compute F_p the plain way: a full forward pass a point, the last position overwritten.
 
-    The reference that a sweep is held against. All points go through in one batch.
+    The reference for a sweep. All points go through in one batch.
     """
     check_layer(model, layer)
     prompts = _checked(model, tokens[None]).expand(len(points), -1)

@@ -1,4 +1,4 @@
-"""The ledger of claims: what is said, what is estimated from which data, and whether it holds.
+"""The ledger of claims: the statement, the estimates and their data, and the verdict.
 
 A claim has one test or more, and says all that they test. A test makes one estimate, with a 95 %
 interval, for each model, series of models or pair, and has one threshold. The same rule decides all
@@ -60,7 +60,7 @@ Draw = Callable[..., np.ndarray]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its 95 % interval: of what, on which models, over how many pairs (if any)."""
+    """A number with its 95 % interval: its subject, its models, and the number of pairs."""
 
     of: str
     models: list[str]
@@ -322,7 +322,7 @@ def state(outcomes: list[str]) -> str:
 
 
 def verdict(outcomes: list[list[str]], needs: list[str]) -> str:
-    """What the outcomes of a claim's estimates, test by test, come to: see the module's rule."""
+    """The verdict from the outcomes of a claim's estimates, test by test: see the module's rule."""
     if needs:
         return f"not run: needs {'; '.join(needs)}"
     states = {state(test) for test in outcomes}
@@ -342,7 +342,7 @@ def check(
     resamples: int,
     seed: int,
 ) -> dict[str, Any]:
-    """Run the tests of a claim on what a study has.
+    """Run the tests of a claim on a study's data.
 
     Parameters
     ----------

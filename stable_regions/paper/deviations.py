@@ -1,4 +1,4 @@
-"""The ledger of deviations: what we do otherwise than the paper or its code, and what it moves."""
+"""The ledger of deviations from the paper or its code, with their measured effects."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""The judgements that the text of the paper makes: what is compared, and how it comes out.
+"""The judgements that the text of the paper makes: comparisons and their outcomes.
 
 The rule is the ledger's (`claims`): a comparison is `above` or `below` its threshold if its whole
 95 % interval is, on resampled pairs, and else `open`. Where a claim of the ledger asks the same of
@@ -25,7 +25,7 @@ KINDS = ("words_comparisons", "words-many_comparisons", "words-training_comparis
 
 
 def side(test: Mapping[str, Any], outcome: str) -> str:
-    """On which side of a test's threshold an estimate lies whose outcome is this."""
+    """The side of a test's threshold on which an estimate with this outcome lies."""
     if outcome == "open":
         return "open"
     return "above" if (outcome == "holds") == (test["above"] is not None) else "below"
@@ -93,7 +93,7 @@ def findings(
     resamples: int,
     seed: int,
 ) -> list[Finding]:
-    """Everything that the text judges, from the tables that the study has.
+    """All judgements of the text, from the tables that the study has.
 
     Parameters
     ----------
@@ -188,7 +188,7 @@ def _twins(ask: Any, table: pd.DataFrame) -> Iterator[Finding]:
 
 
 def _kinds(ask: Any, name: str, table: pd.DataFrame) -> Iterator[Finding]:
-    """Does the barrier know more of the kinds of words than the input's geometry does?
+    """Does the barrier separate kinds of words better than the input's geometry does?
 
     It does if the difference is above 0, and larger than what swapping the two by kinds explains.
     """

@@ -176,11 +176,11 @@ def load_ledger(path: Path, entry: type[E]) -> dict[str, E]:
     """
     raw = read_yaml(path)
     if not isinstance(raw, list):
-        raise UserError(f"{path.name}: holds no list; a list of entries is right")
+        raise UserError(f"{path.name}: expected a list of entries")
     ledger: dict[str, E] = {}
     for number, item in enumerate(raw, 1):
         if not isinstance(item, Mapping):
-            raise UserError(f"{path.name}: entry {number}: holds {item!r}; keys are right")
+            raise UserError(f"{path.name}: entry {number}: expected a mapping, got {item!r}")
         name = item.get("id", f"entry {number}")
         try:
             ledger[name] = entry.model_validate(item)
@@ -188,7 +188,7 @@ def load_ledger(path: Path, entry: type[E]) -> dict[str, E]:
             line = one_line(error, item, "test")
             raise UserError(f"{path.name}: {name}: {line}") from None
         if len(ledger) < number:
-            raise UserError(f"{path.name}: {name}: this id is there twice; once is right")
+            raise UserError(f"{path.name}: {name}: duplicate id: each entry needs its own")
     return ledger
 
 

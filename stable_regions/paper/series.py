@@ -1,4 +1,4 @@
-"""The series that a study's models are in: sizes of a family, and checkpoints of a model.
+"""The series of a study's models: sizes of a family, and checkpoints of a model.
 
 Claims, figures, the page and the paper all read them here, so that they speak of the same models.
 """

@@ -1,4 +1,4 @@
-"""What the section `prompts` of `config.yaml` may say: a class a kind of prompt set."""
+"""The section `prompts` of `config.yaml`: a class per kind of prompt set."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class PromptSet(Strict):
-    """What prompts are drawn or taken from; each kind says below what is otherwise of it."""
+    """A prompt set; each kind overrides what differs."""
 
     pairs_all_prompts: ClassVar[bool] = False  # prompts in one context are a pair
     first: ClassVar[bool] = False  # what it is used for is made before all else

@@ -1,4 +1,4 @@
-"""Lists of words of known kinds, as a person writes them."""
+"""Lists of words of known kinds, as written in YAML."""
 
 from collections import Counter
 from pathlib import Path
@@ -53,7 +53,5 @@ def load_words(path: Path) -> WordList:
     }.items():
         twice = [name for name, count in Counter(names).items() if count > 1]
         if twice:
-            raise UserError(
-                f"{path}: the {what} {twice[0]!r} is there twice; leave one, or neither"
-            )
+            raise UserError(f"{path}: duplicate {what} {twice[0]!r}: keep one, or neither")
     return words

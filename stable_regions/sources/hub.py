@@ -52,7 +52,7 @@ def fetch_model(
     """Make a model folder out of a repository; return the commit that it is of.
 
     Weights are links into the hub's cache: they lie on the disk once, and other programs share
-    them. With `apart`, what the cache lacks is downloaded to a folder of its own, which moves into
+    them. With `private_cache`, what the cache lacks is downloaded there, a folder that moves into
     `target`: it goes when the folder goes, as a checkpoint that is needed for an hour should.
 
     Parameters
@@ -271,7 +271,7 @@ def _check_complete(folder: Path, repository: str, weights: bool, cache: Path | 
 
 
 def _reporting(repository: str, size: int) -> type:
-    """A progress bar for the hub's client that draws nothing, and tells our log the megabytes."""
+    """A progress bar for the hub's client that logs megabytes and draws nothing."""
     progress = Progress(f"download {repository}", size // MB, "MB")
 
     class Bar(tqdm):
@@ -292,7 +292,7 @@ def _reporting(repository: str, size: int) -> type:
 
 @contextmanager
 def _explained(repository: str, revision: str, kind: str) -> Iterator[None]:
-    """Turn what the hub's client raises into one line with the way out."""
+    """Turn an exception of the hub's client into one line that says what to do."""
     try:
         yield
     except (OSError, ValueError, errors.HTTPError) as error:

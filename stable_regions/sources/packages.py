@@ -1,4 +1,4 @@
-"""Where weights and texts come from: each source becomes checked files in a folder of their own.
+"""Packages and local files as sources of weights and texts, checked and linked into folders.
 
 A model is a folder with `config.json`, safetensors and `tokenizer.json`, and a `source.json` that
 says what it is: kind, origin, licence, and the SHA-256 of every file.
@@ -155,7 +155,7 @@ def describe(folder: Path, **facts: Any) -> None:
 
 
 def read_source_json(folder: Path) -> dict[str, Any]:
-    """What a model folder says of itself: its `source.json`."""
+    """A model folder's `source.json`."""
     return read_object(folder / "source.json")
 
 
@@ -217,7 +217,9 @@ def weight_files(folder: Path) -> list[str]:
         return [single]
     weight_map = read_object(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
-        raise UserError(f"{index}: weight_map: holds {short(weight_map)}; a file a tensor is right")
+        raise UserError(
+            f"{index}: weight_map: holds {short(weight_map)}; expected a file for each tensor"
+        )
     for tensor, name in weight_map.items():
         inside = isinstance(name, str) and "/" not in name
         if not inside or not any(fnmatch.fnmatchcase(name, pattern) for pattern in WEIGHTS):
@@ -240,7 +242,7 @@ def first_missing(folder: Path, weights: bool = True) -> str | None:
 
 
 def pickle_hint(names: Iterable[str]) -> str:
-    """A word on the first file that is a pickle; empty without one."""
+    """A hint at the first file that is a pickle; empty without one."""
     pickles = sorted(name for name in names if name.endswith(PICKLES))
     return f"; {pickles[0]} is a pickle and is not read" if pickles else ""
 
@@ -260,14 +262,14 @@ def weight_shapes(folder: Path) -> dict[str, list[int]]:
         if path.is_symlink() and not path.exists():
             raise UserError(
                 f"{path}: what it links to, {path.readlink()}, is gone; "
-                f"delete {folder} to have it made again"
+                f"delete {folder} and run again"
             )
         if not path.is_file():
             raise UserError(f"{folder}: no {name}{pickle_hint(p.name for p in folder.iterdir())}")
         for tensor, (dtype, shape) in read_header(path).items():
             if tensor.endswith("weight") and dtype not in FLOATS:
                 raise UserError(
-                    f"{path}: {tensor} is stored as {dtype}; one of {', '.join(FLOATS)} is right"
+                    f"{path}: {tensor} is stored as {dtype}; supported are {', '.join(FLOATS)}"
                 )
             if tensor in shapes:
                 raise UserError(
@@ -278,7 +280,7 @@ def weight_shapes(folder: Path) -> dict[str, list[int]]:
 
 
 def check_local(path: Path) -> None:
-    """UserError unless a model can be made of what is at a path: a folder, or a GGUF file.
+    """UserError unless a path is a model folder or a GGUF file that a model can be made of.
 
     Links are followed inside the folder and, as in the hub's cache, to the `blobs` beside its
     `snapshots`. A folder that came from elsewhere can't make a file of this machine part of a
@@ -286,7 +288,7 @@ def check_local(path: Path) -> None:
     """
     if not path.is_dir():
         if path.suffix != ".gguf":
-            raise UserError(f"{path}: a folder or a .gguf file is right")
+            raise UserError(f"{path}: expected a folder or a .gguf file")
         with open(path, "rb") as content:
             if content.read(4) != b"GGUF":
                 raise UserError(f"{path}: not a GGUF file, which begins with 'GGUF'")

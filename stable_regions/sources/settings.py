@@ -1,4 +1,4 @@
-"""What the sections `packages`, `models`, `tokenizers` and `corpora` of `config.yaml` may say."""
+"""The sections `packages`, `models`, `tokenizers` and `corpora` of `config.yaml`."""
 
 import os
 from collections.abc import Iterable
@@ -60,7 +60,7 @@ class Package(Strict):
 
 
 class Origin(Strict):
-    """Where something comes from; each kind says below what is otherwise of it."""
+    """Where something comes from; each kind overrides what differs."""
 
     def check(self, config: "Config", key: str, where: str) -> None:
         """UserError if it names what the configuration lacks, or can't be made."""
@@ -293,11 +293,11 @@ class Model(Strict):
     shape: Shape | None = None
 
     def known_shape(self, config: "Config", name: str) -> Shape | str | None:
-        """The shape that is written down or follows from the source, or the file that holds it."""
+        """The shape given in the configuration or by the source, or the file that holds it."""
         return self.shape or self.source.shape(config, name)
 
     def fetch_settings(self) -> dict[str, Any]:
-        """What its files follow from: not how it is run, nor what other checkpoints it has."""
+        """The settings that its files depend on: not how it is run, nor its other checkpoints."""
         return {
             "source": self.source.model_dump(exclude={"checkpoints"}),
             "family": self.family,

@@ -1,4 +1,4 @@
-"""The typed configuration: what `config.yaml` may say, and one clear line when it does not.
+"""The typed configuration: what `config.yaml` may hold, and one-line errors if it does not.
 
 Every class here is one section of `config.yaml`; unknown keys are errors. `load` checks the
 whole, references between sections included, before any work starts.
@@ -45,13 +45,13 @@ class Study(Strict):
     """
 
     title: str
-    cost: str | None = None  # what a whole run was measured to take, said before it starts
+    cost: str | None = None  # measured cost of a whole run, printed before it starts
     changes: dict[Name, dict[str, Any]] = {}
     experiments: dict[Name, list[str]] = Field(min_length=1)
 
 
 class Compute(Strict):
-    """How the work is done. Threads and budget change the last bits, so they are fixed here.
+    """How jobs compute. Threads and budget change the last bits, so they are fixed here.
 
     `engine: bridge` sends every sweep through TransformerLens; without it each model's load check
     chooses.
@@ -82,7 +82,7 @@ class Config(Strict):
     studies: dict[Name, Study]
 
     def selected(self) -> Study:
-        """The study that this run is about."""
+        """The selected study."""
         return self.studies[self.study]
 
     def refs(self, experiment: str) -> list[str]:
@@ -131,9 +131,9 @@ def check_config_file(path: Path) -> None:
         return
     raw = read_yaml(path)
     if not isinstance(raw, Mapping):
-        raise UserError(f"{path}: holds {short(raw)}; keys and values are right")
+        raise UserError(f"{path}: expected a mapping, got {short(raw)}")
     if TEMPLATE in raw:
-        raise UserError(f"{path}: {TEMPLATE}: a template is evaluated; plain values are right")
+        raise UserError(f"{path}: {TEMPLATE}: templates are not evaluated here: write plain values")
 
 
 def load(raw: Any, where: str = "config.yaml") -> Config:
@@ -173,7 +173,7 @@ def _as_changed(config: Config, study: str, where: str) -> Config:
 
 
 def check_paths(config: Config, where: str = "config.yaml") -> None:
-    """UserError unless every path that the selected study reads is there, and holds such things."""
+    """UserError unless every path that the selected study reads exists, with the right content."""
     for key, place in config.local_paths().items():
         path = on_disk(place)
         if not os.path.exists(path):
@@ -187,7 +187,7 @@ def check_paths(config: Config, where: str = "config.yaml") -> None:
 def check_layers(
     config: Config, layers_of: Callable[[str], int | None], where: str = "config.yaml"
 ) -> None:
-    """UserError unless the selected study's models have the layers that they are written at.
+    """UserError unless the selected study's models have the write layers asked for.
 
     Parameters
     ----------
@@ -226,7 +226,7 @@ def check_counts(
 
 
 def check_folders(roots: Iterable[str]) -> None:
-    """UserError unless all that is there of some folders can be read and written.
+    """UserError unless everything below some folders can be read and written.
 
     Snakemake takes what it can't see for missing, and would begin to compute it again.
     """
@@ -262,13 +262,13 @@ def _check_sources(config: Config, where: str) -> None:
 
 
 def _key(config: Config, study: str, experiment: str) -> str:
-    """Where an experiment is set as a study has it."""
+    """The key at which a study sets an experiment."""
     changed = experiment in config.studies[study].changes
     return f"studies.{study}.changes.{experiment}" if changed else f"experiments.{experiment}"
 
 
 def _check_study(config: Config, study: str, where: str) -> None:
-    """Check the experiments as a study has them, and the models that it runs them on."""
+    """Check a study's experiments with its changes, and the models that it runs them on."""
     for name, experiment in config.experiments.items():
         key = _key(config, study, name)
         if "_" in name or name == "models":  # tables are `models` and `<experiment>_<what>`
@@ -285,7 +285,7 @@ def _check_study(config: Config, study: str, where: str) -> None:
         key = f"studies.{study}.experiments.{experiment_name}"
         check_known("experiment", experiment_name, config.experiments, key, where)
         if not refs:
-            raise UserError(f"{where}: {key}: names no model; at least one is needed")
+            raise UserError(f"{where}: {key}: names no model: give at least one")
         for ref in refs:
             model_name, revision = split_ref(ref)
             check_known("model", model_name, config.models, key, where)
@@ -301,7 +301,7 @@ def _check_study(config: Config, study: str, where: str) -> None:
         expanded = [ref for entry in refs for ref in config.expand(entry)]
         for ref, count in Counter(expanded).items():
             if count > 1:
-                raise UserError(f"{where}: {key}: names {ref!r} {count} times; once is enough")
+                raise UserError(f"{where}: {key}: lists {ref!r} {count} times: once is enough")
 
 
 def _check_context(config: Config, model_name: str, experiment: str, where: str) -> None:

@@ -15,7 +15,7 @@ from stable_regions.base.strict import did_you_mean
 def _inside(pattern: str) -> str:
     parts = pattern.split("/")
     if "" in parts or ".." in parts:
-        rule = "a path below the repository's top is right, without '..'"
+        rule = "give a path below the top of the repository, without '..'"
         raise PydanticCustomError("outside", rule)
     return pattern
 
@@ -23,7 +23,9 @@ def _inside(pattern: str) -> str:
 def _unique(values: list) -> list:
     twice = [value for value, count in Counter(values).items() if count > 1]
     if twice:
-        raise PydanticCustomError("twice", "{value} is there twice", {"value": repr(twice[0])})
+        raise PydanticCustomError(
+            "twice", "duplicate {value}: remove one", {"value": repr(twice[0])}
+        )
     return values
 
 
@@ -43,7 +45,7 @@ Repository = Annotated[
     str, StringConstraints(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]*/)?[A-Za-z0-9_][A-Za-z0-9._-]*$")
 ]
 FilePattern = Annotated[str, AfterValidator(_inside)]
-# A place on this disk; `~` stands for the home folder, whose name then gets into no result.
+# A path on this disk; with `~` for the home folder, whose name then gets into no result.
 LocalPath = Annotated[str, StringConstraints(pattern=r"^[^\x00]+$"), AfterValidator(with_tilde)]
 NonEmptyStr = Annotated[str, Field(min_length=1)]
 Device = Annotated[str, StringConstraints(pattern=r"^(auto|(cpu|cuda|mps|xpu)(:[0-9]+)?)$")]

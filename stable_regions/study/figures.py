@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 
 class FigureModule(NamedTuple):
-    """What a module says of its figure.
+    """What a module states about its figure.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ def figure_modules(home: Path) -> dict[str, FigureModule]:
 
 
 def _constants(tree: ast.Module) -> dict[str, Any]:
-    """The constants that a module says these things by."""
+    """A module's constants."""
     return {
         node.targets[0].id: ast.literal_eval(node.value)
         for node in tree.body

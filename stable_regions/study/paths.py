@@ -1,4 +1,4 @@
-"""Where things lie, below the folder that a study is run in."""
+"""Paths of files, relative to the folder that a study is run in."""
 
 from collections.abc import Iterable
 from urllib.parse import quote, unquote
@@ -16,7 +16,7 @@ def split_ref(ref: str) -> tuple[str, str | None]:
 
 
 def inputs(files: Iterable[str]) -> list[str]:
-    """Those of a user's files that Snakemake can be told of: in braces it sees a wildcard.
+    """The user's files that Snakemake can track: it takes braces for a wildcard.
 
     The others are followed by their size and time, which are a parameter of the same rules.
     """

@@ -1,4 +1,4 @@
-"""What jobs ask for: threads, memory, time, GPUs, and which of them go first."""
+"""Resources of jobs: threads, memory, time, GPUs and priority."""
 
 import math
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ def threads(study: Study, ref: str) -> int:
 
 
 def compute(study: Study, ref: str) -> dict[str, Any]:
-    """How a model is run, as plain values."""
+    """The compute settings of a model, as plain values."""
     ours, model = study.config.compute, study.model(ref)
     return {
         "threads": threads(study, ref),
@@ -33,7 +33,7 @@ def compute(study: Study, ref: str) -> dict[str, Any]:
 
 
 def gpus(study: Study, ref: str, *, local: bool) -> int:
-    """GPUs that a job takes which runs a model: on "auto" as many if this machine has any.
+    """The number of GPUs of a job that runs a model; on "auto" only if this machine has any.
 
     On a cluster they must be named, by `device: cuda`: there this machine is only where jobs are
     submitted, and a node may have GPUs that a job was not given.
@@ -50,7 +50,7 @@ def gpus(study: Study, ref: str, *, local: bool) -> int:
 
 
 def memory(study: Study, ref: str, others: Iterable[str] = ()) -> int:
-    """Megabytes of memory that a job asks for which runs a model, in other dtypes too."""
+    """Megabytes of memory that a job requests to run a model, in other dtypes too."""
     shape = study.shape(split_ref(ref)[0])
     if shape is None:
         return 16_000
@@ -72,14 +72,14 @@ def seconds(study: Study, ref: str, points: int, gpus: int = 0) -> float:
 
 
 def minutes(study: Study, ref: str, points: int, gpus: int = 0) -> int:
-    """Minutes that a job surely needs no more of to load a model and run points or tokens on it."""
+    """An upper bound on the minutes to load a model and run points or tokens on it."""
     if study.shape(split_ref(ref)[0]) is None:
         return 240
     return 10 + math.ceil(seconds(study, ref, points, gpus) / 60)
 
 
 class Request(NamedTuple):
-    """What a job asks a scheduler for: megabytes of memory, minutes, and GPUs."""
+    """What a job requests from a scheduler: megabytes of memory, minutes, GPUs."""
 
     memory: int
     minutes: int
@@ -87,12 +87,12 @@ class Request(NamedTuple):
 
 
 def caching(study: Study, job: Job, *, local: bool) -> Request:
-    """What a job asks for that caches activations."""
+    """The request of a job that caches activations."""
     return _request(study, job, study.tokens(job.of), local=local)
 
 
 def measuring(study: Study, job: Job, *, local: bool) -> Request:
-    """What a job asks for that measures models."""
+    """The request of a job that measures models."""
     others = study.entry(job.of).other_dtypes()
     return _request(study, job, points(study, job.of), others, local=local)
 
@@ -106,12 +106,12 @@ def _request(
 
 
 def points(study: Study, experiment: str) -> int:
-    """Points that one of the jobs of an experiment runs one model on."""
+    """Points that one job of an experiment runs one model on."""
     return study.points(experiment) // study.parts(experiment)
 
 
 def priority(study: Study, experiment: str) -> int:
-    """Of an experiment's jobs: the longer ones first, so that none is left alone at the end.
+    """The priority of an experiment's jobs: longer ones first, so that none runs alone at the end.
 
     But before all, training too, what the first figure is made of.
     """

@@ -1,4 +1,4 @@
-"""A study: what is run on what, in which jobs, and what comes of it."""
+"""A study: which experiments run on which models, in which jobs, and with which results."""
 
 import re
 from collections import Counter
@@ -53,18 +53,18 @@ class Job:
 
     @property
     def revisions(self) -> tuple[str, ...]:
-        """What comes to the job's name in those of its models."""
+        """What the names of its models add to the name of the job."""
         return tuple(ref.removeprefix(self.name) for ref in self.refs)
 
 
 @dataclass(frozen=True)
 class JobRule:
-    """What one rule of Snakemake's is for: jobs whose files have the same names but for wildcards.
+    """One Snakemake rule: jobs whose file names differ in wildcards alone.
 
     Attributes
     ----------
     revisions
-        What comes to the job's name in those of its models.
+        What the names of its models add to the name of the job.
     sharded
         Whether the jobs write shards.
     """
@@ -93,11 +93,11 @@ class JobRule:
         return [f"{folder}/{{job}}{revision}{end}" for revision in self.revisions]
 
     def log(self, folder: str, ending: str) -> str:
-        """The file below a folder that tells of a job."""
+        """A job's log, or benchmark, below a folder."""
         return f"{folder}/{{job}}{'.{shard}' if self.sharded else ''}.{ending}"
 
     def each(self, path: str) -> list[str]:
-        """What a path with wildcards is for each job."""
+        """A path with wildcards, filled in for each job."""
         return [
             path.format(
                 experiment=job.of, prompts=job.of, model=job.name, job=job.name, shard=shard
@@ -108,7 +108,7 @@ class JobRule:
 
 
 def job_rules(verb: str, jobs: Iterable[Job], several: str = "_checkpoints") -> list[JobRule]:
-    """The rules that jobs need: one, and others for checkpoints, which share a job, and shards."""
+    """The rules that jobs need: checkpoints, which share a job, and shards have their own."""
     alike: dict[tuple[tuple[str, ...], bool], list[Job]] = {}
     for job in jobs:
         alike.setdefault((job.revisions, job.sharded), []).append(job)
@@ -123,7 +123,7 @@ def job_rules(verb: str, jobs: Iterable[Job], several: str = "_checkpoints") -> 
 
 
 def any_of(names: Iterable[str]) -> str:
-    """A pattern for some names and nothing else."""
+    """A regular expression that matches exactly these names."""
     return f"(?:{'|'.join(map(re.escape, names))})" if (names := list(names)) else "(?!)"
 
 
@@ -151,7 +151,7 @@ class Study:
 
     @classmethod
     def load(cls, raw: Any, home: Path) -> "Study":
-        """Check a configuration as read from YAML, and all that is known before a run.
+        """Check a configuration as read from YAML, and all else that can be checked before a run.
 
         Raises
         ------
@@ -195,7 +195,7 @@ class Study:
         return [name for name in self.experiments if type(self.entry(name)) is kind]
 
     def on_page(self, what: str) -> list[str]:
-        """The experiments of which the page to explore shows paths, series, planes or maps."""
+        """The experiments that the page shows as `paths`, `series`, `planes` or `maps`."""
         return [name for kind in self.kinds if what in kind.on_page for name in self.of_kind(kind)]
 
     def entry(self, experiment: str) -> Measurement:
@@ -257,7 +257,7 @@ class Study:
         return any_of(name for name in entries if kind[name] in kinds)
 
     def shape(self, model: str) -> Shape | None:
-        """A model's shape; None of a hub model without one, before its config is here."""
+        """A model's shape; None for a hub model whose config has not been fetched."""
         if model in self.shapes:
             return self.shapes[model]
         source = self.config.models[model].known_shape(self.config, model)
@@ -295,7 +295,7 @@ class Study:
         return {name if len(some) > 1 else some[0]: some for name, some in shared.items()}
 
     def alike(self, ref: str) -> str:
-        """What those models have in common that may share a job, or an entry of a queue."""
+        """A label that models share which may share a job, or a scheduler's entry."""
         name, _ = split_ref(ref)
         return name if name in self.trained else ref
 
@@ -357,7 +357,7 @@ class Study:
 
     @cached_property
     def sharded(self) -> list[str]:
-        """The experiments whose parts are put together."""
+        """The experiments that are measured in shards."""
         return [n for n, jobs in self.measuring_jobs.items() if next(iter(jobs.values())).sharded]
 
     def table_rules(self) -> list[tuple[type[Measurement], Tables, list[str]]]:
@@ -376,7 +376,7 @@ class Study:
         return sorted({layer for entry in entries for layer in entry.layers})
 
     def clean_layers(self, prompt_set: str, ref: str) -> list[int]:
-        """The layers of which it needs the activations of clean runs alone."""
+        """The layers of which only the activations of clean runs are needed."""
         layers = {n for entry in self._needing(prompt_set, ref) for n in entry.clean_layers()}
         return sorted(layers - set(self.write_layers(prompt_set, ref)))
 
@@ -390,18 +390,18 @@ class Study:
         return layers * sum(each.number for each in self.sweeps(experiment))
 
     def sweeps(self, experiment: str) -> Sequence[Points]:
-        """The ways in which it runs them, at each write layer."""
+        """How it runs them, at each write layer."""
         entry = self.entry(experiment)
         return entry.points(self.config.prompts[entry.prompts], self.size(entry.prompts))
 
     def parts(self, experiment: str) -> int:
-        """Jobs that an experiment is measured in, on one model."""
+        """The number of jobs that measure an experiment on one model."""
         return len(next(iter(self.measuring_jobs[experiment].values())).parts)
 
-    # Where its files lie
+    # Paths of its files
 
     def raw_folder(self, experiment: str) -> str:
-        """Where the raw outputs of an experiment lie: a folder a kind, a folder an experiment."""
+        """The folder of an experiment's raw outputs, below that of its kind."""
         return f"results/{self.name}/{self.entry(experiment).folder}/{experiment}"
 
     def raw(self, experiment: str, ref: str) -> str:
@@ -413,7 +413,7 @@ class Study:
         return [self.raw(experiment, ref) for ref in self.experiments[experiment]]
 
     def shards(self, experiment: str, ref: str) -> list[str]:
-        """The parts of a raw output that are put together."""
+        """The shards of a raw output."""
         folder, ending = (
             f"{self.raw_folder(experiment)}/{ref}.shards",
             self.entry(experiment).ending,
@@ -429,7 +429,7 @@ class Study:
         return [self.prompts(experiment, ref) for ref in self.experiments[experiment]]
 
     def measuring_inputs(self, experiment: str, job: str) -> dict[str, Any]:
-        """What a job reads that measures models."""
+        """The inputs of a measuring job."""
         entry, refs = self.entry(experiment), self.measuring_jobs[experiment][job].refs
         inputs: dict[str, Any] = {
             "models": [paths.model(ref) for ref in refs],
@@ -455,14 +455,14 @@ class Study:
         return [paths.load_check(self.name, prompts, ref) for prompts, ref in sorted(pairs)]
 
     def tokenizer_folder(self, ref: str) -> str:
-        """Where a model's tokenizer lies."""
+        """The folder of a model's tokenizer."""
         return self.model(ref).source.tokenizer_folder(split_ref(ref)[0])
 
     # What comes of it
 
     @cached_property
     def cross_checked(self) -> list[str]:
-        """The models whose max slopes are computed by other means too.
+        """The models whose max slopes are checked by the independent implementation.
 
         In bfloat16 rounding alone moves a slope by more than two ways of computing it may differ.
         """
@@ -471,7 +471,7 @@ class Study:
 
     @cached_property
     def predicting(self) -> list[str]:
-        """The models that predictions were read of."""
+        """The models whose predictions are read."""
         names = [name for name in self.on_page("paths") if self.entry(name).reads_tokens()]
         return list(dict.fromkeys(ref for name in names for ref in self.experiments[name]))
 
@@ -502,7 +502,7 @@ class Study:
 
     @property
     def pair_tables(self) -> list[str]:
-        """The tables of single pairs that the text's judgements resample."""
+        """The tables of single pairs that the paper's judgements resample."""
         return [f"{name}_pairs" for name in JUDGED if name in self.experiments]
 
     @property
@@ -514,7 +514,7 @@ class Study:
         }
 
     def figure_settings(self, figure: str) -> dict[str, Any]:
-        """What a figure is told beside its tables: Figure 2, which pairs are of similar prompts."""
+        """What a figure needs besides its tables: for Figure 2, which pairs are similar prompts."""
         if figure != "fig2":
             return {}
         prompts = self.config.prompts[self.entry("examples").prompts]
@@ -545,7 +545,7 @@ class Study:
         return sorted(filter(self.has_table, names))
 
     def cost(self, claim: str) -> dict[str, int]:
-        """What a claim takes in this study, from nothing, in units that no machine changes.
+        """The cost of a claim in this study from scratch, in units independent of the machine.
 
         Points of paths that models are run on, jobs that run or train a model, and tokens trained
         on.

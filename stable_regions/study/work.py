@@ -1,4 +1,4 @@
-"""What a study asks of each model: what a plan reckons with, and what there must be room for."""
+"""The work that a study asks of each model: for the estimate, and the check of capacity."""
 
 from typing import Any
 
@@ -69,7 +69,7 @@ def expected(study: Study) -> dict[str, float]:
 
 
 def _work(study: Study, stage: str, job: Job, **asked: Any) -> Work:
-    """What is said of every job that runs models."""
+    """The fields that every job has that runs models."""
     return Work(
         stage,
         split_ref(job.name)[0],
@@ -103,7 +103,7 @@ def texts(study: Study) -> float:
 
 
 def tabulating(study: Study) -> list[tuple[str, dict[str, int]]]:
-    """What tables of experiments take long for, and of which kind each is."""
+    """The experiments whose tables take long, with their kinds."""
     tables = []
     for name, refs in study.experiments.items():
         entry = study.entry(name)
@@ -113,10 +113,10 @@ def tabulating(study: Study) -> list[tuple[str, dict[str, int]]]:
 
 
 def check_capacity(study: Study, *, local: bool) -> None:
-    """UserError if this machine has no room for the study.
+    """UserError if this machine's disk or memory is too small for the study.
 
-    What comes from the hub is held against the disk of its cache, when it is fetched. On a GPU or
-    under a scheduler it is not this machine's memory that counts.
+    Downloads from the hub are checked against the disk of its cache when they are fetched. On a GPU
+    or under a scheduler this machine's memory does not count.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How a model of the suite is trained, and what makes such settings wrong.
+"""How a model of the suite is trained, and checks of these settings.
 
 It is apart from `stable_regions.training.train` so that a configuration is checked without torch.
 """

@@ -1,4 +1,4 @@
-"""A byte-level BPE tokenizer of one's own, and texts as one stream of its tokens."""
+"""A byte-level BPE tokenizer trained here, and texts as one stream of its tokens."""
 
 from collections.abc import Sequence
 from pathlib import Path

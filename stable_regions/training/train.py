@@ -93,9 +93,9 @@ def split_held_out(
         raise UserError(f"tokens: holds {len(tokens)}; must be at least {2 * context + 1}")
     starts = np.arange(count) * context
     rows = torch.from_numpy(np.asarray(tokens)[starts[:, None] + np.arange(context + 1)]).long()
-    held = max(1, min(HELD_OUT_TOKENS // context, count // 10))
+    held_rows = max(1, min(HELD_OUT_TOKENS // context, count // 10))
     mask = torch.zeros(count, dtype=torch.bool)
-    mask[torch.arange(held) * count // held + count // held // 2] = True
+    mask[torch.arange(held_rows) * count // held_rows + count // held_rows // 2] = True
     return rows[~mask], rows[mask]
 
 
@@ -163,7 +163,7 @@ def train(
 
 
 class TrainingRun:
-    """A model in training. It exists to keep together what an interruption must not part."""
+    """A model in training: all the state that is saved together."""
 
     def __init__(self, settings: TrainingSettings, vocab_size: int, identity: str) -> None:
         self.settings, self.identity = settings, identity
@@ -233,7 +233,7 @@ class TrainingRun:
         write_safetensors(work / STATE, tensors, facts | {"digest": _digest(tensors, facts)})
 
     def load(self, work: Path) -> bool:
-        """Take up the state in `work`; False if none is there, whole and of this very run."""
+        """Resume from the state in `work`; False if there is none of this very run."""
         if not (work / STATE).exists():
             return False
         try:
@@ -271,7 +271,7 @@ def _loss(model: LlamaForCausalLM, rows: Int64[Tensor, "batch sequence"]) -> Ten
 
 
 def _order(settings: TrainingSettings, rows: int) -> Int64[Tensor, " draws"]:
-    """Which row is read when: every row once, then all in another order, for all the steps."""
+    """The order in which rows are read: every row once, then all in another order, and so on."""
     random = np.random.default_rng(settings.seed)
     draws = settings.steps * settings.batch
     passes = [random.permutation(rows) for _ in range(math.ceil(draws / rows))]
@@ -285,14 +285,14 @@ def _identity(
     threads: int,
     code: str,
 ) -> str:
-    """All that the bytes of a run depend on, as a digest."""
+    """A digest of everything that a run depends on."""
     facts = [asdict(settings), vocab_size, threads, code, torch.__version__]
     stream = np.ascontiguousarray(tokens, dtype=np.int64).tobytes()
     return hashlib.sha256(json.dumps(facts).encode() + stream).hexdigest()
 
 
 def _digest(tensors: dict[str, Tensor], facts: dict[str, Any]) -> str:
-    """Of a whole state: what is read back with another digest is not what was written."""
+    """The digest of a state, to detect damage when it is read back."""
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())

@@ -17,15 +17,15 @@ def said_by(folder: Path, *arguments: str) -> list[str]:
     """The lines of a run that fails."""
     done = snakemake(folder, *arguments)
     assert done.returncode != 0
-    said = done.stdout + done.stderr
-    assert "Traceback" not in said
-    return said.splitlines()
+    message = done.stdout + done.stderr
+    assert "Traceback" not in message
+    return message.splitlines()
 
 
 @pytest.mark.parametrize(
     ("overlay", "said"),
     [
-        ("study: paper\nstudy: families\n", "line 2: the key 'study' is there twice, first in"),
+        ("study: paper\nstudy: families\n", "x.yaml: duplicate key 'study' (lines 1 and 2)"),
         (
             "studies: {x: {title: t, experiments: {sharpness: []}}}\nstudy: x\n",
             "config.yaml: studies.x.experiments.sharpness: names no model",

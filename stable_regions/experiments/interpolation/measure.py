@@ -24,7 +24,7 @@ Measure = Callable[[int, Int[Tensor, "pair seq"], np.ndarray, np.ndarray], dict[
 
 
 def promoted(tensor: Tensor) -> Tensor:
-    """The tensor in float32 or better: only a model itself computes in less."""
+    """The tensor in float32 or higher precision: only the model itself computes in less."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
@@ -48,7 +48,7 @@ def sweep_paths(
     budget: int,
     progress: Progress | None = None,
 ) -> dict[str, np.ndarray]:
-    """Run all points of all paths, and keep of each batch what `reduce` makes of it.
+    """Run all points of all paths, and keep what `reduce` returns for each batch.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def sweep_paths(
 
 
 def output_movement(out: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """How far the output is from where it started, and how far each step takes it.
+    """Distance of the output from its start, and the length of each step.
 
     Returns
     -------
@@ -243,7 +243,7 @@ def path_table(
 
 
 def measure(job: Measuring) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Interpolate between the prompts of one shard of pairs: the table, and what is said of it."""
+    """Interpolate between the prompts of one shard of pairs: the table and its metadata."""
     table = interpolation_table(
         job.model,
         job.prompts,

@@ -1,4 +1,4 @@
-"""What goes with a sharp boundary: last tokens, contexts, and predictions (paper, appendix G)."""
+"""What sharp boundaries correlate with: last tokens, contexts, predictions (paper, appendix G)."""
 
 from collections.abc import Iterator, Sequence
 
@@ -48,7 +48,7 @@ def slopes(raw: Raw) -> pd.DataFrame:
 
 
 def groups(table: pd.DataFrame, *, resamples: int, seed: int) -> pd.DataFrame:
-    """What holds in each group of pairs, with intervals: shares, and medians.
+    """Shares and medians in each group of pairs, with intervals.
 
     Pairs are grouped by their max slope (`low`, `middle`, `high`, and `all` together), and by what
     differs between their prompts.

@@ -1,4 +1,4 @@
-"""A sample of an interpolation's raw output, measured again."""
+"""A sample of an interpolation's raw output, recomputed."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Raw outputs -> tidy tables: one row a number, with its interval and its count."""
+"""Raw outputs -> tidy tables: one row per number, with its interval and its count."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -27,7 +27,7 @@ def stacked(column: pd.Series) -> np.ndarray:
 
 
 def block_of(table: pd.DataFrame) -> int:
-    """How many consecutive pairs are resampled together: one, unless pairs share prompts."""
+    """Number of consecutive pairs that are resampled together: one, unless pairs share prompts."""
     return BLOCK if shared_prompts(table[["prompt_a", "prompt_b"]].to_numpy()) else 1
 
 

@@ -1,4 +1,4 @@
-"""The rows of a matrix of distances between prompts: cut into blocks, and put together again."""
+"""Blocks of rows of a matrix of distances between prompts."""
 
 from itertools import pairwise
 
@@ -9,13 +9,11 @@ from stable_regions.base.errors import UserError
 
 
 def by_context(prompts: pd.DataFrame) -> list[np.ndarray]:
-    """Numbers of the prompts of each context; one group if the table has no contexts."""
+    """Indices of the prompts of each context; one group if the table has no contexts."""
     context = prompts["context"].to_numpy() if "context" in prompts else np.zeros(len(prompts))
     groups = [np.flatnonzero(context == name) for name in pd.unique(pd.Series(context))]
     if len({len(group) for group in groups}) > 1:
-        raise UserError(
-            "prompts: the contexts have different numbers of prompts; as many are right"
-        )
+        raise UserError("prompts: each context must have the same number of prompts")
     return groups
 
 

@@ -1,4 +1,4 @@
-"""A little of the work on distances between prompts, for an estimate of what it costs."""
+"""A little of the work on distances between prompts, timed to estimate what it costs."""
 
 import time
 from typing import Any

@@ -1,4 +1,4 @@
-"""Blocks of rows of the distances between prompts put together."""
+"""Gather blocks of rows of the distances between prompts."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from stable_regions.experiments.raw import Raw
 
 
 def gather(shards: Sequence[Raw], prompts: pd.DataFrame) -> Raw:
-    """Put the blocks of `pairwise_arrays` together, context by context.
+    """Concatenate the blocks of `pairwise_arrays`, context by context.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Distances between all prompts of a set, by what the model does with them.
+"""Distances between all prompts of a set, by the model's outputs.
 
 For prompts i and j of one length, `D[i, j] = || F_i(A_i) - F_i(A_j) ||` is the output distance of
 their path's ends (paper, section 3), and directed, since the context is that of i. What happens on
@@ -108,7 +108,7 @@ def pairwise_arrays(
 def _apart(
     activations: Float[Tensor, "prompt d"], groups: Sequence[np.ndarray], rows: tuple[int, int]
 ) -> Float[np.ndarray, "row n"]:
-    """L2 distances of the activations of some prompts from those of all in their contexts."""
+    """L2 distances between the activations of some prompts and all prompts of their contexts."""
     values = promoted(activations).double().numpy()
     own = np.arange(*rows)
     return np.concatenate(
@@ -208,7 +208,7 @@ def _grids(out: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
 
 
 def _empty(steps: int) -> dict[str, np.ndarray]:
-    """What no pairs give."""
+    """The arrays of no pairs."""
     coarse, fine = (
         {site: torch.zeros(0, points, 1) for site in READ_SITES}
         for points in (steps, (steps - 1) * FINER + 1)
@@ -233,12 +233,12 @@ def _tokens(prompts: pd.DataFrame, group: np.ndarray) -> Int[np.ndarray, "n seq"
     _, first, count = np.unique(tokens, axis=0, return_index=True, return_counts=True)
     if (count > 1).any():
         twice = some["text"].iloc[int(first[count > 1][0])]
-        raise UserError(f"prompts: {twice!r} is there twice; keep one of it")
+        raise UserError(f"prompts: duplicate {twice!r}: keep one")
     return tokens
 
 
 def measure(job: Measuring) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Measure one block of rows of the distances: the arrays, and what is said of them."""
+    """Measure one block of rows of the distances: the arrays and their metadata."""
     entry, layers = job.entry, job.entry["layers"]
     rows = row_blocks(job.prompts, entry["blocks"])[job.part]
     pairs = job.pairs["prompt_a"].between(rows[0], rows[1] - 1).sum()

@@ -1,4 +1,4 @@
-"""A sample of a raw output of distances between all prompts, measured again."""
+"""A sample of a raw output of distances between all prompts, recomputed."""
 
 from collections.abc import Iterator
 

@@ -17,7 +17,7 @@ SHORT = Way(
 
 
 class Clusters(Strict):
-    """How prompts are clustered with HDBSCAN, and what the clusters are held against.
+    """How prompts are clustered with HDBSCAN, and which labels the clusters are compared with.
 
     The labels are columns of the prompt table, and the model's `top_token`.
     """

@@ -1,6 +1,6 @@
-"""Clusters of prompts under each distance, and what they know: raw matrices -> tidy tables.
+"""Clusters of prompts under each distance, and their scores: raw matrices -> tidy tables.
 
-All distances are taken after the final norm. Where nothing else is said a value is the mean over
+All distances are taken after the final norm. Unless noted otherwise, a value is the mean over
 the contexts that the same words stand in.
 """
 
@@ -24,14 +24,14 @@ from stable_regions.measures.paths import PATH_MEASURES, path_measures
 SITE = "post_norm"
 NEIGHBOURS = 5
 SWAPS, SHUFFLES = 10_000, 1_000  # of the permutation tests: cheap, and small p-values need many
-# Scores of which one distance is held against another: those that are sums over prompts.
+# Scores that are compared between distances: those that are sums over prompts.
 COMPARED = {"neighbours": clustering.share_of_counts, "ari": clustering.rand_of_counts}
 Matrices = dict[tuple[int, str], Float[np.ndarray, "context n n"]]
 
 
 @dataclass(frozen=True)
 class Prompts:
-    """The prompts of one context, in order, and what is known of them.
+    """The prompts of one context, in order, with their labels.
 
     Attributes
     ----------
@@ -154,7 +154,7 @@ def partitions(labels: pd.DataFrame) -> dict[tuple[int, str], np.ndarray]:
 def scores(
     matrices: Matrices, labels: pd.DataFrame, prompts: Prompts, *, draws: int, seed: int
 ) -> pd.DataFrame:
-    """What each distance knows of each kind of label: its clusters, and its nearest neighbours.
+    """How well each distance separates the labels of each kind, by clusters and neighbours.
 
     Returns
     -------
@@ -185,7 +185,7 @@ def scores(
 
 
 class _View:
-    """One distance, its clusters and one kind of label: what is scored again and again."""
+    """One distance, its clusters and one kind of label: the data of a score."""
 
     def __init__(self, matrices: np.ndarray, clusters: np.ndarray, labels: np.ndarray) -> None:
         self.matrices, self.clusters, self.labels = matrices, clusters, labels
@@ -197,7 +197,7 @@ class _View:
         )
 
     def scores(self, prompts: np.ndarray, context: int) -> dict[str, float]:
-        """Of some prompts in one context; neighbours are looked for among all."""
+        """Scores of some prompts in one context; neighbours may be any prompt."""
         return clustering.partition_scores(
             self.clusters[context][prompts], self.labels[context][prompts]
         ) | {"neighbours": float(self.shares[context][prompts].mean())}
@@ -210,14 +210,14 @@ class _View:
         return np.stack([clustering.rand_counts(clusters, kinds) for clusters, kinds in counted])
 
     def shuffled(self, order: np.ndarray) -> dict[str, float]:
-        """Of all prompts with their labels in another order, mean over contexts."""
+        """Scores of all prompts with permuted labels, mean over contexts."""
         view = _View(self.matrices, self.clusters, self.labels[:, order])
         each = [view.scores(np.arange(len(order)), c) for c in range(len(self.labels))]
         return {name: float(np.mean([one[name] for one in each])) for name in each[0]}
 
 
 def _placed(table: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
-    """The table with columns before its own that say where its rows are from."""
+    """The table with leading columns for where its rows are from."""
     return pd.concat([pd.DataFrame(dict(where), index=table.index), table], axis=1)
 
 
@@ -230,7 +230,7 @@ def comparisons(
     draws: int,
     seed: int,
 ) -> pd.DataFrame:
-    """Does one distance know more than another, beyond chance? See `clustering.swap_test`.
+    """Does one distance score higher than another, beyond chance? See `clustering.swap_test`.
 
     Returns
     -------
@@ -268,13 +268,13 @@ def comparisons(
 
 
 def _difference(view: "_View", beside: "_View", some: np.ndarray, context: int) -> dict[str, float]:
-    """Of the scores compared, on some prompts in one context."""
+    """The difference of the compared scores, on some prompts in one context."""
     ours, theirs = view.scores(some, context), beside.scores(some, context)
     return {score: ours[score] - theirs[score] for score in COMPARED}
 
 
 def confounded(matrices: Matrices, prompts: Prompts, *, seed: int) -> pd.DataFrame:
-    """Are prompts of different kinds further apart than what else differs between them explains?
+    """Are prompts of different kinds more distant than confounders between them explain?
 
     On each distance's mean over contexts, each divided by its median; see
     `clustering.partial_mantel`. The confounders are those of `prompts`, and with them, in `given`
@@ -309,7 +309,7 @@ def confounded(matrices: Matrices, prompts: Prompts, *, seed: int) -> pd.DataFra
 def sensitivity(
     matrices: Matrices, prompts: Prompts, *, min_cluster_sizes: Sequence[int], min_samples: int
 ) -> pd.DataFrame:
-    """How much depends on `min_cluster_size`: the scores against the first labels.
+    """Sensitivity to `min_cluster_size`: the scores against the first labels.
 
     Returns
     -------
@@ -334,7 +334,7 @@ def sensitivity(
 def grids(
     raw: Mapping[str, np.ndarray], layers: Sequence[int], steps: Sequence[int]
 ) -> pd.DataFrame:
-    """What a path's measures depend on the number of steps: coarser grids against the finest.
+    """How a path's measures depend on the number of steps: coarser grids against the finest.
 
     Returns
     -------

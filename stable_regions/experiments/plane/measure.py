@@ -192,7 +192,7 @@ def plane_tensors(
 
 
 def measure(job: Measuring) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Measure the planes of one shard of triples: the tensors, and what is said of them."""
+    """Measure the planes of one shard of triples: the tensors and their metadata."""
     first, end = job.part
     tensors = plane_tensors(
         job.model,

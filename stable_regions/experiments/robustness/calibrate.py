@@ -1,4 +1,4 @@
-"""A little of the work on choices, for an estimate of what it costs."""
+"""A little of the work on robustness, timed to estimate what it costs."""
 
 from functools import partial
 from typing import Any

@@ -1,4 +1,4 @@
-"""Does the sharpness depend on the choices? The interpolation with one of them changed at a time.
+"""Robustness of the sharpness: the interpolation with one analysis choice changed at a time.
 
 The default is the one of `experiments.interpolation`: the output read after the final norm, its L2
 distance, the straight path from A to B. Every choice is measured on the same pairs.
@@ -252,7 +252,7 @@ def varied_table(
 
 
 def measure(job: Measuring) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Change one choice at a time: the table of all, and what is said of it."""
+    """Change one choice at a time: the table of all and its metadata."""
     entry, pairs = job.entry, job.own_pairs
     [layer], steps = entry["layers"], entry["steps"]
     default = partial(default_table, layer=layer, steps=steps, budget=job.budget)

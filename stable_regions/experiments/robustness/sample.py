@@ -1,4 +1,4 @@
-"""A sample of a raw output of choices, measured again."""
+"""A sample of a raw output of `robustness`, recomputed."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""The settings of a comparison of choices."""
+"""The settings of `robustness`."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
