@@ -10,12 +10,12 @@ min_version("9.27")
 HERE = Path(str(workflow.current_basedir))
 sys.path.insert(0, str(HERE))  # the library is used from the checkout
 
-from stable_regions.study.config import check_file
+from stable_regions.study.config import check_config_file
 from stable_regions.base.errors import UserError
 
 try:
     for path in [HERE / "config.yaml", *workflow.configfiles]:
-        check_file(Path(path))
+        check_config_file(Path(path))
 except UserError as error:
     raise WorkflowError(str(error))
 
@@ -43,7 +43,7 @@ include: "rules/audit.smk"
 
 
 # Jobs that read this file in a process of their own belong to a run.
-planned = presence.enter(Path(".snakemake")) if workflow.is_main_process else None
+planned = run_lock.start_run(Path(".snakemake")) if workflow.is_main_process else None
 
 
 onstart:
@@ -56,13 +56,13 @@ onstart:
     )
     if set(workflow.dag_settings.targets) <= {"all"}:  # the whole study
         try:
-            work.check_room(STUDY, local=workflow.local_exec)
+            work.check_capacity(STUDY, local=workflow.local_exec)
         except UserError as error:
             raise WorkflowError(str(error))
 
 
 onerror:
-    for line in errors_told():
+    for line in logged_errors():
         print(line, file=sys.stderr)
     print(
         "A step failed: its error is above, the rest in the log it names.",
@@ -76,4 +76,4 @@ rule all:
         f"results/{STUDY.name}/paper.pdf",
         f"results/{STUDY.name}/explorer.html",
         f"results/{STUDY.name}/ro-crate-metadata.json",
-        [f"logs/{STUDY.name}/compared.json"] if STUDY.reference.exists() else [],
+        [f"logs/{STUDY.name}/comparison.json"] if STUDY.reference.exists() else [],

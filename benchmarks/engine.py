@@ -53,7 +53,7 @@ from stable_regions.figures import style
 from stable_regions.models.load import load_model
 from stable_regions.models.model import Model
 from stable_regions.models.shapes import Shape, shape_of
-from stable_regions.models.sweep import batch_rows, plain, sweep
+from stable_regions.models.sweep import batch_rows, full_forward, sweep
 from stable_regions.study.config import load
 from stable_regions.training.train import first_model
 
@@ -128,51 +128,51 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/speed"))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
-    given = parser.parse_args()
+    args = parser.parse_args()
     began = time.perf_counter()
 
     def say(text: str) -> None:
         print(f"{time.perf_counter() - began:4.0f} s  {text}", flush=True)
 
-    with folders(given.folders) as models:
+    with folders(args.folders) as models:
         main_one = list(models)[-1]
-        memory = peaks(models[main_one], given.threads, say)  # a process with threads can't fork
-        spent = profiled(models[main_one], given.threads)
+        memory = peaks(models[main_one], args.threads, say)  # a process with threads can't fork
+        spent = profiled(models[main_one], args.threads)
         rows = []
         for name, folder in models.items():
-            rows += timings(folder, name, given.repeats, given.threads, say)
+            rows += timings(folder, name, args.repeats, args.threads, say)
     table = pd.DataFrame(rows)
-    where = {"threads": given.threads, **machine(), **versions(["torch", "transformers"])}
-    write_csv(given.out / "memory.csv", memory.assign(model=main_one, **where))
-    write_csv(given.out / "profile.csv", spent.assign(model=main_one, **where))
-    path = str(given.out / "engine")
+    where = {"threads": args.threads, **machine(), **versions(["torch", "transformers"])}
+    write_csv(args.out / "memory.csv", memory.assign(model=main_one, **where))
+    write_csv(args.out / "profile.csv", spent.assign(model=main_one, **where))
+    path = str(args.out / "engine")
     drawn = draw(table, memory, main_one)
     style.save(drawn, table.assign(**where), f"{path}.csv", f"{path}.pdf", f"{path}.png")
     base = table[table["model"] == main_one].drop(columns=["model", "parameters"])
     for some in (base, memory, spent):
         print(some.to_string(index=False, float_format="{:.3g}".format))
-    say(f"written to {given.out}")
+    say(f"written to {args.out}")
 
 
 @contextmanager
-def folders(given: Sequence[Path]) -> Iterator[dict[str, Path]]:
+def folders(paths: Sequence[Path]) -> Iterator[dict[str, Path]]:
     """Model folders by the name they go by."""
-    if given:
-        yield {folder.name: folder for folder in given}
+    if paths:
+        yield {folder.name: folder for folder in paths}
         return
     config = load(yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8")))
-    found: dict[str, Path] = {}
+    folders_by_name: dict[str, Path] = {}
     with tempfile.TemporaryDirectory() as scratch:
         for name in SUITE:
             source: Any = config.models[name].source
             trained = ROOT / "resources/models" / f"{name}@step{source.steps}"
             if trained.exists():
-                found[name] = trained
+                folders_by_name[name] = trained
                 continue
-            found[f"{name}, random"] = made = Path(scratch, name)
+            folders_by_name[f"{name}, random"] = target = Path(scratch, name)
             vocabulary = config.tokenizers[source.tokenizer].vocabulary
-            first_model(source.settings(), vocabulary).save_pretrained(made)
-        yield found | {"smollm2-135m": ROOT / "resources/models/smollm2-135m"}
+            first_model(source.settings(), vocabulary).save_pretrained(target)
+        yield folders_by_name | {"smollm2-135m": ROOT / "resources/models/smollm2-135m"}
 
 
 def timings(
@@ -195,7 +195,7 @@ def timings(
                 seconds.setdefault(way, []).append((time.perf_counter() - start) / points)
             rate = products(hf, model, case)
             seconds.setdefault("products", []).append(shape.operations(LAYER, logits=False) / rate)
-        cost = {way: median(taken) for way, taken in seconds.items()}
+        cost = {way: median(times) for way, times in seconds.items()}
         fixed = {"model": name, "parameters": model.n_parameters, **asdict(case)}
         rows += [fixed | row for row in summary(cost, case, shape)]
         say(
@@ -208,14 +208,14 @@ def timings(
 def summary(cost: Mapping[str, float], case: Case, shape: Shape) -> Iterator[dict[str, Any]]:
     """A case's rows, from the seconds a point of each way."""
     prefixes = (1 if case.shared else case.pairs) * (case.tokens - 1) / case.points
-    for way, taken in cost.items():
+    for way, times in cost.items():
         useful = 1 if way == "products" else 1 + prefixes
         yield {
             "way": way,
-            "us_a_point": taken * 1e6,
-            "times_a_pass": cost["a pass a step"] / taken,
-            "useful_gflops": shape.operations(LAYER, logits=False) * useful / taken / 1e9,
-            "useful_share": useful * cost["products"] / taken,
+            "us_a_point": times * 1e6,
+            "times_a_pass": cost["a pass a step"] / times,
+            "useful_gflops": shape.operations(LAYER, logits=False) * useful / times / 1e9,
+            "useful_share": useful * cost["products"] / times,
         }
 
 
@@ -232,37 +232,37 @@ def of_model(model: Model) -> dict[str, Way]:
 
 @torch.no_grad()
 def full_passes(hf: Any, paths: Paths) -> tuple[int, Tensor]:
-    written = torch.empty_like(paths.ends[0, 0])
+    activation = torch.empty_like(paths.ends[0, 0])
 
     def write(_: object, __: object, out: Tensor) -> Tensor:
-        out[:, -1] = written
+        out[:, -1] = activation
         return out
 
-    found = []
+    outputs = []
     handle = hf.base_model.layers[LAYER].register_forward_hook(write)
     for pair, count in paths.case.part():
         tokens = paths.tokens[paths.context_of[pair]][None]
         for point in paths.points(slice(pair, pair + 1))[0, :count]:
-            written.copy_(point)
-            found.append(hf(tokens, output_hidden_states=True).hidden_states[-1][0, -1])
+            activation.copy_(point)
+            outputs.append(hf(tokens, output_hidden_states=True).hidden_states[-1][0, -1])
     handle.remove()
-    return len(found), torch.stack(found)
+    return len(outputs), torch.stack(outputs)
 
 
 def hooks(model: Model, paths: Paths) -> tuple[int, Tensor]:
-    found = []
+    batches = []
     for pair, count in paths.case.part():
         tokens = paths.tokens[paths.context_of[pair]]
         points = paths.points(slice(pair, pair + 1))[0, :count]
-        found.append(plain(model, LAYER, tokens, points, ["post_norm"])["post_norm"])
-    outputs = torch.cat(found)
+        batches.append(full_forward(model, LAYER, tokens, points, ["post_norm"])["post_norm"])
+    outputs = torch.cat(batches)
     return len(outputs), outputs
 
 
 def swept(model: Model, paths: Paths) -> tuple[int, Tensor]:
-    given = (paths.tokens, paths.context_of, paths.points, READ_SITES)
+    arguments = (paths.tokens, paths.context_of, paths.points, READ_SITES)
     first = torch.empty(0)
-    for part, out in sweep(model, LAYER, *given, budget=BUDGET):
+    for part, out in sweep(model, LAYER, *arguments, budget=BUDGET):
         if part.start == 0:
             first = out["post_norm"].flatten(0, 1)
     return paths.case.points, first
@@ -271,8 +271,8 @@ def swept(model: Model, paths: Paths) -> tuple[int, Tensor]:
 def agree(outputs: Mapping[str, Tensor]) -> None:
     """Stop unless all ways gave the same outputs, as far as each went."""
     first = outputs["a pass a step"]
-    for way, found in outputs.items():
-        gap = (found[: len(first)] - first[: len(found)]).norm(dim=-1).max()
+    for way, output in outputs.items():
+        gap = (output[: len(first)] - first[: len(output)]).norm(dim=-1).max()
         if not gap <= ALLOWED * first.norm(dim=-1).max():
             sys.exit(f"error: {way}: outputs are {gap:.1e} away from those of a pass a step")
 
@@ -288,11 +288,11 @@ def products(hf: Any, model: Model, case: Case) -> float:
         for layer in block.modules()
         if isinstance(layer, torch.nn.Linear)
     ]
-    given = {width: torch.randn(count, width) for width in {each.in_features for each in layers}}
+    inputs = {width: torch.randn(count, width) for width in {each.in_features for each in layers}}
     operations = 2 * count * sum(layer.weight.numel() for layer in layers)
     start = time.perf_counter()
     for layer in layers:
-        layer(given[layer.in_features])
+        layer(inputs[layer.in_features])
     return operations / (time.perf_counter() - start)
 
 
@@ -305,8 +305,10 @@ def profiled(folder: Path, threads: int) -> pd.DataFrame:
         swept(model, paths)
     spent = {each.key: each.self_cpu_time_total for each in profile.key_averages()}
     shares = pd.Series(spent).sort_values(ascending=False) / sum(spent.values())
-    kept = shares[shares >= 0.01]
-    return pd.DataFrame({"engine": model.engine, "operator": kept.index, "share": kept.to_numpy()})
+    largest = shares[shares >= 0.01]
+    return pd.DataFrame(
+        {"engine": model.engine, "operator": largest.index, "share": largest.to_numpy()}
+    )
 
 
 def peaks(folder: Path, threads: int, say: Callable[[str], None]) -> pd.DataFrame:
@@ -316,13 +318,13 @@ def peaks(folder: Path, threads: int, say: Callable[[str], None]) -> pd.DataFram
     for way in WAYS:
         for case in MEMORY:
             with multiprocessing.get_context("fork").Pool(1) as pool:
-                held = pool.apply(peak, (folder, way, case, threads))
+                bytes_used = pool.apply(peak, (folder, way, case, threads))
             rows.append(
-                {"way": way, "pairs": case.pairs, "peak_mb": held / 2**20,
+                {"way": way, "pairs": case.pairs, "peak_mb": bytes_used / 2**20,
                  "weights_mb": weights / 2**20, "budget_mb": BUDGET / 2**20,
-                 "of_weights_and_budget": held / (weights + BUDGET)}
+                 "of_weights_and_budget": bytes_used / (weights + BUDGET)}
             )  # fmt: skip
-            say(f"{folder.name}, {way}, {case.pairs} pairs: at most {held / 2**20:.0f} MB")
+            say(f"{folder.name}, {way}, {case.pairs} pairs: at most {bytes_used / 2**20:.0f} MB")
     return pd.DataFrame(rows)
 
 
@@ -339,7 +341,7 @@ def peak(folder: Path, way: str, case: Case, threads: int) -> int:
         engine = "fused" if way == "fused" else "bridge"
         run = of_model(load_model(folder, device="cpu", engine=engine, threads=threads))[way]
     run(Paths(case, shape_of(read_json(folder / "config.json"))))
-    return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)  # Linux tells kB
+    return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)  # kB on Linux
 
 
 def draw(table: pd.DataFrame, memory: pd.DataFrame, model: str) -> Figure:
@@ -366,7 +368,7 @@ def draw(table: pd.DataFrame, memory: pd.DataFrame, model: str) -> Figure:
             figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=5)
         axis.set(xscale="log", yscale="log", xlabel=label, ylabel="µs a point")
         style.panel(axis, letter, f"cost by {column}")
-    share, held = axes.flat[4:]
+    share, peak_axes = axes.flat[4:]
     base = table[(table[list(asdict(BASE))] == pd.Series(asdict(BASE))).all(axis=1)]
     for way in WAYS:
         line = base[base["way"] == way].sort_values("parameters")
@@ -376,12 +378,12 @@ def draw(table: pd.DataFrame, memory: pd.DataFrame, model: str) -> Figure:
     for n, way in enumerate(WAYS):
         line = memory[memory["way"] == way]
         for place, (_, one) in enumerate(line.iterrows()):
-            held.bar(n + 0.4 * place - 0.2, one["peak_mb"], 0.36, color=style.COLOURS[n])
-    held.axhline(memory["weights_mb"].iloc[0], color="0.6", lw=0.6)
-    held.set(xticks=range(len(WAYS)), ylabel="MB")
-    held.set_xlabel(" and ".join(f"{case.pairs}" for case in MEMORY) + " pairs")
-    held.set_xticklabels(WAYS, rotation=30, ha="right")
-    style.panel(held, "f", "peak memory")
+            peak_axes.bar(n + 0.4 * place - 0.2, one["peak_mb"], 0.36, color=style.COLOURS[n])
+    peak_axes.axhline(memory["weights_mb"].iloc[0], color="0.6", lw=0.6)
+    peak_axes.set(xticks=range(len(WAYS)), ylabel="MB")
+    peak_axes.set_xlabel(" and ".join(f"{case.pairs}" for case in MEMORY) + " pairs")
+    peak_axes.set_xticklabels(WAYS, rotation=30, ha="right")
+    style.panel(peak_axes, "f", "peak memory")
     return figure
 
 

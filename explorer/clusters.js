@@ -73,7 +73,7 @@ const clusters = {
     const { names, texts, kinds } = this.chosen;
     const { label, nearest, away } = this.map;
     const cluster = label[row] < 0 ? "in no cluster" : `in cluster ${label[row]}`;
-    by("map-told").replaceChildren(
+    by("map-caption").replaceChildren(
       make("div", {}, make("strong", { textContent: quoted(names[row]) }), ` (${kindly(kinds[row])}), ${cluster}`),
       ...(texts[row] === names[row] ? [] : [make("div", { textContent: quoted(texts[row]) })]),
       make("div", { textContent: "Nearest:" }),

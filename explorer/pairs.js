@@ -310,7 +310,7 @@ const pairs = {
     if (tokens) parts.push(`Colours: the token predicted, from the experiment ${tokens.experiment}.`);
     if (gates) parts.push(`Bars: gates that change sign in a step, in all layers (light) and in the last (dark), from ${gates.experiment}.`);
     by("pair-legend").textContent = parts.join(" ");
-    by("pair-told").textContent = this.summary();
+    by("pair-caption").textContent = this.summary();
     this.tell();
     this.list();
   },

@@ -211,7 +211,7 @@ const planes = {
 
   tell() {
     const lines = this.label(...this.place).split("<br>");
-    by("plane-told").replaceChildren(...lines.map((line) => make("div", { innerHTML: line })));
+    by("plane-caption").replaceChildren(...lines.map((line) => make("div", { innerHTML: line })));
   },
 
   read(point) {

@@ -64,7 +64,7 @@ const series = {
     } else if (by("series-pair").checked) {
       said.push("the pair above was not measured here");
     }
-    by("series-told").textContent = said.join("; ");
+    by("series-caption").textContent = said.join("; ");
     draw("series-curve", traces, {
       xaxis: axis("α along the path", { range: [-0.01, 1.01] }), yaxis: axis("relative output distance", { range: [-0.03, 1.25] }),
     });

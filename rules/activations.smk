@@ -11,13 +11,13 @@ rule prompts:
     log:
         "logs/{study}/prompts/{prompts}/{model}.log",
     benchmark:
-        timed(
+        benchmark_path(
             "prompts",
             "logs/{study}/prompts/{prompts}/{model}.benchmark.tsv",
             prompts=STUDY.prompt_sets,
             model=STUDY.models,
         )
-    priority: resources.FIRST
+    priority: resources.FIRST_FIGURE
     conda:
         "../envs/model.yaml"
     params:
@@ -40,7 +40,7 @@ for each in STUDY.activation_rules():
         name:
             each.name
         input:
-            models=lambda w: list(map(paths.model, cached(w).refs)),
+            models=lambda w: list(map(paths.model, activation_job(w).refs)),
             prompts=lambda w: paths.prompts(w.study, w.prompts, w.job),
         output:
             activations=each.outputs(
@@ -50,7 +50,7 @@ for each in STUDY.activation_rules():
         log:
             each.log("logs/{study}/activations/{prompts}", "log"),
         benchmark:
-            timed_jobs(
+            benchmark_jobs(
                 "activations",
                 each.log("logs/{study}/activations/{prompts}", "benchmark.tsv"),
                 each,
@@ -58,24 +58,24 @@ for each in STUDY.activation_rules():
         wildcard_constraints:
             prompts=each.of,
             job=each.pattern,
-        priority: lambda w: resources.FIRST if CONFIG.prompts[w.prompts].first else 0
+        priority: lambda w: resources.FIRST_FIGURE if CONFIG.prompts[w.prompts].first else 0
         group:
             lambda w: grouped("activations", STUDY.alike(w.job))
         conda:
             "../envs/model.yaml"
         threads: lambda w: resources.threads(STUDY, w.job)
         resources:
-            **asking(resources.caching, cached),
+            **scheduler_resources(resources.caching, activation_job),
         params:
-            refs=lambda w: list(cached(w).refs),
-            layers=lambda w: [
-                STUDY.layers_written(w.prompts, ref) for ref in cached(w).refs
+            refs=lambda w: list(activation_job(w).refs),
+            write_layers=lambda w: [
+                STUDY.write_layers(w.prompts, ref) for ref in activation_job(w).refs
             ],
-            compared=lambda w: [
-                STUDY.layers_compared(w.prompts, ref) for ref in cached(w).refs
+            clean_layers=lambda w: [
+                STUDY.clean_layers(w.prompts, ref) for ref in activation_job(w).refs
             ],
             dtype=lambda w: STUDY.model(w.job).dtype,
-            shape=lambda w: entry("models", paths.split(w.job)[0])["shape"],
+            shape=lambda w: entry("models", paths.split_ref(w.job)[0])["shape"],
             compute=lambda w: resources.compute(STUDY, w.job),
             code=code("cache_activations.py"),
         message:

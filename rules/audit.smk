@@ -54,13 +54,13 @@ rule crate:
 # said to the user is said where Snakemake runs.
 
 
-rule compared:
+rule comparison:
     input:
         "results/{study}/manifest.json",
     output:
-        "logs/{study}/compared.json",
+        "logs/{study}/comparison.json",
     log:
-        "logs/{study}/compared.log",
+        "logs/{study}/comparison.log",
     localrule: True
     conda:
         "../envs/paper.yaml"

@@ -4,8 +4,8 @@
 
 rule claims:
     input:
-        tables=lambda w: tables(STUDY.claim_tables(decided(w))),
-        raw=lambda w: [STUDY.raw(*each) for each in STUDY.claim_raw(decided(w))],
+        tables=lambda w: tables(STUDY.claim_tables(claim_names(w))),
+        raw=lambda w: [STUDY.raw(*each) for each in STUDY.claim_raw(claim_names(w))],
         models="results/{study}/tables/models.csv",
     output:
         "results/{study}/claims.json",
@@ -18,14 +18,14 @@ rule claims:
     log:
         "logs/{study}/claims.log",
     benchmark:
-        timed("claims", "logs/{study}/claims.benchmark.tsv")
+        benchmark_path("claims", "logs/{study}/claims.benchmark.tsv")
     conda:
         "../envs/figures.yaml"
     params:
         claims={name: claim.model_dump() for name, claim in STUDY.claims.items()},
         costs={name: STUDY.cost(name) for name in STUDY.claims},
-        tables=lambda w: STUDY.claim_tables(decided(w)),
-        raw=lambda w: STUDY.claim_raw(decided(w)),
+        tables=lambda w: STUDY.claim_tables(claim_names(w)),
+        raw=lambda w: STUDY.claim_raw(claim_names(w)),
         resamples=COMPUTE.bootstrap,
         seed=COMPUTE.seed,
         code=code("check_claims.py"),
@@ -46,8 +46,8 @@ use rule claims as claim with:
     params:
         claims=lambda w: {w.claim: STUDY.claims[w.claim].model_dump()},
         costs=lambda w: {w.claim: STUDY.cost(w.claim)},
-        tables=lambda w: STUDY.claim_tables(decided(w)),
-        raw=lambda w: STUDY.claim_raw(decided(w)),
+        tables=lambda w: STUDY.claim_tables(claim_names(w)),
+        raw=lambda w: STUDY.claim_raw(claim_names(w)),
         resamples=COMPUTE.bootstrap,
         seed=COMPUTE.seed,
         code=code("check_claims.py"),
@@ -63,7 +63,7 @@ rule deviations:
     log:
         "logs/{study}/tables/deviations.log",
     benchmark:
-        timed("tables", "logs/{study}/tables/deviations.benchmark.tsv")
+        benchmark_path("tables", "logs/{study}/tables/deviations.benchmark.tsv")
     conda:
         "../envs/figures.yaml"
     params:
@@ -78,42 +78,45 @@ rule deviations:
         "../scripts/tabulate_deviations.py"
 
 
-rule second_road:
+rule independent_check:
     input:
-        models=list(map(paths.model, STUDY.checked_twice)),
-        raw=[STUDY.raw("sharpness", ref) for ref in STUDY.checked_twice],
+        models=list(map(paths.model, STUDY.cross_checked)),
+        raw=[STUDY.raw("sharpness", ref) for ref in STUDY.cross_checked],
         pairs="results/{study}/tables/sharpness_pairs.csv",
     output:
-        "results/{study}/tables/second-road.csv",
+        "results/{study}/tables/independent-check.csv",
     log:
-        "logs/{study}/tables/second-road.log",
+        "logs/{study}/tables/independent-check.log",
     benchmark:
-        timed("the second road", "logs/{study}/tables/second-road.benchmark.tsv")
+        benchmark_path(
+            "the independent check",
+            "logs/{study}/tables/independent-check.benchmark.tsv",
+        )
     conda:
         "../envs/model.yaml"
-    threads: max((resources.threads(STUDY, ref) for ref in STUDY.checked_twice), default=1)
+    threads: max((resources.threads(STUDY, ref) for ref in STUDY.cross_checked), default=1)
     resources:
         mem_mb=growing(
             max(
-                (resources.memory(STUDY, ref) for ref in STUDY.checked_twice),
+                (resources.memory(STUDY, ref) for ref in STUDY.cross_checked),
                 default=0,
             )
         ),
         runtime=growing(
-            sum(resources.minutes(STUDY, ref, 10_000) for ref in STUDY.checked_twice)
+            sum(resources.minutes(STUDY, ref, 10_000) for ref in STUDY.cross_checked)
         ),
-        gpu=lambda w: max(map(gpus_of, STUDY.checked_twice), default=0) or None,
+        gpu=lambda w: max(map(gpus_of, STUDY.cross_checked), default=0) or None,
     params:
-        refs=STUDY.checked_twice,
+        refs=STUDY.cross_checked,
         placed=[
             {
                 key: resources.compute(STUDY, ref)[key]
                 for key in ("device", "device_map")
             }
-            for ref in STUDY.checked_twice
+            for ref in STUDY.cross_checked
         ],
-        code=code("check_second_road.py"),
+        code=code("check_independent.py"),
     message:
         "Compute max slopes by a second road"
     script:
-        "../scripts/check_second_road.py"
+        "../scripts/check_independent.py"

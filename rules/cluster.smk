@@ -1,9 +1,9 @@
-# What a scheduler is told of jobs: memory, time and GPUs, and which of them share an entry of its queue.
+# What jobs request from a scheduler: memory, time and GPUs, and which jobs share one of its entries.
 import time
 
 from snakemake.jobs import GroupJob
 
-from stable_regions.base.errors import told_in
+from stable_regions.base.errors import errors_since
 
 
 def growing(wanted):
@@ -20,7 +20,7 @@ def gpus_of(ref):
     return resources.gpus(STUDY, ref, local=workflow.local_exec)
 
 
-def asking(asked, job_of):
+def scheduler_resources(asked, job_of):
     """What a job that runs models asks a scheduler for, as `resources` tells it of the job."""
     wanted = lambda wildcards: asked(
         STUDY, job_of(wildcards), local=workflow.local_exec
@@ -43,14 +43,14 @@ def grouped(*names):
     return name
 
 
-def errors_told():
+def logged_errors():
     """What the logs of jobs tell of errors, a line each: on the screen are those of this machine.
 
     Of a group that failed Snakemake names all logs, up to twenty, and with --show-failed-logs prints
     them whole; in which of them the error is, and what it says, is left to the reader.
     """
     folders = [Path("logs"), Path(".snakemake", "slurm_logs")]
-    return [] if workflow.local_exec else told_in(folders, STARTED)
+    return [] if workflow.local_exec else errors_since(folders, STARTED)
 
 
 def log_reason(group, msg=None, log_error=GroupJob.log_error, **known):

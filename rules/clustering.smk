@@ -1,6 +1,6 @@
 # Distances between all prompts of a set by what the model does with them, and their clusters.
 
-CLUSTERED = STUDY.explored("maps")
+CLUSTERED = STUDY.on_page("maps")
 
 
 rule clusters:
@@ -14,7 +14,7 @@ rule clusters:
     log:
         "logs/{study}/clustering/{experiment}.log",
     benchmark:
-        timed(
+        benchmark_path(
             "clusters",
             "logs/{study}/clustering/{experiment}.benchmark.tsv",
             experiment=CLUSTERED,
@@ -50,7 +50,7 @@ rule cluster_tables:
     log:
         "logs/{study}/tables/{experiment}.clusters.log",
     benchmark:
-        timed(
+        benchmark_path(
             "scores of clusters",
             "logs/{study}/tables/{experiment}.clusters.benchmark.tsv",
             experiment=CLUSTERED,

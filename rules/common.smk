@@ -1,8 +1,8 @@
-# What every stage needs: the checked study, and what Snakemake is told of each job.
+# What every stage needs: the checked study, and helpers for the rules.
 import re
 from functools import cache
 
-from stable_regions.audit import run_lock as presence
+from stable_regions.audit import run_lock
 from stable_regions.base.errors import UserError
 from stable_regions.base.files import sha256
 from stable_regions.audit.provenance import code_digest
@@ -16,7 +16,7 @@ except UserError as error:
 
 CONFIG = STUDY.config
 COMPUTE = CONFIG.compute
-TIMED = {}  # by stage: where Snakemake notes what its jobs took
+BENCHMARKS = {}  # by stage: where Snakemake notes what its jobs took
 
 
 wildcard_constraints:
@@ -57,39 +57,41 @@ def all_cores(wildcards):
     return workflow.resource_settings.cores or 1
 
 
-def timed(stage, path, **values):
+def benchmark_path(stage, path, **values):
     """The same path, noted as that of a stage's jobs; `values` are those of its wildcards."""
-    TIMED.setdefault(stage, []).extend(expand(path, study=STUDY.name, **values))
+    BENCHMARKS.setdefault(stage, []).extend(expand(path, study=STUDY.name, **values))
     return path
 
 
-def timed_jobs(stage, path, rule):
+def benchmark_jobs(stage, path, rule):
     """The same of a rule whose jobs the study knows."""
-    TIMED.setdefault(stage, []).extend(rule.each(path.replace("{study}", STUDY.name)))
+    BENCHMARKS.setdefault(stage, []).extend(
+        rule.each(path.replace("{study}", STUDY.name))
+    )
     return path
 
 
-def timed_gathering(path):
+def benchmark_gathering(path):
     """The same of the rule that gathers shards."""
-    for name in STUDY.cut:
+    for name in STUDY.sharded:
         raw = [Path(output).name for output in STUDY.raw_outputs(name)]
-        timed(
+        benchmark_path(
             "gathering", path, folder=STUDY.entry(name).folder, experiment=name, raw=raw
         )
     return path
 
 
-def measured(wildcards):
+def measuring_job(wildcards):
     """The job that measures models in an experiment."""
     return STUDY.measuring_jobs[wildcards.experiment][wildcards.job]
 
 
-def cached(wildcards):
+def activation_job(wildcards):
     """The job that caches activations on a prompt set."""
     return STUDY.activation_jobs[wildcards.prompts][wildcards.job]
 
 
-def decided(wildcards):
+def claim_names(wildcards):
     """The claims that a job decides: one, or else all."""
     return [wildcards.claim] if "claim" in wildcards.keys() else STUDY.claims
 

@@ -1,10 +1,10 @@
 # The page to explore: raw outputs and tables of the whole study, in one file for a browser.
 
 PATHS, PLANES = (
-    [(name, ref) for name in STUDY.explored(what) for ref in STUDY.experiments[name]]
+    [(name, ref) for name in STUDY.on_page(what) for ref in STUDY.experiments[name]]
     for what in ("paths", "planes")
 )
-SERIES, MAPS = STUDY.explored("series"), STUDY.explored("maps")
+SERIES, MAPS = STUDY.on_page("series"), STUDY.on_page("maps")
 # The page's scripts, in the order in which they build on each other.
 SCRIPTS = ["tools", "pairs", "series", "planes", "clusters", "figures", "start"]
 

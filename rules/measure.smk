@@ -11,7 +11,7 @@ for kind, each in STUDY.measuring_rules():
             unpack(lambda w: STUDY.measuring_inputs(w.experiment, w.job)),
         output:
             [
-                temp(path) if each.cut else path
+                temp(path) if each.sharded else path
                 for path in each.outputs(
                     f"results/{{study}}/{kind.folder}/{{experiment}}", kind.ending
                 )
@@ -19,7 +19,7 @@ for kind, each in STUDY.measuring_rules():
         log:
             each.log(f"logs/{{study}}/{kind.folder}/{{experiment}}", "log"),
         benchmark:
-            timed_jobs(
+            benchmark_jobs(
                 kind.stage,
                 each.log(
                     f"logs/{{study}}/{kind.folder}/{{experiment}}", "benchmark.tsv"
@@ -36,12 +36,12 @@ for kind, each in STUDY.measuring_rules():
             "../envs/model.yaml"
         threads: lambda w: resources.threads(STUDY, w.job)
         resources:
-            **asking(resources.measuring, measured),
+            **scheduler_resources(resources.measuring, measuring_job),
         params:
             name=lambda w: w.experiment,
-            refs=lambda w: list(measured(w).refs),
+            refs=lambda w: list(measuring_job(w).refs),
             entry=lambda w: STUDY.entry(w.experiment).measuring(),
-            part=lambda w: measured(w).parts[int(w.get("shard", 0))],
+            part=lambda w: measuring_job(w).parts[int(w.get("shard", 0))],
             dtype=lambda w: STUDY.model(w.job).dtype,
             compute=lambda w: resources.compute(STUDY, w.job),
             engine=kind.engine,
@@ -65,10 +65,12 @@ rule gather:
     log:
         "logs/{study}/{folder}/{experiment}/{raw}.gather.log",
     benchmark:
-        timed_gathering("logs/{study}/{folder}/{experiment}/{raw}.gather.benchmark.tsv")
+        benchmark_gathering(
+            "logs/{study}/{folder}/{experiment}/{raw}.gather.benchmark.tsv"
+        )
     wildcard_constraints:
         folder=any_of(dict.fromkeys(kind.folder for kind in STUDY.kinds)),
-        experiment=any_of(STUDY.cut),
+        experiment=any_of(STUDY.sharded),
         raw="[^/]+[.](parquet|safetensors)",
     conda:
         "../envs/figures.yaml"

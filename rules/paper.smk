@@ -3,8 +3,8 @@
 
 rule numbers:
     input:
-        tables=tables(STUDY.quoted),
-        pairs=tables(STUDY.judged),
+        tables=tables(STUDY.paper_tables),
+        pairs=tables(STUDY.pair_tables),
         models="results/{study}/tables/models.csv",
         claims="results/{study}/claims.json",
         checks=STUDY.load_checks(),
@@ -13,7 +13,7 @@ rule numbers:
     log:
         "logs/{study}/numbers.log",
     benchmark:
-        timed("tables", "logs/{study}/numbers.benchmark.tsv")
+        benchmark_path("tables", "logs/{study}/numbers.benchmark.tsv")
     conda:
         "../envs/figures.yaml"
     params:
@@ -25,8 +25,8 @@ rule numbers:
         },
         like=STUDY.twins,
         bos=[ref for ref in STUDY.refs if STUDY.model(ref).bos],
-        tables=STUDY.quoted,
-        pairs=STUDY.judged,
+        tables=STUDY.paper_tables,
+        pairs=STUDY.pair_tables,
         compute=COMPUTE.model_dump(),
         drawn={"resamples": COMPUTE.bootstrap, "seed": COMPUTE.seed},
         figures=list(STUDY.figures),
@@ -63,9 +63,9 @@ rule paper:
     conda:
         "../envs/paper.yaml"
     params:
-        timed=TIMED,
-        code=code("set_paper.py"),
+        benchmarks=BENCHMARKS,
+        code=code("typeset_paper.py"),
     message:
         "Set the paper"
     script:
-        "../scripts/set_paper.py"
+        "../scripts/typeset_paper.py"

@@ -1,4 +1,4 @@
-# What a study will take: said by `snakemake plan`, before anything runs.
+# An estimate of what a study takes, printed by `snakemake plan`.
 from dataclasses import asdict
 
 

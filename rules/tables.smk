@@ -17,14 +17,14 @@ for kind, made, experiments in STUDY.table_rules():
         log:
             f"logs/{{study}}/tables/{{experiment}}.{made.rule}.log",
         benchmark:
-            timed(
+            benchmark_path(
                 "tables",
                 f"logs/{{study}}/tables/{{experiment}}.{made.rule}.benchmark.tsv",
                 experiment=experiments,
             )
         wildcard_constraints:
             experiment=any_of(experiments),
-        priority: resources.FIRST if made.first else 0
+        priority: resources.FIRST_FIGURE if made.first else 0
         group:
             "tables"
         conda:
@@ -35,11 +35,11 @@ for kind, made, experiments in STUDY.table_rules():
             function=made.function,
             resamples=COMPUTE.bootstrap,
             seed=COMPUTE.seed,
-            code=code("tabulate.py", kind.module(made.module)),
+            code=code("make_tables.py", kind.module(made.module)),
         message:
             f"{made.does} {{wildcards.experiment}}"
         script:
-            "../scripts/tabulate.py"
+            "../scripts/make_tables.py"
 
 
 rule model_table:
@@ -50,7 +50,7 @@ rule model_table:
     log:
         "logs/{study}/tables/models.log",
     benchmark:
-        timed("tables", "logs/{study}/tables/models.benchmark.tsv")
+        benchmark_path("tables", "logs/{study}/tables/models.benchmark.tsv")
     conda:
         "../envs/figures.yaml"
     params:
@@ -69,7 +69,7 @@ rule loss_table:
     log:
         "logs/{study}/tables/training_losses.log",
     benchmark:
-        timed("tables", "logs/{study}/tables/training_losses.benchmark.tsv")
+        benchmark_path("tables", "logs/{study}/tables/training_losses.benchmark.tsv")
     conda:
         "../envs/figures.yaml"
     params:

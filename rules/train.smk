@@ -9,7 +9,7 @@ rule tokenizer:
     log:
         "logs/train/tokenizer-{tokenizer}.log",
     benchmark:
-        timed(
+        benchmark_path(
             "tokenizers",
             "logs/train/tokenizer-{tokenizer}.benchmark.tsv",
             tokenizer=dict.fromkeys(s.tokenizer for s in STUDY.trained.values()),
@@ -33,7 +33,9 @@ rule train:
     log:
         "logs/train/{model}.log",
     benchmark:
-        timed("training", "logs/train/{model}.benchmark.tsv", model=list(STUDY.trained))
+        benchmark_path(
+            "training", "logs/train/{model}.benchmark.tsv", model=list(STUDY.trained)
+        )
     priority: 1000  # the longest jobs, and most others wait for them
     group:
         "train"
@@ -77,7 +79,7 @@ for each in STUDY.checkpoint_rules():
         log:
             "logs/train/{model}.checkpoints.log",
         benchmark:
-            timed_jobs(
+            benchmark_jobs(
                 "model folders", "logs/train/{model}.checkpoints.benchmark.tsv", each
             )
         wildcard_constraints:

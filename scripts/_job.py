@@ -1,4 +1,4 @@
-"""What every script does around its work: log to its file and the screen, fail in one line."""
+"""What every script shares: logging to its file and the screen, errors as one line."""
 
 import io
 import logging
@@ -30,13 +30,17 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
     mistake is in the log file alone.
     """
     from stable_regions.audit.records import check_inputs, now, write_record
-    from stable_regions.audit.run_lock import stay
-    from stable_regions.base.errors import UserError, first_line, no_space  # after the path is set
-    from stable_regions.base.redact import discreet
+    from stable_regions.audit.run_lock import hold
+    from stable_regions.base.errors import (  # after the path is set
+        UserError,
+        first_line,
+        is_disk_full,
+    )
+    from stable_regions.base.redact import redact
 
-    class Discreet(logging.Formatter):
+    class RedactingFormatter(logging.Formatter):
         def format(self, record: logging.LogRecord) -> str:
-            return discreet(super().format(record))
+            return redact(super().format(record))
 
     if isinstance(sys.stdout, io.TextIOWrapper):  # what a terminal's encoding lacks is escaped
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -46,14 +50,14 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
     log.setLevel(logging.INFO)
     log.propagate = False
     to_file = logging.FileHandler(path, mode="w", encoding="utf-8")
-    to_file.setFormatter(Discreet("%(asctime)s %(message)s", "%H:%M:%S"))
+    to_file.setFormatter(RedactingFormatter("%(asctime)s %(message)s", "%H:%M:%S"))
     to_screen = logging.StreamHandler()
     to_screen.setFormatter(logging.Formatter(f"[{snakemake.rule}] %(message)s"))
     log.addHandler(to_file)
     log.addHandler(to_screen)
-    logging.raiseExceptions = False  # a full disk is told once, below
+    logging.raiseExceptions = False  # a full disk is reported once, below
     with suppress(OSError):  # a disk without locks
-        stay(Path(".snakemake"))
+        hold(Path(".snakemake"))
     try:
         read = check_inputs(snakemake.input, Path("logs"))
         yield log
@@ -64,12 +68,12 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
         log.error("error: %s", error)
         sys.exit(1)
     except Exception as error:
-        if no_space(error):
+        if is_disk_full(error):
             where = getattr(error, "filename", None) or next(iter(snakemake.output), path)
             log.error("error: no space is left on the disk for %s: make room, and run again", where)
             sys.exit(1)
         with path.open("a", encoding="utf-8") as file:
-            file.write(discreet(traceback.format_exc()))
+            file.write(redact(traceback.format_exc()))
         what = type(error).__name__
         log.error("error: %s: %s (traceback in %s)", what, first_line(error), path)
         sys.exit(1)

@@ -22,11 +22,11 @@ with job(snakemake) as log:
     prompts, _ = read_parquet(snakemake.input.prompts)
     tokens = list(prompts["tokens"])
     budget = compute["memory_budget_mb"] * 2**20
-    for ref, folder, written, compared, activations, checked in zip(
+    for ref, folder, write_layers, clean_layers, activations, check_path in zip(
         params.refs,
         snakemake.input.models,
-        params.layers,
-        params.compared,
+        params.write_layers,
+        params.clean_layers,
         output.activations,
         output.checks,
         strict=True,
@@ -38,9 +38,9 @@ with job(snakemake) as log:
                 Shape(**params.shape), read_object(f"{folder}/config.json"), f"models.{name}.shape"
             )
         model = load_model(Path(folder), dtype=params.dtype, **placing(compute))
-        for layer in written:
+        for layer in write_layers:
             check_layer(model, layer)
-        layers = [*written, *compared]
+        layers = [*write_layers, *clean_layers]
         vectors = len(layers) + 2
         log.info(
             "%d prompts, %d vectors of %d numbers each: %.1f MB on disk, "
@@ -52,13 +52,13 @@ with job(snakemake) as log:
             compute["memory_budget_mb"],
         )
         sample = torch.from_numpy(by_length(tokens)[-1][1][:4])
-        result = check(model, sample, written[0], budget=budget)
+        result = check(model, sample, write_layers[0], budget=budget)
         log.info("load check: %s", result.verdict)
         if max(result.token.values()) > result.tolerance:
             log.info("later layers read the token again: F_p is no function of the stream alone")
         if result.verdict != "passed":
             raise UserError(f"{ref}: the load check failed: {result.verdict}")
-        found = cache(model, tokens, layers, budget=budget)
+        vectors_by_site = cache(model, tokens, layers, budget=budget)
         facts = model_record(model, ref, compute)
-        write_safetensors(activations, found, facts)
-        write_json(checked, {**asdict(result), **facts})
+        write_safetensors(activations, vectors_by_site, facts)
+        write_json(check_path, {**asdict(result), **facts})

@@ -10,14 +10,14 @@ from stable_regions.paper import claims
 from stable_regions.paper.ledger import Claim
 
 with job(snakemake):
-    params, given = snakemake.params, snakemake.input
-    tables = dict(zip(params.tables, map(read_csv, given.tables), strict=True))
+    params, inputs = snakemake.params, snakemake.input
+    tables = dict(zip(params.tables, map(read_csv, inputs.tables), strict=True))
     raw: dict[str, list[tuple[pd.DataFrame, dict[str, Any]]]] = {}
-    for (experiment, _), path in zip(params.raw, given.raw, strict=True):
+    for (experiment, _), path in zip(params.raw, inputs.raw, strict=True):
         raw.setdefault(experiment, []).append(read_parquet(path))
-    models = read_csv(given.models)
+    models = read_csv(inputs.models)
     study = snakemake.wildcards.study
-    found = []
+    results = []
     for name, entry in params.claims.items():
         claim = Claim.model_validate(entry)
         result = claims.check(
@@ -25,7 +25,7 @@ with job(snakemake):
         )
         target = f"results/{study}/claims/{name}.json"
         command = f"snakemake --force {target} --config study={study}"
-        found.append({**result, "command": command, "cost": params.costs[name]})
-    write_json(snakemake.output[0], found)
+        results.append({**result, "command": command, "cost": params.costs[name]})
+    write_json(snakemake.output[0], results)
     for path in snakemake.output[1:]:
-        write_csv(path, claims.flat(found))
+        write_csv(path, claims.flat(results))

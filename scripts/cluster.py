@@ -13,13 +13,13 @@ with job(snakemake) as log:
         arrays, facts = read_safetensors(raw, framework="numpy")
         log.info("%s", facts["model"])
         prompts = tables.Prompts.of(read_parquet(path)[0], arrays["top_token"], entry["labels"])
-        found = tables.clusters(
+        tables_of_model = tables.clusters(
             tables.matrices(arrays, facts["experiment"]["layers"]),
             prompts,
             min_cluster_size=entry["min_cluster_size"],
             min_samples=entry["min_samples"],
         )
-        for name, table in found.items():
+        for name, table in tables_of_model.items():
             table.insert(0, "model", facts["model"])
             parts.setdefault(name, []).append(table)
     for name, some in parts.items():

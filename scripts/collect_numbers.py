@@ -7,14 +7,16 @@ from stable_regions.paper.findings import findings, series_of
 from stable_regions.paper.numbers import collect, constants
 
 with job(snakemake):
-    params, given = snakemake.params, snakemake.input
+    params, inputs = snakemake.params, snakemake.input
     tables = {
         name: (read_csv(path), keys)
-        for (name, keys), path in zip(params.tables.items(), given.tables, strict=True)
+        for (name, keys), path in zip(params.tables.items(), inputs.tables, strict=True)
     }
-    ledger, models = read_json(given.claims), read_csv(given.models)
-    held = {name: table for name, (table, _) in tables.items()}
-    held |= {name: read_csv(path) for name, path in zip(params.pairs, given.pairs, strict=True)}
+    ledger, models = read_json(inputs.claims), read_csv(inputs.models)
+    all_tables = {name: table for name, (table, _) in tables.items()}
+    all_tables |= {
+        name: read_csv(path) for name, path in zip(params.pairs, inputs.pairs, strict=True)
+    }
     facts = {
         "study": {"name": snakemake.wildcards.study, "title": params.title},
         "experiments": params.experiments,
@@ -27,11 +29,11 @@ with job(snakemake):
         "figures": params.figures,
         "figure_map": params.figure_map,
         "claims": ledger,
-        "series": series_of(held, models),
-        "findings": findings(held, ledger, models, **params.drawn),
+        "series": series_of(all_tables, models),
+        "findings": findings(all_tables, ledger, models, **params.drawn),
         "checks": [
             {key: value for key, value in read_json(path).items() if key != "trial"}
-            for path in given.checks
+            for path in inputs.checks
         ],
     }
     write_json(snakemake.output[0], collect(tables, models, facts))

@@ -1,4 +1,4 @@
-"""Say in one line how a run compares with the reference that the repository keeps."""
+"""Compare a run with the reference in the repository, in one line."""
 
 from pathlib import Path
 
@@ -8,6 +8,8 @@ from stable_regions.audit.reference import compare, digest
 from stable_regions.base.files import read_json, write_json
 
 with job(snakemake) as log:
-    found = compare(read_json(snakemake.params.reference), digest(Path(snakemake.input[0]).parent))
-    write_json(snakemake.output[0], found)
-    log.info("against the reference: %s", found["line"])
+    comparison = compare(
+        read_json(snakemake.params.reference), digest(Path(snakemake.input[0]).parent)
+    )
+    write_json(snakemake.output[0], comparison)
+    log.info("against the reference: %s", comparison["line"])

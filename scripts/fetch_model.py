@@ -14,21 +14,21 @@ with job(snakemake) as log:
     entry, revision = params.entry, params.revision
     source = entry["source"]
     facts = {"source": source, "family": entry["family"], "licence": entry["licence"]}
-    named = revision == source["revision"]
-    if named and source["tokens"] is not None:
+    is_named = revision == source["revision"]
+    if is_named and source["tokens"] is not None:
         facts["tokens"] = source["tokens"]
-    with atomic(output.folder) as made:
-        made.mkdir()
+    with atomic(output.folder) as folder:
+        folder.mkdir()
         commit = hub.fetch_model(
             source["repository"],
-            source["commit"] if named and source["commit"] else revision,
-            made,
+            source["commit"] if is_named and source["commit"] else revision,
+            folder,
             weights=params.weights,
-            apart=Path(params.apart) if params.apart else None,
+            private_cache=Path(params.private_cache) if params.private_cache else None,
         )
         log.info("%s at %s is commit %s", source["repository"], revision, commit)
-        describe(made, **facts, revision=revision, commit=commit)
-        hub.check_hashes(made)
-        row = model_row(params.ref, made) if params.weights else None
+        describe(folder, **facts, revision=revision, commit=commit)
+        hub.check_hashes(folder)
+        row = model_row(params.ref, folder) if params.weights else None
     if row is not None:
         write_json(output.facts, row)

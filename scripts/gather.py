@@ -1,4 +1,4 @@
-"""Put the shards of one experiment on one model together, as the folder of its kind says."""
+"""Gather the shards of one experiment on one model, by its kind's `gather`."""
 
 from importlib import import_module
 

@@ -15,12 +15,12 @@ with job(snakemake):
     for ref, folder, facts in zip(params.refs, output.folders, output.facts, strict=True):
         revision = ref.partition("@")[2]
         step = int(revision.removeprefix("step"))
-        with atomic(folder) as made:
-            shutil.copytree(Path(snakemake.input.training, revision), made)
+        with atomic(folder) as target:
+            shutil.copytree(Path(snakemake.input.training, revision), target)
             for name in ("tokenizer.json", "tokenizer_config.json"):
-                shutil.copy(Path(snakemake.input.tokenizer, name), made / name)
+                shutil.copy(Path(snakemake.input.tokenizer, name), target / name)
             describe(
-                made,
+                target,
                 source=source,
                 family=params.entry["family"],
                 licence=params.entry["licence"],

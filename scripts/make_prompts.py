@@ -41,8 +41,8 @@ with job(snakemake) as log:
         )
         pairs = prompts.all_pairs(table)
     elif entry["kind"] == "words":
-        [listed] = snakemake.params.words
-        words = WordList.model_validate(listed)
+        [word_list] = snakemake.params.words
+        words = WordList.model_validate(word_list)
         if entry["not_single"] == "leave out":
             words = only_single(words, tokenizer)
         table = word_prompts(
@@ -54,8 +54,8 @@ with job(snakemake) as log:
         )
         pairs = prompts.all_pairs(table)
     else:
-        written = {name: (pair["a"], pair["b"]) for name, pair in entry["pairs"].items()}
-        table, pairs = prompts.written_pairs(written, tokenizer)
+        texts = {name: (pair["a"], pair["b"]) for name, pair in entry["pairs"].items()}
+        table, pairs = prompts.written_pairs(texts, tokenizer)
     if snakemake.params.bos:
         first = prompts.bos_token(folder, tokenizer)
         table["tokens"] = [[first, *tokens] for tokens in table["tokens"]]

@@ -1,4 +1,4 @@
-"""Measure models in an experiment, as the folder of its kind says."""
+"""Measure models in an experiment, by its kind's `measure`."""
 
 from functools import partial
 from importlib import import_module
@@ -13,20 +13,20 @@ from stable_regions.experiments.measuring import Measuring
 from stable_regions.experiments.raw import write_raw
 
 with job(snakemake):
-    params, given = snakemake.params, snakemake.input
-    prompts, drawn = read_parquet(given.prompts)
+    params, inputs = snakemake.params, snakemake.input
+    prompts, prompt_facts = read_parquet(inputs.prompts)
     other_paths = zip(
         params.entry.get("prompt_sets", []),
-        given.get("other_prompts", []),
-        given.get("other_pairs", []),
+        inputs.get("other_prompts", []),
+        inputs.get("other_pairs", []),
         strict=True,
     )
     others = [(name, *(read_parquet(path)[0] for path in some)) for name, *some in other_paths]
-    pairs = read_parquet(given.pairs)[0]
+    pairs = read_parquet(inputs.pairs)[0]
     measure = import_module(snakemake.params.module).measure
     loaded = models(snakemake, params.engine)
-    for (ref, model, activations, output), folder, checked in zip(
-        loaded, map(Path, given.models), given.checks, strict=True
+    for (ref, model, activations, output), folder, check_path in zip(
+        loaded, map(Path, inputs.models), inputs.checks, strict=True
     ):
         data, facts = measure(
             Measuring(
@@ -39,7 +39,7 @@ with job(snakemake):
                 entry=params.entry,
                 part=params.part,
                 budget=params.compute["memory_budget_mb"] * 2**20,
-                load=partial(load_again, folder, read_object(checked), params.compute),
+                load=partial(load_again, folder, read_object(check_path), params.compute),
             )
         )
-        write_raw(output, data, experiment_record(model, ref, params, drawn) | facts)
+        write_raw(output, data, experiment_record(model, ref, params, prompt_facts) | facts)

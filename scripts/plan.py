@@ -1,4 +1,4 @@
-"""Say what a study will take: jobs, points, operations, time, memory, disk and downloads."""
+"""Estimate what a study takes: jobs, points, operations, time, memory, disk, downloads."""
 
 import resource
 import subprocess
@@ -18,18 +18,18 @@ from stable_regions.models.shapes import Shape
 from stable_regions.training.settings import TrainingSettings
 
 
-def shape(model: str, told: dict[str, Any] | None) -> Shape:
+def shape(model: str, values: dict[str, Any] | None) -> Shape:
     """A model's shape from plain values."""
-    if told is None:
+    if values is None:
         raise UserError(
             f"models.{model}: has no shape; give one, or fetch its config first: "
             f"snakemake resources/configs/{model}"
         )
-    return Shape(**told)
+    return Shape(**values)
 
 
 def jobs_in_all(python: str, snakefile: str, config: dict[str, Any]) -> int:
-    """How many jobs the whole study has, from nothing: a dry run counts them."""
+    """The number of jobs of the whole study from scratch, counted by a dry run."""
     with tempfile.TemporaryDirectory() as scratch:
         merged = Path(scratch, "config.yaml")
         merged.write_text(yaml.safe_dump(config), encoding="utf-8")
@@ -47,7 +47,9 @@ def jobs_in_all(python: str, snakefile: str, config: dict[str, Any]) -> int:
 with job(snakemake) as log:
     params, cores = snakemake.params, snakemake.threads
     budget = params.budget_mb * 2**20
-    shapes = {model: shape(model, told) for model, told in params.shapes.items()}
+    shapes = {
+        model: shape(model, facts_of_shape) for model, facts_of_shape in params.shapes.items()
+    }
     works = [Work.of(fields) for fields in params.works]
     sources = {model: Source.of(shapes[model], **facts) for model, facts in params.sources.items()}
     baseline = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -60,9 +62,9 @@ with job(snakemake) as log:
         alike = [m for m in shapes if alike_in(m) == alike_in(model)]
         if model == alike[0] and params.gpu is None:
             log.info("a few seconds of the work of %s", ", ".join(alike))
-            wanted = {way for w in works if w.model in alike for way in w.ways}
+            ways = {way for w in works if w.model in alike for way in w.ways}
             measured = calibration.sweep_costs(
-                shapes[model], wanted, dtype=dtypes[model], threads=threads[model], budget=budget
+                shapes[model], ways, dtype=dtypes[model], threads=threads[model], budget=budget
             )
             costs |= {other: dict(measured) for other in alike}
         if model in params.training:

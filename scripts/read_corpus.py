@@ -6,7 +6,7 @@ from _job import job
 
 from stable_regions.base.files import write_parquet
 from stable_regions.sources.corpora import read_local, read_package
-from stable_regions.sources.packages import check_file
+from stable_regions.sources.packages import check_sha256
 
 with job(snakemake) as log:
     origin, entry, package = (
@@ -15,7 +15,7 @@ with job(snakemake) as log:
         snakemake.params.package,
     )
     if entry["kind"] == "package":
-        check_file(origin, package["sha256"])
+        check_sha256(origin, package["sha256"])
         works = read_package(origin, entry["members"], entry["query"])
     else:
         works = read_local(origin)

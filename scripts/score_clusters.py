@@ -1,4 +1,4 @@
-"""What the distances between prompts, and the clusters under them, know of kinds of prompts."""
+"""Score the distances between prompts, and their clusters, against kinds of prompts."""
 
 import pandas as pd
 from _job import job
@@ -19,24 +19,24 @@ with job(snakemake) as log:
         prompts = tables.Prompts.of(read_parquet(path)[0], arrays["top_token"], entry["labels"])
         matrices = tables.matrices(arrays, layers)
         labels, trees = (some[some["model"] == model] for some in raw_clusters.values())
-        found = {
+        tables_of_model = {
             "scores": tables.scores(matrices, labels, prompts, draws=entry["draws"], seed=seed),
             "comparisons": tables.comparisons(
                 matrices, labels, prompts, draws=entry["draws"], seed=seed
             ),
             "confounded": tables.confounded(matrices, prompts, seed=seed),
-            "sweep": tables.sweeps(
+            "sweep": tables.sensitivity(
                 matrices, prompts, min_cluster_sizes=sizes, min_samples=entry["min_samples"]
             ),
             "grids": tables.grids(arrays, layers, facts["fine_grids"]),
         }
         if not parts:  # what is drawn is of the first model, layer and context
-            found |= {
+            tables_of_model |= {
                 "map": tables.maps(matrices, labels, prompts),
                 "entries": tables.entries(matrices),
                 "trees": tables.first_trees(trees),
             }
-        for name, table in found.items():
+        for name, table in tables_of_model.items():
             parts.setdefault(name, []).append(
                 table if "model" in table else table.assign(model=model)[["model", *table]]
             )

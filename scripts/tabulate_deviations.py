@@ -1,4 +1,4 @@
-"""The table of deviations: what is different here, and how much it moves where that is measured."""
+"""The table of deviations from the original, with their effects where measured."""
 
 from _job import job
 

@@ -1,4 +1,4 @@
-"""Train one model of the suite, from where an interrupted run stopped."""
+"""Train one model of the suite, resuming an interrupted run."""
 
 from pathlib import Path
 

@@ -13,6 +13,6 @@ with job(snakemake) as log:
     trained = tokenizer.train_tokenizer(texts, entry["vocabulary"])
     stream = tokenizer.encode(trained, texts)
     log.info("%d tokens of %d kinds", len(stream), entry["vocabulary"])
-    with atomic(snakemake.output[0]) as made:
-        tokenizer.save_tokenizer(trained, made)
-        write_arrays(Path(made, "tokens.safetensors"), {"tokens": stream}, entry)
+    with atomic(snakemake.output[0]) as target:
+        tokenizer.save_tokenizer(trained, target)
+        write_arrays(Path(target, "tokens.safetensors"), {"tokens": stream}, entry)

@@ -11,15 +11,15 @@ from stable_regions.base.errors import UserError
 with job(snakemake) as log:
     params = snakemake.params
     results = Path(params.results)
-    held = manifest.read(results)
+    recorded = manifest.read(results)
     report = verify.Report()
-    verify.check_files(held, results, records.load_records(Path("logs")), report)
-    verify.check_crate(held, results, report)
-    verify.check_chain(held, report)
-    verify.check_inputs(held, report)
+    verify.check_files(recorded, results, records.load_records(Path("logs")), report)
+    verify.check_crate(recorded, results, report)
+    verify.check_chain(recorded, report)
+    verify.check_inputs(recorded, report)
     with tempfile.TemporaryDirectory() as scratch:
-        verify.check_summaries(held, results, Path(scratch), snakemake.threads, report)
-    verify.check_samples(held, results, Path("resources/models"), params.seed, report)
+        verify.check_summaries(recorded, results, Path(scratch), snakemake.threads, report)
+    verify.check_samples(recorded, results, Path("resources/models"), params.seed, report)
     for line in report.checked:
         log.info("checked: %s", line)
     for line in report.unchecked:

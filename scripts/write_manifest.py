@@ -8,16 +8,18 @@ from stable_regions.audit import manifest, records
 
 with job(snakemake) as log:
     results = Path(snakemake.output[0]).parent
-    found = manifest.build(
+    content = manifest.build(
         results,
         records.load_records(Path("logs")),
         list(snakemake.input),
         {"study": snakemake.wildcards.study, **snakemake.params.facts},
     )
-    apart = [path for path, held in found["files"].items() if held["job"] is None]
-    if apart:
+    unexplained = [path for path, entry in content["files"].items() if entry["job"] is None]
+    if unexplained:
         log.info(
-            "%d files that no recorded job of this study made, among them %s", len(apart), apart[0]
+            "%d files that no recorded job of this study made, among them %s",
+            len(unexplained),
+            unexplained[0],
         )
-    records.dump(Path(snakemake.output[0]), found)
-    log.info("%d files, %d jobs", len(found["files"]), len(found["jobs"]))
+    records.dump(Path(snakemake.output[0]), content)
+    log.info("%d files, %d jobs", len(content["files"]), len(content["jobs"]))

@@ -1,5 +1,5 @@
 """Stable regions in the residual stream of language models: the library behind the workflow.
 
 Functions here take tensors, tables and small typed settings, and return them. They know nothing of
-Snakemake, of wildcards or of where results lie: that is the business of `rules/` and `scripts/`.
+Snakemake, of wildcards or of paths of results: that is the business of `rules/` and `scripts/`.
 """

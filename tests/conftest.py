@@ -13,7 +13,7 @@ import pytest
 from stable_regions.models.load import load_model
 from stable_regions.models.model import Model
 from tests import marks, readme, slurm
-from tests.beside import Beside, Turns
+from tests.background import BackgroundRun, Turns
 from tests.models import make_model
 from tests.tiny_study import FIRST_FIGURE, ROOT, command, hashes, make_sources
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from selenium import webdriver
 
 # Fixtures that wait for runs beside the tests, in the order in which these have their turns.
-RUNS = ("tiny_hashes", "again", "verified", "embedded", "run_beside")
+RUNS = ("tiny_hashes", "again", "verified", "embedded", "background_run")
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +58,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("workflow")
         if needs("chrome", item):
             item.add_marker("browser")
-        for reason in filter(None, (marks.lacking(mark.name) for mark in item.iter_markers())):
+        for reason in filter(None, (marks.missing(mark.name) for mark in item.iter_markers())):
             item.add_marker(pytest.mark.skip(reason=reason))
     items.sort(key=lambda item: [needs(run, item) for run in reversed(RUNS)])
 
@@ -71,23 +71,23 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def runs(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, Beside]]:
+) -> Iterator[dict[str, BackgroundRun]]:
     """The runs beside the tests that some test waits for: begun before the first test.
 
     They go by their fixture, and those that modules give as their `run` by the module's name.
     """
     items = [item for item in request.session.items if isinstance(item, pytest.Function)]
-    wanted = {run for run in RUNS if any(needs(run, item) for item in items)}
-    runs: dict[str, Beside] = {}
+    expected = {run for run in RUNS if any(needs(run, item) for item in items)}
+    runs: dict[str, BackgroundRun] = {}
     with ExitStack() as stack:
-        if "tiny_hashes" in wanted:
+        if "tiny_hashes" in expected:
             runs["tiny"] = tiny_run(tmp_path_factory)
-        if {"again", "verified", "embedded"} & wanted:
+        if {"again", "verified", "embedded"} & expected:
             # where it is installed and none runs, each start of Snakemake waits nine seconds for it
-            if slurm.lacking() is None:
+            if slurm.missing() is None:
                 stack.enter_context(slurm.running())
             runs |= second_runs(tmp_path_factory.mktemp("again"))
-        for module in dict.fromkeys(item.module for item in items if needs("run_beside", item)):
+        for module in dict.fromkeys(item.module for item in items if needs("background_run", item)):
             given = module.run(tmp_path_factory.mktemp("beside"))
             runs[module.__name__] = stack.enter_context(given)
         turns = Turns(list(runs.values()))
@@ -97,7 +97,7 @@ def runs(
         yield runs
 
 
-def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Beside:
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> BackgroundRun:
     """The tiny study to its paper.
 
     The Python of the path fails: without conda every job is to use the one that Snakemake runs in.
@@ -109,10 +109,10 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Beside:
         (other / name).write_text("#!/bin/sh\nexit 97\n")
         (other / name).chmod(0o755)
     path = f"{other}{os.pathsep}{os.environ['PATH']}"
-    return Beside(folder, command(folder, "--cores", "2"), os.environ | {"PATH": path})
+    return BackgroundRun(folder, command(folder, "--cores", "2"), os.environ | {"PATH": path})
 
 
-def second_runs(folder: Path) -> dict[str, Beside]:
+def second_runs(folder: Path) -> dict[str, BackgroundRun]:
     """The tiny study once more, otherwise: through Slurm and by conda where they can be had.
 
     Then it is verified, and by conda the embedded study's first figure is made.
@@ -120,52 +120,55 @@ def second_runs(folder: Path) -> dict[str, Beside]:
     make_sources(folder)
     conda = readme.CONDA if shutil.which("conda") else []
     study = command(folder, "--cores", "3", *conda)
-    if slurm.lacking() is None:
+    if slurm.missing() is None:
         # Slurm forgets a job some minutes after its end
         line = f"{shlex.join(slurm.command(folder, *conda))} && scontrol show jobs > entries"
         study = ["sh", "-c", line]
     verify = command(folder, "--cores", "2", *conda, *readme.arguments("verify"))
-    runs = {"again": Beside(folder, study), "verified": Beside(folder / "verified", verify)}
+    runs = {
+        "again": BackgroundRun(folder, study),
+        "verified": BackgroundRun(folder / "verified", verify),
+    }
     if conda:
         own = folder / "embedded"
         embedded = ["--configfile", str(ROOT / "config.yaml"), "--cores", "2", *conda]
-        runs["embedded"] = Beside(own, command(own, *embedded, "--", FIRST_FIGURE))
+        runs["embedded"] = BackgroundRun(own, command(own, *embedded, "--", FIRST_FIGURE))
     return runs
 
 
 @pytest.fixture(scope="session")
-def tiny_hashes(runs: dict[str, Beside]) -> dict[str, str]:
+def tiny_hashes(runs: dict[str, BackgroundRun]) -> dict[str, str]:
     """SHA-256 of all that the run in `tiny` made, before any test could add to it."""
     return hashes(runs["tiny"].ended())
 
 
 @pytest.fixture(scope="session")
-def tiny(runs: dict[str, Beside], tiny_hashes: dict[str, str]) -> Path:
+def tiny(runs: dict[str, BackgroundRun], tiny_hashes: dict[str, str]) -> Path:
     """A folder in which the tiny study has been run to its paper."""
     return runs["tiny"].folder
 
 
 @pytest.fixture(scope="session")
-def again(runs: dict[str, Beside]) -> Path:
+def again(runs: dict[str, BackgroundRun]) -> Path:
     """A folder in which it was run once more; while it is verified, Snakemake's lock is on it."""
     return runs["again"].ended()
 
 
 @pytest.fixture(scope="session")
-def verified(again: Path, runs: dict[str, Beside]) -> str:
+def verified(again: Path, runs: dict[str, BackgroundRun]) -> str:
     """What `verify` printed there, which has ended well."""
     runs["verified"].ended()
     return runs["verified"].said()
 
 
 @pytest.fixture(scope="session")
-def embedded(runs: dict[str, Beside]) -> Path:
+def embedded(runs: dict[str, BackgroundRun]) -> Path:
     """A folder in which the embedded study's first figure was made by conda."""
     return runs["embedded"].ended()
 
 
 @pytest.fixture(scope="module")
-def run_beside(request: pytest.FixtureRequest, runs: dict[str, Beside]) -> Beside:
+def background_run(request: pytest.FixtureRequest, runs: dict[str, BackgroundRun]) -> BackgroundRun:
     """The run that this module gives."""
     return runs[request.module.__name__]
 

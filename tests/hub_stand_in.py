@@ -82,11 +82,11 @@ def _handler(hub: Hub) -> type:
 
         def do_GET(self) -> None:
             path = urlsplit(self.path).path
-            if found := API.fullmatch(path):
-                return self.describe(*map(unquote, found.groups()))
-            if found := FILE.fullmatch(path):
+            if result := API.fullmatch(path):
+                return self.describe(*map(unquote, result.groups()))
+            if result := FILE.fullmatch(path):
                 hub.asked.append(f"{self.command} {unquote(path)}")
-                return self.send_file(*map(unquote, found.groups()[1:]))
+                return self.send_file(*map(unquote, result.groups()[1:]))
             return self.answer(404)
 
         do_HEAD = do_GET

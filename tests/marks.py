@@ -19,10 +19,10 @@ PROGRAMS = {
 _current: set[str] = set()  # marks of the test that is at work
 
 
-def lacking(mark: str) -> str | None:
+def missing(mark: str) -> str | None:
     """Why tests of a mark cannot run here."""
     if mark == "slurm":
-        return slurm.lacking()
+        return slurm.missing()
     programs, packages = {
         "browser": (("chromium", "chromedriver"), "Debian's packages chromium and chromium-driver"),
         "conda": (("conda",), "a conda on the path"),

@@ -10,14 +10,14 @@ README = (ROOT / "README.md").read_text()
 
 def blocks(language: str = "") -> list[str]:
     """The README's blocks of code in a language."""
-    found = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.M | re.S)
-    return [text for written_in, text in found if written_in == language]
+    result = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.M | re.S)
+    return [text for written_in, text in result if written_in == language]
 
 
 def lines() -> list[str]:
     """Every line of the README's blocks, without its comment, and every command in its text."""
-    found = [line.partition(" #")[0].strip() for block in blocks() for line in block.splitlines()]
-    return list(dict.fromkeys(found + re.findall(r"`([^`\n]+)`", README)))
+    result = [line.partition(" #")[0].strip() for block in blocks() for line in block.splitlines()]
+    return list(dict.fromkeys(result + re.findall(r"`([^`\n]+)`", README)))
 
 
 def given_files(text: str) -> dict[str, str]:

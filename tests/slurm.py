@@ -29,11 +29,11 @@ def command(folder: Path, *arguments: str) -> list[str]:
 
 def answers() -> bool:
     """Whether a Slurm runs here."""
-    found = shutil.which("sinfo")
-    return found is not None and subprocess.run([found], capture_output=True).returncode == 0
+    result = shutil.which("sinfo")
+    return result is not None and subprocess.run([result], capture_output=True).returncode == 0
 
 
-def lacking() -> str | None:
+def missing() -> str | None:
     """Why there can be none here."""
     if shutil.which("sbatch") is None or shutil.which("munged") is None:
         return "no Slurm here: sbatch and munged (Debian: slurm-wlm, munge) are not on PATH"

@@ -18,11 +18,11 @@ def test_the_logits_of_many_prompts_keep_to_the_budget(tmp_path):
     assert 1 < batch_rows(model, k=1, seq=7, sites=read, budget=budget) < 30
     prompts = tokens(120)
     with PeakBytes() as memory:
-        found = cache(model, prompts.tolist(), [0], budget=budget)
-    kept = sum(value.nbytes for value in found.values())
+        result = cache(model, prompts.tolist(), [0], budget=budget)
+    kept = sum(value.nbytes for value in result.values())
     assert memory.peak <= budget + kept + prompts.nbytes
     whole = clean(model, prompts, [0], sites=SITES, budget=2**30)
     whole["top_token"] = whole.pop("logits").argmax(-1)
-    assert found.keys() == whole.keys()
-    for name, value in found.items():
+    assert result.keys() == whole.keys()
+    for name, value in result.items():
         torch.testing.assert_close(value, whole[name])

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stable_regions.experiments.choices.adaptive import CELLS, CUT, adaptive_paths, refine
-from stable_regions.experiments.choices.settings import ADAPTIVE_POINTS
 from stable_regions.experiments.interpolation.measure import interpolate
+from stable_regions.experiments.robustness.adaptive import CELLS, CUT, adaptive_paths, refine
+from stable_regions.experiments.robustness.settings import ADAPTIVE_POINTS
 from stable_regions.measures.paths import alphas, max_slope, slopes
 from stable_regions.models.sweep import clean
 from tests.models import VOCAB
@@ -81,8 +81,8 @@ def test_on_a_model_it_is_the_max_slope_of_a_fine_grid(model_of, engine: str) ->
     budgets = (BUDGET, 2**20)  # of all pairs at once, of a few
     for budget in budgets:
         paths = adaptive_paths(*given, layer=0, tolerance=0.01, budget=budget)
-        found = [slopes(distance, alpha).max() for alpha, distance in paths]
-        np.testing.assert_allclose(found, expected, rtol=0.02)
+        result = [slopes(distance, alpha).max() for alpha, distance in paths]
+        np.testing.assert_allclose(result, expected, rtol=0.02)
         assert max(len(alpha) for alpha, _ in paths) < 42
     # the same path on the same points is the interpolation itself
     alpha, distance = paths[0]

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from stable_regions.base.files import read_parquet
-from tests.beside import Beside
+from tests.background import BackgroundRun
 from tests.gguf_model import write_gguf
 from tests.hub_stand_in import Repository, serve
 from tests.tiny_study import CONFIG, ROOT, make_sources, snakemake
@@ -50,7 +50,7 @@ def test_the_how_to_is_short() -> None:
 
 
 @contextmanager
-def run(folder: Path) -> Iterator[Beside]:
+def run(folder: Path) -> Iterator[BackgroundRun]:
     """The how-to's entry and command, beside the tests."""
     entry, command = how_to()
     (folder / "mine.yaml").write_text(entry)
@@ -62,11 +62,11 @@ def run(folder: Path) -> Iterator[Beside]:
     with serve() as hub:
         hub.repositories["my-name/my-model"] = Repository({"main": folder / "sources/tiny-gpt2"})
         environment = hub.environment(folder / "hf-home")
-        yield Beside(folder, on_small(command), environment)
+        yield BackgroundRun(folder, on_small(command), environment)
 
 
-def test_the_how_to_does_what_it_says(run_beside: Beside) -> None:
-    results = run_beside.ended() / "results" / "mine"
+def test_the_how_to_does_what_it_says(background_run: BackgroundRun) -> None:
+    results = background_run.ended() / "results" / "mine"
     assert (results / "paper.pdf").exists()
     sharp = pd.read_csv(results / "tables" / "sharpness.csv")
     medians = sharp[sharp["read_site"] == "post_norm"].set_index("model")["median"]
@@ -80,19 +80,19 @@ def test_the_how_to_does_what_it_says(run_beside: Beside) -> None:
     assert [list(t) for t in tables[0]["tokens_a"]] == [list(t) for t in tables[1]["tokens_a"]]
 
 
-def test_verify_names_what_was_changed_by_hand(run_beside: Beside) -> None:
+def test_verify_names_what_was_changed_by_hand(background_run: BackgroundRun) -> None:
     """The smallest study stands for all: `verify` makes a whole one again."""
-    folder = run_beside.ended()
+    folder = background_run.ended()
     table = folder / "results" / "mine" / "tables" / "sharpness.csv"
     whole = table.read_text()
     table.write_text(whole.replace("my-twin", "my-twins", 1))
     verify = [*on_small(how_to()[1]), "verify"]
     done = subprocess.run(verify, cwd=folder, capture_output=True, text=True)
     table.write_text(whole)
-    said = done.stdout + done.stderr
+    message = done.stdout + done.stderr
     assert done.returncode != 0
-    assert "different: results/mine/tables/sharpness.csv: is changed" in said
-    assert "Traceback" not in said
+    assert "different: results/mine/tables/sharpness.csv: is changed" in message
+    assert "Traceback" not in message
 
 
 @pytest.mark.workflow

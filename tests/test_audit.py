@@ -181,9 +181,9 @@ def test_two_swapped_files_are_found(study: Path) -> None:
     a.rename("x")
     b.rename(a)
     Path("x").rename(b)
-    found = checked()
-    assert f"{a}: holds what belongs to {b}" in found
-    assert f"{b}: holds what belongs to {a}" in found
+    result = checked()
+    assert f"{a}: holds what belongs to {b}" in result
+    assert f"{b}: holds what belongs to {a}" in result
 
 
 def test_a_foreign_file_is_found_and_a_later_claim_is_not_foreign(study: Path) -> None:
@@ -304,10 +304,10 @@ def test_every_kind_of_raw_output_comes_out_of_the_model_again(llama: Any) -> No
     kinds = set()
     for path in raw_files():
         kinds.add(records.facts_of(path).get("experiment", {}).get("kind"))
-        found = sampling.sample(llama, path, prompts_of(path), seed=0, pairs=20)
-        assert found
-        assert max(one.worst for one in found) < 1, path
-        assert sum(one.values for one in found) > 20
+        result = sampling.sample(llama, path, prompts_of(path), seed=0, pairs=20)
+        assert result
+        assert max(one.worst for one in result) < 1, path
+        assert sum(one.values for one in result) > 20
     assert kinds == {None, *KINDS}
 
 
@@ -316,8 +316,8 @@ def test_a_forged_raw_output_is_found(llama: Any, tmp_path: Path) -> None:
     table["distance_post_norm"] = [row * np.float32(1.001) for row in table["distance_post_norm"]]
     path = tmp_path / "raw.parquet"
     write_parquet(path, table, facts)
-    found = sampling.sample(llama, path, prompts_of(Path(RAW)), seed=0, pairs=20)
-    assert {one.quantity for one in found if one.worst > 1} == {"distance_post_norm"}
+    result = sampling.sample(llama, path, prompts_of(Path(RAW)), seed=0, pairs=20)
+    assert {one.quantity for one in result if one.worst > 1} == {"distance_post_norm"}
 
 
 def test_the_sample_follows_the_seed(llama: Any, tmp_path: Path) -> None:
@@ -338,14 +338,14 @@ def test_the_sample_follows_the_seed(llama: Any, tmp_path: Path) -> None:
 
 def test_the_command_verifies(again: Path, verified: str) -> None:
     """In the environment that it names, where the study was run by conda."""
-    said = verified
-    assert "different: " not in said
+    message = verified
+    assert "different: " not in message
     for part in ("files of results/tiny against manifest.json", "made again from raw outputs",
                  "recomputed through them"):  # fmt: skip
-        assert any("checked: " in line and part in line for line in said.splitlines()), part
-    assert "load checks and tables that come from models alone" in said
+        assert any("checked: " in line and part in line for line in message.splitlines()), part
+    assert "load checks and tables that come from models alone" in message
     if shutil.which("conda"):
-        assert set(environments(again, said)) == {sha256(ROOT / "envs" / "audit.yaml")}
+        assert set(environments(again, message)) == {sha256(ROOT / "envs" / "audit.yaml")}
 
 
 # Tracing
@@ -476,10 +476,10 @@ def test_the_command_prints_a_tree_and_keeps_the_json(study: Path) -> None:
 
 
 def test_named_parts_are_as_a_script_expects_them() -> None:
-    given = replay.Given(["a", "b", "c"], {"first": [0, None], "rest": [1, 3]})
+    given = replay.NamedItems(["a", "b", "c"], {"first": [0, None], "rest": [1, 3]})
     assert (given[0], given.first, list(given.rest)) == ("a", "a", ["b", "c"])  # type: ignore[attr-defined]
     assert (given["first"], list(given[1:])) == ("a", ["b", "c"])
-    assert dict(replay.Given.of({"x": 1, "y": [2]}).items()) == {"x": 1, "y": [2]}
+    assert dict(replay.NamedItems.of({"x": 1, "y": [2]}).items()) == {"x": 1, "y": [2]}
 
 
 def test_numbers_are_compared_and_not_their_spelling(tmp_path: Path) -> None:
@@ -500,9 +500,9 @@ def test_a_run_is_identical_to_itself(inside: Path) -> None:
     assert kept["study"] == "tiny"
     assert "sharpness/tiny-llama/0/post_norm" in kept["estimates"]
     assert kept["data"]["interpolation/sharpness/tiny-llama.parquet"] == sha256(RAW)
-    found = reference.compare(kept, reference.digest(RESULTS))
-    assert found["line"].startswith("identical bytes: ")
-    assert found["differences"] == []
+    result = reference.compare(kept, reference.digest(RESULTS))
+    assert result["line"].startswith("identical bytes: ")
+    assert result["differences"] == []
 
 
 def changed(kept: dict[str, Any], factor: float, **other: Any) -> dict[str, Any]:
@@ -516,16 +516,16 @@ def changed(kept: dict[str, Any], factor: float, **other: Any) -> dict[str, Any]
 def test_other_last_bits_and_other_numbers_are_told_apart(inside: Path) -> None:
     kept = reference.digest(RESULTS)
     machines = [{"processor": "Another", "system": "Linux"}]
-    found = reference.compare(kept, changed(kept, 1 + 1e-5, machines=machines))
-    assert found["line"].startswith("the same within tolerance: ")
-    assert "this is Another" in found["line"]
-    assert found["other_bytes"] == ["interpolation/sharpness/tiny-llama.parquet"]
-    found = reference.compare(kept, changed(kept, 1.01))
-    assert found["line"].startswith("DIFFERENT in 1 places, the first: sharpness/tiny-llama")
+    result = reference.compare(kept, changed(kept, 1 + 1e-5, machines=machines))
+    assert result["line"].startswith("the same within tolerance: ")
+    assert "this is Another" in result["line"]
+    assert result["other_bytes"] == ["interpolation/sharpness/tiny-llama.parquet"]
+    result = reference.compare(kept, changed(kept, 1.01))
+    assert result["line"].startswith("DIFFERENT in 1 places, the first: sharpness/tiny-llama")
     # of other weights, an interval that overlaps is enough
     weights = kept["weights"] | {"tiny-llama": {"model.safetensors": "1" * 64}}
-    found = reference.compare(kept, changed(kept, 1.01, weights=weights))
-    assert found["differences"] == []
+    result = reference.compare(kept, changed(kept, 1.01, weights=weights))
+    assert result["differences"] == []
 
 
 def test_another_verdict_is_a_difference(inside: Path) -> None:
@@ -629,8 +629,8 @@ def test_the_validator_sees_what_is_wrong(
     for entity, key in left_out:
         del entities[entity][key]
     path.write_text(json.dumps(held))
-    found = issues(folder)
-    assert [key for _, key in left_out if not any(key in issue for issue in found)] == []
+    result = issues(folder)
+    assert [key for _, key in left_out if not any(key in issue for issue in result)] == []
 
 
 def test_the_crate_holds_inputs_outputs_and_versions(inside: Path) -> None:

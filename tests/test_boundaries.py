@@ -52,9 +52,9 @@ def test_the_unit_does_not_matter(scale: float) -> None:
 def test_a_threshold_leaves_out_what_is_slower() -> None:
     steps = path((20, 30), height=3.0)  # the mean is 69/49, so the speed is 2.13
     assert speed(steps).max() == pytest.approx(3 * 49 / 69)
-    found = by_definition(steps)
-    assert found["speed > 1.5"] == found[MAIN] == 1
-    assert found["speed > 3"] == found["speed > 5"] == 0
+    result = by_definition(steps)
+    assert result["speed > 1.5"] == result[MAIN] == 1
+    assert result["speed > 3"] == result["speed > 5"] == 0
 
 
 @pytest.mark.parametrize("threshold", [1.5, 2.0, 5.0])
@@ -66,23 +66,23 @@ def test_the_fast_steps_are_a_small_part(threshold: float) -> None:
 def test_definitions_part_where_a_jump_has_a_dip() -> None:
     steps = path((20, 23), (24, 27), height=30.0)
     steps[0, 23] = 7.0  # the mean is 4.7: slower than a boundary, faster than the mean
-    found = by_definition(steps)
-    assert found[MAIN] == found["local maxima"] == 2
-    assert found["joined unless at rest between"] == found["rise of the distance"] == 1
+    result = by_definition(steps)
+    assert result[MAIN] == result["local maxima"] == 2
+    assert result["joined unless at rest between"] == result["rise of the distance"] == 1
 
 
 def test_a_wavy_jump_is_one_stretch_with_several_maxima() -> None:
     steps = path((20, 27))
     steps[0, 20:27] = [20, 30, 20, 30, 20, 30, 20]
-    found = by_definition(steps)
-    assert (found[MAIN], found["local maxima"]) == (1, 3)
+    result = by_definition(steps)
+    assert (result[MAIN], result["local maxima"]) == (1, 3)
 
 
 def test_a_way_around_the_start_is_seen_by_speed_alone() -> None:
     steps = path((20, 23))
     distance = np.ones((1, STEPS + 1)) * np.linspace(0, 1, STEPS + 1)
-    found = {name: int(count(mask(steps, distance))[0]) for name, mask in DEFINITIONS.items()}
-    assert (found[MAIN], found["rise of the distance"]) == (1, 0)
+    result = {name: int(count(mask(steps, distance))[0]) for name, mask in DEFINITIONS.items()}
+    assert (result[MAIN], result["rise of the distance"]) == (1, 0)
 
 
 def test_a_path_that_never_moves_has_none() -> None:

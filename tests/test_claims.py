@@ -385,9 +385,9 @@ def test_the_same_data_give_the_same_result_and_it_is_plain() -> None:
 
 
 def test_the_table_has_a_row_an_estimate_and_one_where_there_is_none() -> None:
-    found = [run("regions", interpolated("sharpness", paths(), paths("n")))]
+    result = [run("regions", interpolated("sharpness", paths(), paths("n")))]
     cost = {"points": 7, "jobs": 1, "training_tokens": 0}
-    table = claims.flat([one | {"command": "c", "cost": cost} for one in found])
+    table = claims.flat([one | {"command": "c", "cost": cost} for one in result])
     assert table["of"].tolist()[:2] == ["m", "n"]
     assert table["outcome"].tolist()[:2] == ["holds", "holds"]
     assert table["estimate"].isna().tolist() == [False, False, True]
@@ -465,8 +465,8 @@ def sized(facts: list[tuple[str, int, int, int]]) -> dict[str, list[str]]:
     table = pd.DataFrame({"model": [name for name, *_ in facts], "layer": 0})
     rows = [(name, name, "f", "hub", layers, width, n, None) for name, layers, width, n in facts]
     columns = ["model", "name", "family", "source", "layers", "hidden_size", "parameters", "tokens"]
-    found = claims.series(SERIES, table, pd.DataFrame(rows, columns=columns))
-    return {name: [model for _, model, _ in points] for name, points in found.items()}
+    result = claims.series(SERIES, table, pd.DataFrame(rows, columns=columns))
+    return {name: [model for _, model, _ in points] for name, points in result.items()}
 
 
 def test_a_family_that_changes_one_thing_at_a_time_has_a_series_of_each() -> None:
@@ -503,7 +503,7 @@ def test_thresholds_that_recur_are_those_of_the_code() -> None:
 def test_every_effect_of_the_embedded_study_is_a_cell_that_it_has() -> None:
     """Choices by the configuration; other tables by the names in the code."""
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
-    entry = config["experiments"]["choices"]
+    entry = config["experiments"]["robustness"]
     known = {
         ("read_site", site) for site in entry["read_sites"]
     } | {("corpus", name) for name in entry["prompt_sets"]} | {
@@ -512,8 +512,11 @@ def test_every_effect_of_the_embedded_study_is_a_cell_that_it_has() -> None:
     cells = [entry.effect for entry in DEVIATIONS.values() if entry.effect]
     assert len(cells) >= 5
     for cell in cells:
-        assert cell.experiment in {*config["studies"]["embedded"]["experiments"], "second-road"}
-        if cell.table == "choices":
+        assert cell.experiment in {
+            *config["studies"]["embedded"]["experiments"],
+            "independent-check",
+        }
+        if cell.table == "robustness":
             assert (cell.where["choice"], cell.where["value"]) in known
         assert cell.where.get("definition", boundaries.MAIN) in boundaries.DEFINITIONS
 
@@ -579,7 +582,7 @@ def test_an_id_is_there_once(tmp_path: Path) -> None:
 
 DEVIATION = {"id": "d", "of": "text", "theirs": "t", "ours": "o"}
 CELL = {
-    "number": "n", "table": "choices", "where": {"choice": "steps", "value": "100"},
+    "number": "n", "table": "robustness", "where": {"choice": "steps", "value": "100"},
     "value": "change", "interval": ["change_low", "change_high"],
 }  # fmt: skip
 
@@ -599,13 +602,13 @@ def test_effects_are_read_from_cells() -> None:
         {"model": ["m", "m", "n"], "choice": "steps", "value": [25, 100, 100], "pairs": 9,
          "change": [1.0, 2.0, 3.0], "change_low": 0.5, "change_high": 4.0}
     )  # fmt: skip
-    table = tabulate([measured, told], {"choices": choices})
+    table = tabulate([measured, told], {"robustness": choices})
     assert table["deviation"].tolist() == ["d", "d", "e"]
     assert table["value"].tolist()[:2] == [2, 3]
     assert table.loc[0, ["model", "low", "high", "pairs"]].tolist() == ["m", 0.5, 4, 9]
     assert table["reason"].tolist()[2] == "r"
     assert table.loc[2, ["model", "value"]].isna().all()
     assert tabulate([measured], {})["model"].isna().all()
-    assert tabulate([measured], {"choices": choices.assign(change=np.nan)})["model"].isna().all()
-    with pytest.raises(UserError, match="deviation d: choices has no column 'change'"):
-        tabulate([measured], {"choices": choices.drop(columns="change")})
+    assert tabulate([measured], {"robustness": choices.assign(change=np.nan)})["model"].isna().all()
+    with pytest.raises(UserError, match="deviation d: robustness has no column 'change'"):
+        tabulate([measured], {"robustness": choices.drop(columns="change")})

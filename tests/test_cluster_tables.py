@@ -34,17 +34,17 @@ def raw(apart, seed=0):
     centres = apart * rng.normal(size=(4, 6))
     kind = np.unique(KINDS, return_inverse=True)[1]
     names = ("directed_post_norm", "step_post_norm", "distance_post_norm", "input")
-    found: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    result: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for _ in range(CONTEXTS):
         points = centres[kind] + rng.normal(size=(N, 6))
         output = cdist(points, points)
         between = output[UPPER][:, None]
-        found["directed_post_norm"].append(output)
-        found["distance_post_norm"].append(between * np.linspace(0, 1, STEPS))
-        found["step_post_norm"].append(np.repeat(between, STEPS - 1, axis=1) / (STEPS - 1))
+        result["directed_post_norm"].append(output)
+        result["distance_post_norm"].append(between * np.linspace(0, 1, STEPS))
+        result["step_post_norm"].append(np.repeat(between, STEPS - 1, axis=1) / (STEPS - 1))
         noise = rng.normal(size=(N, 6))
-        found["input"].append(cdist(noise, noise))
-    arrays = {name: np.stack(value)[None] for name, value in found.items()}
+        result["input"].append(cdist(noise, noise))
+    arrays = {name: np.stack(value)[None] for name, value in result.items()}
     arrays["geometry.2"] = arrays["directed_post_norm"][0]
     for name in ("max_slope", "barrier", "length"):
         arrays[f"fine_{name}_post_norm"] = rng.random((1, 12, 1)) * [0.8, 0.9, 1.0, 1.0]
@@ -58,8 +58,8 @@ def made(apart):
         prompt_table(), arrays["top_token"], ["kind", "part_of_speech", "top_token"]
     )
     matrices = tables.matrices(arrays, [0])
-    found = tables.clusters(matrices, prompts, min_cluster_size=4, min_samples=3)
-    return matrices, prompts, found
+    result = tables.clusters(matrices, prompts, min_cluster_size=4, min_samples=3)
+    return matrices, prompts, result
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +78,8 @@ def test_every_distance_is_there_and_a_straight_path_is_its_ends(structured):
 
 
 def test_outputs_know_the_kinds_and_inputs_do_not(structured):
-    matrices, prompts, found = structured
-    table = tables.scores(matrices, found["labels"], prompts, draws=20, seed=0)
+    matrices, prompts, result = structured
+    table = tables.scores(matrices, result["labels"], prompts, draws=20, seed=0)
     rows = table.set_index(["distance", "labels", "score"])
     for name in ("output", "barrier"):
         for score in ("ari", "neighbours"):
@@ -95,8 +95,8 @@ def test_outputs_know_the_kinds_and_inputs_do_not(structured):
 
 
 def test_comparison_tells_outputs_from_inputs_and_not_from_themselves(structured):
-    matrices, prompts, found = structured
-    table = tables.comparisons(matrices, found["labels"], prompts, draws=20, seed=0)
+    matrices, prompts, result = structured
+    table = tables.comparisons(matrices, result["labels"], prompts, draws=20, seed=0)
     assert set(table["labels"]) == {"kind", "part_of_speech", "top_token"}
     rows = table.set_index(["distance", "against", "labels", "score"])
     better = rows.loc[("barrier", "input", "kind", "neighbours")]
@@ -111,9 +111,9 @@ def test_labels_that_change_with_the_context_have_no_units_to_swap():
     arrays["top_token"] = np.arange(N * CONTEXTS)
     prompts = tables.Prompts.of(prompt_table(), arrays["top_token"], ["kind", "top_token"])
     matrices = tables.matrices(arrays, [0])
-    found = tables.clusters(matrices, prompts, min_cluster_size=4, min_samples=3)
+    result = tables.clusters(matrices, prompts, min_cluster_size=4, min_samples=3)
     assert set(
-        tables.comparisons(matrices, found["labels"], prompts, draws=20, seed=0)["labels"]
+        tables.comparisons(matrices, result["labels"], prompts, draws=20, seed=0)["labels"]
     ) == {"kind"}
     assert set(tables.confounded(matrices, prompts, seed=0)["labels"]) == {"kind"}
 
@@ -130,30 +130,30 @@ def test_kinds_are_told_apart_beyond_the_confounders_only_where_they_are(structu
 
 
 def test_sweep_grids_and_map(structured):
-    matrices, prompts, found = structured
-    sweep = tables.sweeps(matrices, prompts, min_cluster_sizes=[4, 12], min_samples=3)
+    matrices, prompts, result = structured
+    sweep = tables.sensitivity(matrices, prompts, min_cluster_sizes=[4, 12], min_samples=3)
     by_size = sweep[sweep["distance"] == "output"].set_index("min_cluster_size")
     assert by_size.loc[4, "ari"] > 0.9 > by_size.loc[12, "ari"]  # no kind has twelve words
     grids = tables.grids(raw(8.0), [0], [6, 11, 26, 51])
     barrier = grids[grids["measure"] == "barrier"]
     assert barrier["median"].tolist() == pytest.approx([0.8, 0.9, 1, 1])
     assert barrier["rank_correlation"].tolist() == pytest.approx([1] * 4)
-    places = tables.maps(matrices, found["labels"], prompts)
+    places = tables.maps(matrices, result["labels"], prompts)
     assert len(places) == 6 * N
     assert places["name"][0] == '"w0"'
     entries = tables.entries(matrices)
     assert len(entries) == 6 * N * (N - 1) // 2
-    first = tables.first_trees(found["trees"])
+    first = tables.first_trees(result["trees"])
     assert set(first["context"]) == {0}
 
 
 def test_clusters_say_how_many_and_how_firm(structured):
-    _, _, found = structured
-    of = found["persistence"]
+    _, _, result = structured
+    of = result["persistence"]
     some = of[(of["distance"] == "output") & (of["context"] == 0)]
     assert some["prompts"].sum() <= N
     assert some["persistence"].between(0, 1).all()
-    labels = found["labels"]
+    labels = result["labels"]
     assert len(labels) == 6 * CONTEXTS * N
     assert labels["probability"].between(0, 1).all()
 

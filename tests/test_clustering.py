@@ -196,7 +196,9 @@ def test_neighbour_shares_by_hand_and_with_ties():
 
 
 def test_sweep_has_a_row_a_size():
-    table = cl.sweep(matrix(points(0, 8.0)), KINDS, min_cluster_sizes=[3, 5, 13], min_samples=3)
+    table = cl.sensitivity(
+        matrix(points(0, 8.0)), KINDS, min_cluster_sizes=[3, 5, 13], min_samples=3
+    )
     assert list(table["min_cluster_size"]) == [3, 5, 13]
     assert table["ari"].iloc[1] > 0.9 > table["ari"].iloc[2]  # no kind has 13 words
 

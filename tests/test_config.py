@@ -181,12 +181,12 @@ MISTAKES = {
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_one_line_with_the_place(raw: dict[str, Any], mistake: str) -> None:
-    path, value, said = MISTAKES[mistake]
+    path, value, message = MISTAKES[mistake]
     put(raw, path, value)
     with pytest.raises(UserError) as error:
         config.load(raw)
     line = str(error.value)
-    assert said in line
+    assert message in line
     assert line.startswith("config.yaml: ")
     assert "\n" not in line
 
@@ -212,7 +212,7 @@ def test_a_missing_path_is_one_line_if_the_study_reads_it(
     raw["models"]["smollm2-135m"]["source"] = {"kind": "local", "path": here}
     raw["corpora"]["bible"] = {"kind": "local", "path": here}
     raw["corpora"]["unread"] = {"kind": "local", "path": there}
-    raw["studies"]["embedded"]["experiments"] = {"choices": ["smollm2-135m-random"]}
+    raw["studies"]["embedded"]["experiments"] = {"robustness": ["smollm2-135m-random"]}
     config.check_paths(config.load(raw))
     for place in (raw["models"]["smollm2-135m"]["source"], raw["corpora"]["bible"]):
         place["path"] = there
@@ -226,8 +226,8 @@ def test_a_missing_path_is_one_line_if_the_study_reads_it(
 
 
 def test_refs_are_split() -> None:
-    assert config.split("olmo-1b@step1000-tokens4B") == ("olmo-1b", "step1000-tokens4B")
-    assert config.split("olmo-1b") == ("olmo-1b", None)
+    assert config.split_ref("olmo-1b@step1000-tokens4B") == ("olmo-1b", "step1000-tokens4B")
+    assert config.split_ref("olmo-1b") == ("olmo-1b", None)
 
 
 def test_a_revision_with_a_slash_is_one_part_of_a_path(raw: dict[str, Any]) -> None:
@@ -242,7 +242,7 @@ def test_a_revision_with_a_slash_is_one_part_of_a_path(raw: dict[str, Any]) -> N
     loaded = config.load(raw)
     assert loaded.refs("training") == ["olmo-1b-0724@refs%2Fpr%2F1", "olmo-1b-0724@main"]
     assert loaded.refs("size") == loaded.refs("training")[:1]
-    assert config.split(loaded.refs("size")[0]) == ("olmo-1b-0724", "refs/pr/1")
+    assert config.split_ref(loaded.refs("size")[0]) == ("olmo-1b-0724", "refs/pr/1")
     for wrong in ("refs/../x", "/x", "x/", "a//b"):
         source["checkpoints"] = [wrong]
         with pytest.raises(UserError, match="checkpoints"):
@@ -252,9 +252,9 @@ def test_a_revision_with_a_slash_is_one_part_of_a_path(raw: dict[str, Any]) -> N
 def test_checkpoints_are_written_out(raw: dict[str, Any]) -> None:
     refs = ["suite-d4-w64@last", "smollm2-135m", "suite-d8-w64@*", "suite-d8-w32@step0"]
     raw["studies"]["embedded"]["experiments"]["training"] = refs
-    found = config.load(raw).refs("training")
-    assert found[:3] == ["suite-d4-w64@step800", "smollm2-135m", "suite-d8-w64@step0"]
-    assert len(found) == 2 + 8 + 1
+    result = config.load(raw).refs("training")
+    assert result[:3] == ["suite-d4-w64@step800", "smollm2-135m", "suite-d8-w64@step0"]
+    assert len(result) == 2 + 8 + 1
 
 
 def test_a_study_s_changes_are_its_own(raw: dict[str, Any]) -> None:

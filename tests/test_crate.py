@@ -40,20 +40,20 @@ def named(path: Path) -> Iterator[Path]:
     """The files and folders of this checkout that a file names, from its own place or the top."""
     for word in set(re.findall(r"[\w./-]*\w", path.read_text(encoding="utf-8"))):
         for place in (ROOT, path.parent):
-            found = (place / word).resolve()
-            if word[0] not in "./" and found.exists():
-                yield found.relative_to(ROOT)
+            result = (place / word).resolve()
+            if word[0] not in "./" and result.exists():
+                yield result.relative_to(ROOT)
 
 
 def test_what_the_code_names_is_in_the_copy(copy: Path) -> None:
     telling = [path for pattern in TELLING for path in ROOT.glob(pattern)]
-    wanted = {name for path in telling for name in named(path) if name.parts[0] not in MADE}
+    expected = {name for path in telling for name in named(path) if name.parts[0] not in MADE}
     assert {
         Path("tools/check_machine.py"),
         Path("requirements.in"),
         Path("docs/clusters.md"),
-    } < wanted
-    assert [name for name in sorted(wanted) if not (copy / name).exists()] == []
+    } < expected
+    assert [name for name in sorted(expected) if not (copy / name).exists()] == []
 
 
 @pytest.mark.workflow

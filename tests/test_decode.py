@@ -14,7 +14,7 @@ from stable_regions.models import native
 from stable_regions.models.check import check
 from stable_regions.models.load import load_model
 from stable_regions.models.model import Model
-from stable_regions.models.sweep import clean, plain, sweep
+from stable_regions.models.sweep import clean, full_forward, sweep
 from tests.models import D_MLP, D_MODEL, DECODED, VOCAB, make_model
 
 BUDGET = 2**30
@@ -41,7 +41,7 @@ def test_rows_share_prefixes_in_any_order(model_of: Callable[..., Model], family
     for site in SITES:
         swept = torch.cat([out[site] for _, out in parts])
         for row, context in enumerate(context_of):
-            whole = plain(model, 0, contexts[context], points[row], SITES)[site]
+            whole = full_forward(model, 0, contexts[context], points[row], SITES)[site]
             torch.testing.assert_close(swept[row], whole, rtol=1e-5, atol=1e-6)
 
 
@@ -75,12 +75,12 @@ def test_gates_are_what_the_activation_function_sees(model_of: Callable[..., Mod
 
 def test_layers_that_read_the_token_again_are_known(model_of: Callable[..., Model]) -> None:
     """Per-layer embeddings of the token: the output is no function of the stream alone."""
-    found = check(model_of("gemma4_text"), tokens(), 0, budget=BUDGET)
-    assert found.verdict == "passed"
-    assert max(found.token.values()) > 1e-3
+    result = check(model_of("gemma4_text"), tokens(), 0, budget=BUDGET)
+    assert result.verdict == "passed"
+    assert max(result.token.values()) > 1e-3
     for family in ("llama", "mamba"):
-        found = check(model_of(family), tokens(), 0, budget=BUDGET)
-        assert max(found.token.values()) < found.tolerance
+        result = check(model_of(family), tokens(), 0, budget=BUDGET)
+        assert max(result.token.values()) < result.tolerance
 
 
 def test_what_all_tokens_share_in_a_mixture_is_no_gate_of_its_mlp(

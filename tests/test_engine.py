@@ -26,7 +26,7 @@ from stable_regions.models.check import TOLERANCE, check
 from stable_regions.models.fused import FAMILIES as FUSED_FAMILIES
 from stable_regions.models.load import load_model
 from stable_regions.models.model import check_layer
-from stable_regions.models.sweep import batch_rows, clean, plain, sweep
+from stable_regions.models.sweep import batch_rows, clean, full_forward, sweep
 from tests.models import D_MLP, D_MODEL, FAMILIES, HEADS, MAX_TOKENS, VOCAB, WINDOW, make_model
 
 SITES = ("pre_norm", "post_norm", "logits", "gate.2", "resid.2")
@@ -84,7 +84,7 @@ def test_sweep_equals_plain_patching(model_of, family, engine, layer):
     with InDouble():
         out = run(model, layer, contexts, context_of, points)
         for row, context in enumerate(context_of):
-            reference = plain(model, layer, contexts[context], points[row], SITES)
+            reference = full_forward(model, layer, contexts[context], points[row], SITES)
             for site in SITES:
                 assert out[site][row].shape == reference[site].shape
                 assert error(out[site][row], reference[site]) < 1e-13, site
@@ -120,7 +120,7 @@ def test_the_fused_engine_follows_the_config(tmp_path, family, changes):
     with InDouble():
         out = run(model, 0, contexts, torch.arange(2), points)
         for row in range(2):
-            reference = plain(model, 0, contexts[row], points[row], SITES)
+            reference = full_forward(model, 0, contexts[row], points[row], SITES)
             assert max(error(out[site][row], reference[site]) for site in SITES) < 1e-13
 
 
@@ -154,7 +154,7 @@ def test_first_middle_and_last_write_layers(tmp_path, layer, seq, engine):
     sites = ("pre_norm", f"gate.{layer + 1}", "gate.7", f"resid.{layer + 1}")
     out = run(model, layer, contexts, torch.arange(2), points, sites)
     for row in range(2):
-        reference = plain(model, layer, contexts[row], points[row], sites)
+        reference = full_forward(model, layer, contexts[row], points[row], sites)
         assert max(error(out[site][row], reference[site]) for site in sites) < 1e-5
 
 
@@ -165,7 +165,7 @@ def test_lower_precision_stays_within_its_tolerance(model_of, dtype, engine):
         model = loaded(model_of, family, engine, dtype)
         result = check(model, tokens(3), 0, budget=BUDGET)
         assert result.verdict == "passed"
-        assert max(result.agreement.values()) < TOLERANCE[getattr(torch, dtype)]
+        assert max(result.sweep_error.values()) < TOLERANCE[getattr(torch, dtype)]
 
 
 @settings(max_examples=15, deadline=None)
@@ -183,7 +183,9 @@ def test_sweep_equals_plain_patching_at_any_shape(model_of, rows, k, seq, layer,
     context_of = torch.randint(0, 3, (rows,), generator=torch.Generator().manual_seed(seed))
     out = run(model, layer, contexts, context_of, points, ("pre_norm",))["pre_norm"]
     for row in range(rows):
-        reference = plain(model, layer, contexts[context_of[row]], points[row], ("pre_norm",))
+        reference = full_forward(
+            model, layer, contexts[context_of[row]], points[row], ("pre_norm",)
+        )
         assert error(out[row], reference["pre_norm"]) < 1e-5
 
 
@@ -408,7 +410,7 @@ def test_a_prompt_longer_than_the_positions_is_named(model_of):
 def test_a_prompt_as_long_as_the_window_is_exact(model_of):
     model, contexts, points = model_of("gemma2"), tokens(1, WINDOW), cloud(1, 3)
     out = run(model, 0, contexts, torch.zeros(1, dtype=torch.long), points, ("pre_norm",))
-    reference = plain(model, 0, contexts[0], points[0], ("pre_norm",))
+    reference = full_forward(model, 0, contexts[0], points[0], ("pre_norm",))
     assert error(out["pre_norm"][0], reference["pre_norm"]) < 1e-5
 
 
@@ -466,7 +468,7 @@ def test_a_job_that_sweeps_a_fused_family_imports_no_model_library(tmp_path):
     folders = [make_model(tmp_path / family, family) for family in sorted(FUSED_FAMILIES)]
     program = (
         "import sys; from pathlib import Path; from stable_regions.models.load import load_model\n"
-        "from stable_regions.experiments.choices import measure\n"
+        "from stable_regions.experiments.robustness import measure\n"
         "from stable_regions.experiments.interpolation import measure\n"
         "from stable_regions.experiments.pairwise import measure\n"
         "from stable_regions.experiments.plane import measure\n"

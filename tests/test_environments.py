@@ -67,8 +67,8 @@ def test_the_lock_pins_what_is_installed_and_asked_for() -> None:
     asked = [Requirement(line) for line in lines if line[0] not in "#-"]
     other = [each for each in asked if not each.specifier.contains(LOCK[each.name.lower()])]
     assert not other, "`make lock` resolves requirements.in anew"
-    found = {name: metadata.version(name).partition("+")[0] for name in LOCK}
-    assert found == LOCK, "`make setup` in a checkout without .venv installs the lock"
+    result = {name: metadata.version(name).partition("+")[0] for name in LOCK}
+    assert result == LOCK, "`make setup` in a checkout without .venv installs the lock"
     assert LOCK["torch"] == "2.13.0"
 
 

@@ -83,8 +83,8 @@ def test_as_many_are_kept_as_there_is_room_for(costs: list[list[int]], room: int
 
 
 def test_json_cannot_end_its_script_and_has_one_form() -> None:
-    first = explorer.encoded({"b": "</script><!--", "a": [1, None]})
-    assert first == explorer.encoded({"a": [1, None], "b": "</script><!--"})
+    first = explorer.encode({"b": "</script><!--", "a": [1, None]})
+    assert first == explorer.encode({"a": [1, None], "b": "</script><!--"})
     assert "<" not in first
     assert json.loads(first)["b"] == "</script><!--"
 
@@ -114,7 +114,7 @@ PROMPTS = pd.DataFrame(
 )
 
 
-def raw(name: str, steps: int, pairs: list[tuple[int, int]], **columns: Any) -> explorer.Measured:
+def raw(name: str, steps: int, pairs: list[tuple[int, int]], **columns: Any) -> explorer.PathData:
     """A raw output with made-up distances."""
     rng = np.random.default_rng(steps)
     distance = np.sort(rng.random((len(pairs), steps)).astype(np.float32), axis=1) * 40
@@ -132,10 +132,10 @@ def raw(name: str, steps: int, pairs: list[tuple[int, int]], **columns: Any) -> 
         | {key: list(values) for key, values in columns.items()}
     )
     facts = {"model": "one", "alpha": np.linspace(0, 1, steps).tolist()}
-    return explorer.Measured(name, table, facts, PROMPTS)
+    return explorer.PathData(name, table, facts, PROMPTS)
 
 
-def two_experiments() -> tuple[list[explorer.Measured], explorer.Prompts, list[explorer.Group]]:
+def two_experiments() -> tuple[list[explorer.PathData], explorer.Prompts, list[explorer.Group]]:
     coarse = raw(
         "coarse", 4, [(0, 1), (1, 2), (2, 0)], top_token=[[7, 7, 9, 9], [9, 9, 9, 9], [7, 7, 7, 9]]
     )
@@ -187,8 +187,8 @@ def test_predictions_and_gates_are_joined_to_the_pair() -> None:
     made = group.json(99, lambda token: f"<{token}>")
     [tokens], [gates] = made["tokens"], made["gates"]
     assert unpacked(tokens["rows"]).tolist() == [1, 0, 3]  # coarse-0 is fine-1
-    said = np.array(tokens["texts"])[unpacked(tokens["top"])]
-    assert said[0].tolist() == ["<7>", "<7>", "<9>", "<9>"]
+    message = np.array(tokens["texts"])[unpacked(tokens["top"])]
+    assert message[0].tolist() == ["<7>", "<7>", "<9>", "<9>"]
     assert unpacked(gates["rows"]).tolist() == [0, 1, 2]
     assert unpacked(gates["all"])[1].tolist() == [2 * i for i in range(9, 18)]
     assert unpacked(gates["ends"]).tolist() == [3, 7, 11]
@@ -215,13 +215,13 @@ def test_the_first_of_a_group_are_some_of_each_experiment() -> None:
 def test_the_cost_of_a_pair_is_close_to_what_it_takes() -> None:
     """Else the page would be larger than its limit, or leave out what fits."""
     coarse = raw("coarse", 30, [(0, 1), (1, 2)] * 200, top_token=np.zeros((400, 30), dtype=int))
-    coarse = explorer.Measured(
+    coarse = explorer.PathData(
         "coarse", coarse.table.assign(prompt_a=range(400), prompt_b=range(1, 401)), coarse.facts,
         pd.DataFrame({"prompt": range(401), "text": [str(i) for i in range(401)],
                       "last_token": "", "tokens": [[i] for i in range(401)]}),
     )  # fmt: skip
     [group] = explorer.path_groups([coarse], explorer.Prompts())
-    size = len(explorer.encoded(group.json(400, str)))
+    size = len(explorer.encode(group.json(400, str)))
     assert 0.8 * group.costs().sum() < size < 1.02 * group.costs().sum()
 
 
@@ -230,8 +230,8 @@ def test_a_page_is_filled_up_to_its_limit() -> None:
     costs = group.costs()
     for count in (1, 3):
         rest = {"rest": "x" * 500}
-        room = len(explorer.encoded(rest)) + len("[]") + costs[:count].sum() + 1
-        data = explorer.fitted(rest, [group], [], {"one": str}, room)
+        room = len(explorer.encode(rest)) + len("[]") + costs[:count].sum() + 1
+        data = explorer.fit_to_size(rest, [group], [], {"one": str}, room)
         assert [len(one["names"]) for one in data["paths"]] == [count]
 
 
@@ -257,9 +257,9 @@ def test_planes_are_packed_context_by_context() -> None:
     assert len(made["texts"]) == 2
     distance = unpacked(made["distance"]) / 65535 * unpacked(made["largest"])[..., None, None]
     np.testing.assert_allclose(distance, tensors["distance_post_norm"][:, :2], atol=1e-4)
-    said = np.array(made["tokens"])[unpacked(made["top"])]
-    assert (said == np.char.add("t", tensors["top_token"][:, :2].astype(str))).all()
-    assert len(explorer.encoded(made["distance"])) < plane.costs()[:2].sum()
+    message = np.array(made["tokens"])[unpacked(made["top"])]
+    assert (message == np.char.add("t", tensors["top_token"][:, :2].astype(str))).all()
+    assert len(explorer.encode(made["distance"])) < plane.costs()[:2].sum()
 
 
 def facts_of(refs: dict[str, dict]) -> pd.DataFrame:
@@ -356,16 +356,16 @@ def test_the_page_is_small_enough_to_send(page: Path) -> None:
 
 
 def test_the_page_has_every_path_of_the_study(page: Path, tiny: Path) -> None:
-    found = {(one["model"], one["layer"]): one for one in data_of(page)["paths"]}
+    result = {(one["model"], one["layer"]): one for one in data_of(page)["paths"]}
     table, _ = read_parquet(tiny / "results/tiny/interpolation/sharpness/tiny-llama.parquet")
     for layer, part in table.groupby("layer"):
-        group = found["tiny-llama", layer]
+        group = result["tiny-llama", layer]
         slopes = dict(zip(group["names"], unpacked(group["slope"]), strict=True))
         for name, slope in zip(
             part["pair"], max_slope(stacked(part["distance_post_norm"])), strict=True
         ):
             assert slopes[name] == pytest.approx(slope, rel=1e-6)
-    experiments = {one["name"] for group in found.values() for one in group["experiments"]}
+    experiments = {one["name"] for group in result.values() for one in group["experiments"]}
     assert experiments == {
         "examples", "sharpness", "training", "size", "layers", "meaning", "controls", "polytopes"
     }  # fmt: skip
@@ -406,8 +406,8 @@ def opened(chrome: webdriver.Chrome) -> Open:
 
 def sections(chrome: webdriver.Chrome) -> list[str | None]:
     """The parts of the page that are there to be seen."""
-    found = chrome.find_elements(By.CSS_SELECTOR, "main > section")
-    return [one.get_attribute("id") for one in found if one.is_displayed()]
+    result = chrome.find_elements(By.CSS_SELECTOR, "main > section")
+    return [one.get_attribute("id") for one in result if one.is_displayed()]
 
 
 def text(chrome: webdriver.Chrome, name: str) -> str:
@@ -448,11 +448,11 @@ def test_the_page_opens_without_errors_and_asks_for_nothing(opened: Open, page: 
 @pytest.mark.browser
 def test_the_page_could_not_fetch_if_it_wanted(opened: Open, page: Path) -> None:
     chrome = opened(page)
-    said = chrome.execute_async_script(
+    message = chrome.execute_async_script(
         "const done = arguments[0];"
         "fetch('http://localhost:9/').then(() => done('fetched'), (error) => done(error.name));"
     )
-    assert said == "TypeError"
+    assert message == "TypeError"
     assert [
         line for line in chrome.get_log("browser") if "Content Security Policy" in line["message"]
     ]
@@ -472,9 +472,9 @@ def test_a_chosen_pair_is_drawn_from_its_raw_rows(opened: Open, page: Path, tiny
     curve = relative(row["distance_post_norm"])
     np.testing.assert_allclose(plotted(chrome, "pair-plot", 1, "y"), curve, atol=1e-4 * curve.max())
     prompts, _ = read_parquet(tiny / "results/tiny/prompts/tiny/tiny-gpt2.prompts.parquet")
-    said = text(chrome, "pair-prompts")
+    message = text(chrome, "pair-prompts")
     for number in (row["prompt_a"], row["prompt_b"]):
-        assert json.dumps(prompts["text"][number]) in said
+        assert json.dumps(prompts["text"][number]) in message
 
 
 @pytest.mark.browser
@@ -484,12 +484,12 @@ def test_boundaries_are_read_bit_by_bit(opened: Open, page: Path, tiny: Path) ->
     rows = table[table["layer"] == 0]
     mask = in_boundary(stacked(rows["step_post_norm"]))
     assert mask.any()
-    found = chrome.execute_script(
+    result = chrome.execute_script(
         "return pairs.group.names.map((_, row) => new Path(pairs.group, row))"
         ".filter((path) => path.experiment === 'sharpness')"
         ".map((path) => [path.name, path.boundary])"
     )
-    assert dict(found) == dict(zip(rows["pair"], mask.tolist(), strict=True))
+    assert dict(result) == dict(zip(rows["pair"], mask.tolist(), strict=True))
 
 
 @pytest.mark.browser
@@ -504,10 +504,10 @@ def test_predictions_and_gates_of_other_experiments_stand_with_a_pair(
     assert chrome.execute_script("return pairs.path.gates.all") == row["passed_by_step"].tolist()
     meaning, _ = read_parquet(results / "interpolation/meaning/tiny-llama.parquet")
     top = meaning[meaning["pair"] == "5"].iloc[0]["top_token"]
-    said = chrome.execute_script("return pairs.path.tokens.texts")
-    assert [said.index(one) for one in said] == [list(top).index(one) for one in top]
-    assert "Predicts" in text(chrome, "pair-told")
-    assert f"{row['mismatch'].sum()} gates differ" in text(chrome, "pair-told")
+    message = chrome.execute_script("return pairs.path.tokens.texts")
+    assert [message.index(one) for one in message] == [list(top).index(one) for one in top]
+    assert "Predicts" in text(chrome, "pair-caption")
+    assert f"{row['mismatch'].sum()} gates differ" in text(chrome, "pair-caption")
     assert len(chrome.find_elements(By.CSS_SELECTOR, "#pair-plot .bars .point")) >= 7
 
 
@@ -535,9 +535,9 @@ def test_pairs_can_be_filtered(opened: Open, page: Path, tiny: Path) -> None:
     texts = [" ".join(one.split()) for one in prompts["text"]]  # a line break is as good as a space
     part = texts[7][5:25]
     move(chrome, "pair-text", part.upper())
-    found = sum(any(part in one for one in texts[i : i + 2]) for i in range(24))
-    assert 0 < found < 24
-    assert text(chrome, "pair-count").endswith(f"of {found} pairs")
+    result = sum(any(part in one for one in texts[i : i + 2]) for i in range(24))
+    assert 0 < result < 24
+    assert text(chrome, "pair-count").endswith(f"of {result} pairs")
     move(chrome, "pair-text", "no prompt has this")
     assert text(chrome, "pair-count").startswith("no such pair")
     assert chrome.get_log("browser") == []
@@ -553,15 +553,15 @@ def test_a_plane_is_read_with_keys_and_pointer(opened: Open, page: Path, tiny: P
     plot.send_keys(Keys.ARROW_RIGHT, Keys.ARROW_UP, Keys.ARROW_UP)
     distance = tensors["distance_post_norm"][1, 1, :, 8, 7]
     tokens = [facts["token_texts"][str(t)] for t in tensors["top_token"][1, 1, :, 8, 7]]
-    said = text(chrome, "plane-told").splitlines()
-    for line, one, token in zip(said[1:], distance, tokens, strict=True):
+    message = text(chrome, "plane-caption").splitlines()
+    for line, one, token in zip(message[1:], distance, tokens, strict=True):
         got = re.fullmatch(r'[ABC]: distance (\S+), predicts (".*")', line)
         assert got
         assert float(got[1].replace(",", "")) == pytest.approx(one, rel=0.006)
         assert json.loads(got[2]) == token
     webdriver.ActionChains(chrome).move_to_element_with_offset(plot, 60, 40).perform()
     time.sleep(0.5)
-    assert text(chrome, "plane-told").splitlines() != said
+    assert text(chrome, "plane-caption").splitlines() != message
     assert "distance" in plot.find_element(By.CSS_SELECTOR, ".hoverlayer").text
     choose(chrome, "plane-view", "token-1")
     assert '"' in text(chrome, "plane-tokens")
@@ -573,7 +573,7 @@ def test_series_and_planes_play(opened: Open, page: Path) -> None:
     chrome = opened(
         page, "#plane-experiment=training-plane&plane-model=0&series-choice=0&series-at=0"
     )
-    for name, told in (("series", "series-told"), ("plane", "plane-what")):
+    for name, told in (("series", "series-caption"), ("plane", "plane-what")):
         before = text(chrome, told)
         chrome.find_element(By.ID, f"{name}-play").click()
         deadline = time.monotonic() + 10
@@ -591,7 +591,7 @@ def test_a_map_says_which_prompts_are_near(opened: Open, page: Path, tiny: Path)
     rows = entries[(entries["distance"] == "barrier") & ((entries["i"] == 3) | (entries["j"] == 3))]
     nearest = rows.sort_values("value").iloc[0]
     names = pd.read_csv(tiny / "results/tiny/tables/words_map.csv")["name"]
-    first = chrome.find_element(By.CSS_SELECTOR, "#map-told li").text
+    first = chrome.find_element(By.CSS_SELECTOR, "#map-caption li").text
     assert first.startswith(names[int(nearest["i"] + nearest["j"] - 3)])
     assert chrome.get_log("browser") == []
 
@@ -642,9 +642,7 @@ def test_what_a_study_lacks_is_absent(opened: Open, page: Path, tmp_path: Path) 
     assert whole
     for kept in ("paths", "series", "planes", "maps"):
         some = data | {name: [] for name in ("paths", "series", "planes", "maps") if name != kept}
-        less.write_text(
-            text_of[: whole.start(2)] + explorer.encoded(some) + text_of[whole.end(2) :]
-        )
+        less.write_text(text_of[: whole.start(2)] + explorer.encode(some) + text_of[whole.end(2) :])
         chrome = opened(less)
         assert chrome.get_log("browser") == []
         section = {"paths": "pairs", "maps": "clusters"}.get(kept, kept)

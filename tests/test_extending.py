@@ -61,10 +61,10 @@ def test_a_kind_and_a_figure_are_added_by_new_files_alone(tmp_path: Path) -> Non
     held = (results / "ro-crate-metadata.json").read_text(encoding="utf-8")
     assert all(f"workflow/{name}" in held for name in names if name != "mine.yaml")
     made = hashes(folder)
-    said = snakemake(checkout, folder, "verify")
-    assert "different: " not in said
-    assert "of halfway" not in said
-    assert re.search(r"checked: \d+ numbers drawn from the raw outputs of 2 models", said)
+    message = snakemake(checkout, folder, "verify")
+    assert "different: " not in message
+    assert "of halfway" not in message
+    assert re.search(r"checked: \d+ numbers drawn from the raw outputs of 2 models", message)
     assert "Plan the study mine" in snakemake(checkout, folder, "plan", dry=True)
     assert hashes(folder) == made
     assert {path: path.read_bytes() for path in before} == before

@@ -29,7 +29,7 @@ import yaml
 
 from stable_regions.audit import records
 from stable_regions.base import files
-from stable_regions.base.errors import UserError, no_space
+from stable_regions.base.errors import UserError, is_disk_full
 from stable_regions.base.files import sha256
 from tests.tiny_study import CONFIG, ROOT, hashes, make_sources, snakemake
 
@@ -269,7 +269,7 @@ def test_a_full_disk_is_known_in_every_writers_words(small_disk: Path, kind: str
             "arrays": lambda: files.write_arrays(path, {"a": numbers}, {}),
             "json": lambda: files.write_json(path, numbers.tolist()),
         }[kind]()
-    assert no_space(told.value)
+    assert is_disk_full(told.value)
     assert not list(small_disk.iterdir())
 
 
@@ -321,8 +321,8 @@ def test_an_unusable_results_folder_is_one_line(tmp_path: Path, mode: int | None
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode != 0
     [line] = [line for line in done.stderr.splitlines() if line.startswith("results/tiny: ")]
-    said = "not a directory" if mode is None else "permission denied"
-    assert line == f"results/tiny: {said}; a folder to read and write is needed"
+    message = "not a directory" if mode is None else "permission denied"
+    assert line == f"results/tiny: {message}; a folder to read and write is needed"
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "resources").exists()
 
@@ -397,19 +397,19 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
     }  # fmt: skip
     overlay["corpora"]["packed"] = {"kind": "package", "package": "faulty", "members": ["*/a.txt"]}
     (tmp_path / "overlay.yaml").write_text(yaml.safe_dump(overlay))
-    found = Index(wheel)
+    result = Index(wheel)
     for name, value in {
-        "PIP_INDEX_URL": found.url, "PIP_CONFIG_FILE": os.devnull, "PIP_NO_CACHE_DIR": "1",
+        "PIP_INDEX_URL": result.url, "PIP_CONFIG_FILE": os.devnull, "PIP_NO_CACHE_DIR": "1",
         "PIP_RETRIES": "0", "NO_PROXY": "127.0.0.1",
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("PIP_EXTRA_INDEX_URL", raising=False)
-    thread = Thread(target=found.server.serve_forever, daemon=True)
+    thread = Thread(target=result.server.serve_forever, daemon=True)
     thread.start()
-    yield found
-    found.go_on.set()
-    found.server.shutdown()
-    found.server.server_close()
+    yield result
+    result.go_on.set()
+    result.server.shutdown()
+    result.server.server_close()
     thread.join()
 
 

@@ -10,9 +10,9 @@ from stable_regions.figures import (
     clustering,
     fig2,
     fig4,
-    figA_choices,
     figA_meaning,
     figA_polytopes,
+    figA_robustness,
     figA_sharpness,
     figA_words_scores,
     style,
@@ -95,7 +95,7 @@ def words() -> tuple[pd.DataFrame, ...]:
 @pytest.mark.parametrize(
     ("module", "tables"),
     [
-        (figA_sharpness, sharpness), (figA_choices, choices), (figA_meaning, meaning),
+        (figA_sharpness, sharpness), (figA_robustness, choices), (figA_meaning, meaning),
         (figA_polytopes, polytopes), (figA_words_scores, words),
     ],
     ids=lambda given: getattr(given, "__name__", None),

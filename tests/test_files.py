@@ -35,9 +35,9 @@ def test_a_folder_replaces_a_folder(tmp_path: Path) -> None:
 def test_parquet_brings_back_table_and_metadata(tmp_path: Path) -> None:
     table = pd.DataFrame({"pair": ["a", "b"], "distance": [np.arange(3.0), np.ones(3)]})
     files.write_parquet(tmp_path / "t.parquet", table, {"alpha": [0, 0.5, 1]})
-    found, metadata = files.read_parquet(tmp_path / "t.parquet")
+    result, metadata = files.read_parquet(tmp_path / "t.parquet")
     assert metadata == {"alpha": [0, 0.5, 1]}
-    np.testing.assert_array_equal(np.stack(list(found["distance"])), [[0, 1, 2], [1, 1, 1]])
+    np.testing.assert_array_equal(np.stack(list(result["distance"])), [[0, 1, 2], [1, 1, 1]])
 
 
 def test_the_same_table_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -50,8 +50,8 @@ def test_the_same_table_gives_the_same_bytes(tmp_path: Path) -> None:
 def test_safetensors_bring_back_tensors_and_metadata(tmp_path: Path) -> None:
     tensor = torch.arange(6).reshape(2, 3).T
     files.write_safetensors(tmp_path / "t", {"x": tensor}, {"layer": 0})
-    found, metadata = files.read_safetensors(tmp_path / "t")
-    assert torch.equal(found["x"], tensor)
+    result, metadata = files.read_safetensors(tmp_path / "t")
+    assert torch.equal(result["x"], tensor)
     assert metadata == {"layer": 0}
 
 
@@ -82,8 +82,8 @@ def test_json_has_no_nan(tmp_path: Path) -> None:
 def test_csv_gives_a_float32_back(tmp_path: Path) -> None:
     values = np.random.default_rng(0).normal(size=200).astype(np.float32)
     files.write_csv(tmp_path / "x.csv", pd.DataFrame({"x": values}))
-    found = pd.read_csv(tmp_path / "x.csv")["x"].to_numpy(np.float32)
-    np.testing.assert_array_equal(found, values)
+    result = pd.read_csv(tmp_path / "x.csv")["x"].to_numpy(np.float32)
+    np.testing.assert_array_equal(result, values)
 
 
 def test_others_may_read_what_is_written(tmp_path: Path) -> None:
@@ -108,11 +108,11 @@ def test_names_that_look_like_numbers_or_gaps_stay_names(tmp_path: Path) -> None
          "revision": [None, "1", None, "2", None]}
     )  # fmt: skip
     write_csv(tmp_path / "t.csv", table)
-    found = read_csv(tmp_path / "t.csv")
-    assert found["model"].tolist() == names
-    assert found["pair"].tolist() == names[::-1]
-    assert found["value"].isna().tolist() == [False, True, False, False, False]
-    assert found["revision"].isna().tolist() == [True, False, True, False, True]
+    result = read_csv(tmp_path / "t.csv")
+    assert result["model"].tolist() == names
+    assert result["pair"].tolist() == names[::-1]
+    assert result["value"].isna().tolist() == [False, True, False, False, False]
+    assert result["revision"].isna().tolist() == [True, False, True, False, True]
     only = pd.DataFrame({"model": ["007", "008"], "count": [1, 2]})
     write_csv(tmp_path / "t.csv", only)
     assert read_csv(tmp_path / "t.csv")["model"].tolist() == ["007", "008"]

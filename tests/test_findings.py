@@ -155,7 +155,7 @@ def test_a_choice_changes_the_slope_if_its_whole_interval_is_beyond_0() -> None:
          "value": ["default", "25", "100", "float64"], "pairs": 9, "change": [np.nan, -1, 1, 0],
          "change_low": [np.nan, -2, 0.001, -1], "change_high": [np.nan, -0.001, 2, 1]}
     )  # fmt: skip
-    assert judged({"choices": table}, models_of("m")) == {
+    assert judged({"robustness": table}, models_of("m")) == {
         "choice: m, steps 25": "below", "choice: m, steps 100": "above",
         "choice: m, dtype float64": "open",
     }  # fmt: skip

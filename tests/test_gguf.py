@@ -45,9 +45,9 @@ def test_a_linear_rotation_is_carried_over(llama: Path, tmp_path: Path) -> None:
     scaling = {"llama.rope.scaling.type": "linear", "llama.rope.scaling.factor": 8.0}
     made = converted(llama, tmp_path, said=scaling)
     rotation = {"rope_type": "linear", "factor": 8.0, "rope_theta": 10000.0}
-    wanted = logits(llama, rope_parameters=rotation)
-    torch.testing.assert_close(logits(made), wanted)
-    assert not torch.allclose(wanted, logits(llama), rtol=1e-2)
+    expected = logits(llama, rope_parameters=rotation)
+    torch.testing.assert_close(logits(made), expected)
+    assert not torch.allclose(expected, logits(llama), rtol=1e-2)
 
 
 @pytest.mark.parametrize("settings", LLAMA3)

@@ -77,7 +77,7 @@ def test_what_the_disk_has_no_room_for_is_not_begun(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=100_000))
     for apart in (None, tmp_path / "apart"):
         with pytest.raises(UserError, match=r"me/model at main: has 0.0002 GB to download; 0.0001"):
-            fetch(tmp_path / f"model-{apart is None}", apart=apart)
+            fetch(tmp_path / f"model-{apart is None}", private_cache=apart)
     assert not list(tmp_path.rglob("cache/**/model.safetensors"))
     assert not list(tmp_path.rglob("apart/**/model.safetensors"))
 
@@ -138,7 +138,9 @@ def test_a_checkpoint_is_gone_when_its_folder_is(stand_in: Hub, tmp_path: Path) 
     stand_in.repositories["me/model"] = Repository({"step0-tokens0B": early, "main": late})
     before = size(tmp_path)
     commit = fetch(
-        tmp_path / "made" / "model", revision="step0-tokens0B", apart=tmp_path / "made" / ".model"
+        tmp_path / "made" / "model",
+        revision="step0-tokens0B",
+        private_cache=tmp_path / "made" / ".model",
     )
     kept = (tmp_path / "moved").absolute()
     (tmp_path / "made" / "model").rename(kept)  # as an atomic write does
@@ -159,7 +161,7 @@ def test_a_checkpoint_that_the_cache_has_is_linked(stand_in: Hub, tmp_path: Path
     stand_in.repositories["me/model"] = Repository({"main": make_repository(tmp_path / "r")})
     fetch(tmp_path / "model")
     stand_in.asked.clear()
-    fetch(tmp_path / "linked", apart=tmp_path / ".linked")
+    fetch(tmp_path / "linked", private_cache=tmp_path / ".linked")
     assert stand_in.files() == []
     blob = (tmp_path / "linked" / "model.safetensors").resolve()
     assert blob.is_relative_to(tmp_path / "cache")
@@ -171,12 +173,12 @@ def test_an_interrupted_download_goes_on(stand_in: Hub, tmp_path: Path) -> None:
     last = tmp_path / "r" / "model-00002-of-00002.safetensors"
     stand_in.withheld.add(last.name)
     with pytest.raises(UserError, match="what was fetched is kept"):
-        fetch(tmp_path / "model", apart=tmp_path / ".model")
+        fetch(tmp_path / "model", private_cache=tmp_path / ".model")
     kept = {path.name for path in (tmp_path / ".model").glob("**/snapshots/*/*")}
     assert kept
     stand_in.withheld.clear()
     stand_in.asked.clear()
-    fetch(tmp_path / "second", apart=tmp_path / ".model")
+    fetch(tmp_path / "second", private_cache=tmp_path / ".model")
     asked = set(stand_in.files())  # more than the last, if others were under way when it failed
     assert last.name in asked
     assert asked.isdisjoint(kept)

@@ -13,7 +13,7 @@ from tests.tiny_study import ROOT
 
 FOLDER = ROOT / "stable_regions" / "experiments"
 # Names of experiments, which the paper's judgements are about.
-NAMES = {"stable_regions/paper/findings.py": {"choices"}}
+NAMES = {"stable_regions/paper/findings.py": {"robustness"}}
 
 
 def test_the_folders_are_the_kinds() -> None:
@@ -43,12 +43,12 @@ def test_shared_code_names_no_kind() -> None:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
         name = path.relative_to(ROOT).as_posix()
-        if found := (texts & KINDS.keys()) - NAMES.get(name, set()):
-            named[name] = found
+        if result := (texts & KINDS.keys()) - NAMES.get(name, set()):
+            named[name] = result
     for path in (ROOT / "Snakefile", *ROOT.glob("rules/*.smk")):
         texts = set(re.findall(r'"(\w+)"', path.read_text(encoding="utf-8")))
-        if found := texts & KINDS.keys():
-            named[path.name] = found
+        if result := texts & KINDS.keys():
+            named[path.name] = result
     assert named == {}
 
 

@@ -81,12 +81,12 @@ def test_a_call_without_an_encoding_is_seen(call: str, lines: list[int]) -> None
 
 
 def test_every_file_of_text_is_in_utf8() -> None:
-    found = []
+    result = []
     for path in (p for part in CODE for p in ROOT.glob(f"{part}/**/*.py")):
         lines = in_the_locale(ast.parse(path.read_text(encoding="utf-8")))
-        found += [f"{path.relative_to(ROOT)}:{line}" for line in lines]
+        result += [f"{path.relative_to(ROOT)}:{line}" for line in lines]
     for path in (ROOT / "Snakefile", *ROOT.glob("rules/*.smk")):
         text = path.read_text(encoding="utf-8")
         calls = re.findall(r"(?:_text|\bopen)\((?:[^()]|\([^()]*\))*\)|text=True", text)
-        found += [f"{path.relative_to(ROOT)}: {call}" for call in calls if "encoding=" not in call]
-    assert found == []
+        result += [f"{path.relative_to(ROOT)}: {call}" for call in calls if "encoding=" not in call]
+    assert result == []

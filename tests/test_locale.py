@@ -23,7 +23,7 @@ from stable_regions.base.files import write_json
 for script in sorted(Path("scripts").glob("[!_]*.py")):
     print(provenance.code_digest(script))
 folder = Path(sys.argv[1])
-config.check_file(folder / "config.yaml")
+config.check_config_file(folder / "config.yaml")
 config.load(yaml_file.read_yaml(folder / "config.yaml"))
 write_json(folder / "here.json", yaml_file.read_yaml(folder / "config.yaml"))
 """
@@ -54,8 +54,8 @@ def test_results_do_not_depend_on_the_locale(tmp_path: Path) -> None:
     assert "title: " in config
     path = tmp_path / "config.yaml"
     path.write_text(config.replace("title: ", "title: Régions – "), encoding="utf-8")
-    said = in_ascii(ELSEWHERE, tmp_path).splitlines()
-    assert said == [code_digest(path) for path in sorted((ROOT / "scripts").glob("[!_]*.py"))]
+    message = in_ascii(ELSEWHERE, tmp_path).splitlines()
+    assert message == [code_digest(path) for path in sorted((ROOT / "scripts").glob("[!_]*.py"))]
     write_json(tmp_path / "there.json", read_yaml(path))
     assert (tmp_path / "here.json").read_bytes() == (tmp_path / "there.json").read_bytes()
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from stable_regions.experiments.activations import cache
-from stable_regions.experiments.choices import measure as choices
 from stable_regions.experiments.interpolation import measure as interpolation
 from stable_regions.experiments.interpolation.measure import interpolation_table, output_movement
 from stable_regions.experiments.plane import measure as planes
 from stable_regions.experiments.plane.measure import frames, plane_tensors
 from stable_regions.experiments.polytopes.measure import gate_table
+from stable_regions.experiments.robustness import measure as robustness
 from stable_regions.models.model import Model
 from tests.models import VOCAB
 
@@ -53,7 +53,7 @@ def given(monkeypatch: pytest.MonkeyPatch) -> set[torch.dtype]:
 
         return run
 
-    for module in (interpolation, choices, planes):
+    for module in (interpolation, robustness, planes):
         monkeypatch.setattr(module, "sweep", watched(module))
     return seen
 
@@ -72,9 +72,9 @@ def test_interpolation(material: SimpleNamespace, given: set[torch.dtype]) -> No
 
 def test_distances_of_outputs_are_not_rounded() -> None:
     out = torch.randn(2, 5, 300, generator=torch.Generator().manual_seed(0)).bfloat16()
-    found = output_movement({"post_norm": out, "pre_norm": out})
+    result = output_movement({"post_norm": out, "pre_norm": out})
     whole = output_movement({"post_norm": out.double(), "pre_norm": out.double()})
-    for name, value in found.items():
+    for name, value in result.items():
         torch.testing.assert_close(value.double(), whole[name], rtol=1e-6, atol=0)
 
 
@@ -88,7 +88,7 @@ def test_gates(material: SimpleNamespace, given: set[torch.dtype]) -> None:
 
 
 def test_choices(material: SimpleNamespace, given: set[torch.dtype]) -> None:
-    table = choices.varied_table(
+    table = robustness.varied_table(
         material.model, material.prompts, material.pairs, material.activations["resid.0"],
         layer=0, steps=STEPS, read_sites=[], distances=["angle"], grids=[5],
         adaptive=[0.01], paths=["interpolated_norm"], targets=["covariance", "isotropic"], seed=0,
@@ -99,7 +99,7 @@ def test_choices(material: SimpleNamespace, given: set[torch.dtype]) -> None:
 
 
 def test_planes(material: SimpleNamespace, given: set[torch.dtype]) -> None:
-    found = plane_tensors(
+    result = plane_tensors(
         material.model, material.prompts, material.activations,
         triples=(0, 1), layers=[0], axis=planes.grid_axis(7, 0.25), budget=BUDGET,
     )  # fmt: skip
@@ -107,4 +107,4 @@ def test_planes(material: SimpleNamespace, given: set[torch.dtype]) -> None:
     three = material.activations["resid.0"][:3].double()[None]
     for part in ("along", "across"):
         exact = getattr(frames(three), part).norm(dim=-1)
-        torch.testing.assert_close(found[f"length_{part}"][0], exact, rtol=1e-6, atol=0)
+        torch.testing.assert_close(result[f"length_{part}"][0], exact, rtol=1e-6, atol=0)

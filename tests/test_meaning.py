@@ -68,26 +68,26 @@ def grouped(*args: object, **kwargs: object) -> Callable[..., pd.Series]:
 
 def test_last_tokens_that_go_with_the_groups_are_seen() -> None:
     sharp = [True] * 6 + [False] * 6
-    found = grouped(sharp, [A] * 12, [[1, 2, 9]] * 6 + [[7, 8, 3]] * 6)
-    assert found("max slope", "low", "same_last_token")["value"] == 1
-    assert found("max slope", "high", "same_last_token")["value"] == 0
-    assert found("max slope", "low", "same_top_token")["value"] == 1
-    assert found("max slope", "high", "same_top_token")["value"] == 0
-    assert found("max slope", "middle", "same_top_token")["pairs"] == 0
-    assert found("differs", "context", "max_slope")["value"] == pytest.approx(1)
-    assert found("differs", "last token", "max_slope")["value"] > 19
-    assert found("differs", "both", "max_slope")["pairs"] == 0
-    assert found("differs", "last token", "high")["value"] == 1
+    result = grouped(sharp, [A] * 12, [[1, 2, 9]] * 6 + [[7, 8, 3]] * 6)
+    assert result("max slope", "low", "same_last_token")["value"] == 1
+    assert result("max slope", "high", "same_last_token")["value"] == 0
+    assert result("max slope", "low", "same_top_token")["value"] == 1
+    assert result("max slope", "high", "same_top_token")["value"] == 0
+    assert result("max slope", "middle", "same_top_token")["pairs"] == 0
+    assert result("differs", "context", "max_slope")["value"] == pytest.approx(1)
+    assert result("differs", "last token", "max_slope")["value"] > 19
+    assert result("differs", "both", "max_slope")["pairs"] == 0
+    assert result("differs", "last token", "high")["value"] == 1
 
 
 def test_last_tokens_that_do_not_go_with_the_groups_are_seen() -> None:
     sharp = [True, False] * 6
-    found = grouped(sharp, [A] * 12, ([[1, 2, 9]] * 2 + [[7, 8, 3]] * 2) * 3)
+    result = grouped(sharp, [A] * 12, ([[1, 2, 9]] * 2 + [[7, 8, 3]] * 2) * 3)
     for group in ("low", "high"):
-        row = found("max slope", group, "same_last_token")
+        row = result("max slope", group, "same_last_token")
         assert row["value"] == pytest.approx(0.5)
         assert row["ci_low"] < 0.5 < row["ci_high"]
-    assert found("differs", "context", "low")["value"] == 0.5
+    assert result("differs", "context", "low")["value"] == 0.5
 
 
 def test_the_groups_end_where_the_paper_says() -> None:
@@ -97,9 +97,9 @@ def test_the_groups_end_where_the_paper_says() -> None:
     table["distance_post_norm"] = [
         np.append(np.linspace(0, 1 - s / width, width), 1.0) for s in slopes
     ]
-    found = meaning.slopes([(table, meta)])
-    np.testing.assert_allclose(found["max_slope"], slopes)
-    assert found["group"].tolist() == ["low", "middle", "middle", "high"]
+    result = meaning.slopes([(table, meta)])
+    np.testing.assert_allclose(result["max_slope"], slopes)
+    assert result["group"].tolist() == ["low", "middle", "middle", "high"]
 
 
 def test_a_pair_without_a_slope_is_in_no_group() -> None:
@@ -114,36 +114,36 @@ def test_a_pair_without_a_slope_is_in_no_group() -> None:
 
 def predicted(follows: bool) -> pd.Series:
     table = raw([True] * 5 + [False] * 5, [A] * 10, [[1, 2, 9]] * 10, follows=follows)
-    found = meaning.predictions([table], resamples=50, seed=0).set_index("measure")
-    assert (found["pairs"] == 5).all()  # an even path has no boundary
-    return found["value"]
+    result = meaning.predictions([table], resamples=50, seed=0).set_index("measure")
+    assert (result["pairs"] == 5).all()  # an even path has no boundary
+    return result["value"]
 
 
 def test_a_prediction_that_jumps_with_the_output() -> None:
-    found = predicted(follows=True)
-    assert found["step_boundary"] == pytest.approx(1000 * found["step_region"])
-    assert found["within"] < 0.02
-    assert found["across"] > 0.98
-    assert found["ends"] == pytest.approx(1)
-    assert (found["top_within"], found["top_across"]) == (1, 0)
-    assert (found["change_region"], found["change_boundary"]) == (0, 1)
-    assert found["alpha_within"] == pytest.approx(JUMP / (STEPS - 1))
-    assert found["alpha_across"] == pytest.approx((JUMP + 1) / (STEPS - 1))
+    result = predicted(follows=True)
+    assert result["step_boundary"] == pytest.approx(1000 * result["step_region"])
+    assert result["within"] < 0.02
+    assert result["across"] > 0.98
+    assert result["ends"] == pytest.approx(1)
+    assert (result["top_within"], result["top_across"]) == (1, 0)
+    assert (result["change_region"], result["change_boundary"]) == (0, 1)
+    assert result["alpha_within"] == pytest.approx(JUMP / (STEPS - 1))
+    assert result["alpha_across"] == pytest.approx((JUMP + 1) / (STEPS - 1))
 
 
 def test_a_prediction_that_does_not_care_about_the_boundary() -> None:
-    found = predicted(follows=False)
-    assert found["step_boundary"] == pytest.approx(found["step_region"])
-    assert found["across"] - found["within"] == pytest.approx(1 / (STEPS - 1))
-    assert (found["top_within"], found["top_across"]) == (0, 0)
-    assert found["change_boundary"] == 0
+    result = predicted(follows=False)
+    assert result["step_boundary"] == pytest.approx(result["step_region"])
+    assert result["across"] - result["within"] == pytest.approx(1 / (STEPS - 1))
+    assert (result["top_within"], result["top_across"]) == (0, 0)
+    assert result["change_boundary"] == 0
 
 
 def test_a_boundary_up_to_the_end_leads_to_the_end() -> None:
     table, meta = raw([True], [A], [[1, 2, 9]])
     table["step_post_norm"] = [np.append(np.ones(STEPS - 2), 100.0)]
-    found = meaning.predictions([(table, meta)], resamples=5, seed=0).set_index("measure")["value"]
-    assert (found["alpha_across"], found["across"]) == (1, found["ends"])
+    result = meaning.predictions([(table, meta)], resamples=5, seed=0).set_index("measure")["value"]
+    assert (result["alpha_across"], result["across"]) == (1, result["ends"])
 
 
 def texts() -> pd.DataFrame:
@@ -155,15 +155,15 @@ def texts() -> pd.DataFrame:
 
 def test_examples_are_random_pairs_of_both_groups_with_their_texts() -> None:
     slopes = meaning.slopes([raw([True] * 3 + [False] * 30, [A] * 33, [[1, 2, 9]] * 33)])
-    found = meaning.examples(slopes, [texts()], number=20, seed=0)
-    assert found["group"].value_counts().to_dict() == {"low": 20, "high": 3}
-    assert found.groupby("group")["available"].first().to_dict() == {"high": 3, "low": 30}
-    assert found["pair"].is_unique
-    assert (found["text_a"] == [f'"t{2 * int(p)}"' for p in found["pair"]]).all()
-    assert (found["text_b"] == [f'"t{2 * int(p) + 1}"' for p in found["pair"]]).all()
-    pd.testing.assert_frame_equal(found, meaning.examples(slopes, [texts()], number=20, seed=0))
+    result = meaning.examples(slopes, [texts()], number=20, seed=0)
+    assert result["group"].value_counts().to_dict() == {"low": 20, "high": 3}
+    assert result.groupby("group")["available"].first().to_dict() == {"high": 3, "low": 30}
+    assert result["pair"].is_unique
+    assert (result["text_a"] == [f'"t{2 * int(p)}"' for p in result["pair"]]).all()
+    assert (result["text_b"] == [f'"t{2 * int(p) + 1}"' for p in result["pair"]]).all()
+    pd.testing.assert_frame_equal(result, meaning.examples(slopes, [texts()], number=20, seed=0))
     other = meaning.examples(slopes, [texts()], number=20, seed=1)
-    assert set(other["pair"]) != set(found["pair"])
+    assert set(other["pair"]) != set(result["pair"])
 
 
 def test_texts_that_look_like_missing_values_come_back_from_csv(tmp_path: Path) -> None:
@@ -171,10 +171,10 @@ def test_texts_that_look_like_missing_values_come_back_from_csv(tmp_path: Path) 
     strange = ["None", "nan", "", "NA", ' "a",\n', "\r"]
     prompts = texts().head(6).assign(text=strange, last_token=strange[::-1])
     write_csv(tmp_path / "t.csv", meaning.examples(slopes, [prompts], number=3, seed=0))
-    found = pd.read_csv(tmp_path / "t.csv").sort_values("pair")
-    for column, wanted in (("text", strange), ("last_token", strange[::-1])):
-        sides = found[[f"{column}_a", f"{column}_b"]].to_numpy().ravel()
-        assert [json.loads(text) for text in sides] == wanted
+    result = pd.read_csv(tmp_path / "t.csv").sort_values("pair")
+    for column, expected in (("text", strange), ("last_token", strange[::-1])):
+        sides = result[[f"{column}_a", f"{column}_b"]].to_numpy().ravel()
+        assert [json.loads(text) for text in sides] == expected
 
 
 def test_a_study_without_extremes_has_no_examples() -> None:
@@ -207,19 +207,19 @@ def test_steps_and_predictions_along_a_path(model_of: Callable[..., Model]) -> N
     tokens = torch.arange(10).reshape(2, 5)
     runs = clean(model, tokens, [0], sites=("logits",), budget=2**22)
     start, end = runs["resid.0"], runs["resid.0"].roll(-1, 0)
-    found = interpolate(
+    result = interpolate(
         model, tokens, start, end, layer=0, steps=5, top_tokens=torch.zeros(2, 2, dtype=torch.long),
         budget=2**22,
     )  # fmt: skip
-    assert found["step_post_norm"].shape == found["jensen_shannon_step"].shape == (2, 4)
+    assert result["step_post_norm"].shape == result["jensen_shannon_step"].shape == (2, 4)
     for step, whole in (
-        ("step_post_norm", found["distance_post_norm"]),
-        ("step_pre_norm", found["distance_pre_norm"]),
+        ("step_post_norm", result["distance_post_norm"]),
+        ("step_pre_norm", result["distance_pre_norm"]),
     ):
-        np.testing.assert_allclose(found[step][:, 0], whole[:, 1])
-        assert (found[step].sum(1) >= whole[:, -1] - 1e-9).all()
-    first = found["jensen_shannon_step"][:, 0]
-    np.testing.assert_allclose(first, found["jensen_shannon"][:, 1], rtol=1e-9)
-    root = np.sqrt(found["jensen_shannon_step"]).sum(1)  # the root is a distance
-    assert (root >= np.sqrt(found["jensen_shannon"][:, -1]) - 1e-9).all()
-    assert (found["top_token"][:, 0] == np.asarray(runs["logits"].argmax(-1))).all()
+        np.testing.assert_allclose(result[step][:, 0], whole[:, 1])
+        assert (result[step].sum(1) >= whole[:, -1] - 1e-9).all()
+    first = result["jensen_shannon_step"][:, 0]
+    np.testing.assert_allclose(first, result["jensen_shannon"][:, 1], rtol=1e-9)
+    root = np.sqrt(result["jensen_shannon_step"]).sum(1)  # the root is a distance
+    assert (root >= np.sqrt(result["jensen_shannon"][:, -1]) - 1e-9).all()
+    assert (result["top_token"][:, 0] == np.asarray(runs["logits"].argmax(-1))).all()

@@ -53,9 +53,9 @@ def test_ends_with_one_output_have_no_relative_distance() -> None:
 
 
 def test_logit_difference_is_one_then_zero() -> None:
-    found = measures.normalised_logit_difference(np.array([[4.0, 1.0, -2.0], [3.0, 3.0, 3.0]]))
-    np.testing.assert_allclose(found[0], [1.0, 0.5, 0.0])
-    assert np.isnan(found[1]).all()
+    result = measures.normalised_logit_difference(np.array([[4.0, 1.0, -2.0], [3.0, 3.0, 3.0]]))
+    np.testing.assert_allclose(result[0], [1.0, 0.5, 0.0])
+    assert np.isnan(result[1]).all()
 
 
 def test_interval_covers_the_median_as_often_as_it_says() -> None:

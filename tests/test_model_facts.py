@@ -135,8 +135,8 @@ def test_what_a_config_leaves_to_the_library_is_its_default(family: str) -> None
 @pytest.mark.parametrize("family", [*FAMILIES, *OTHERS, *MIXTURES])
 def test_a_head_is_tied_where_the_library_ties_it(family: str) -> None:
     config = AutoConfig.for_model(family)
-    said = {"hidden_size": 4, "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 9}
-    assert shape_of({"model_type": family, **said}).tied == config.tie_word_embeddings
+    message = {"hidden_size": 4, "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 9}
+    assert shape_of({"model_type": family, **message}).tied == config.tie_word_embeddings
 
 
 def test_the_text_part_of_a_sparse_config_is_the_library_s() -> None:
@@ -151,9 +151,9 @@ def test_the_text_part_of_a_sparse_config_is_the_library_s() -> None:
 def test_a_folder_whose_config_says_two_things_is_measured(tmp_path: Path) -> None:
     folder = make_model(tmp_path, "gpt_neo", n_layers=2, hidden_size=2048, num_heads=16)
     config = {"model_type": "gpt_neo", "num_layers": 2}
-    said = ("attention_types", "intermediate_size", "vocab_size", "max_position_embeddings")
+    message = ("attention_types", "intermediate_size", "vocab_size", "max_position_embeddings")
     whole = json.loads((folder / "config.json").read_text())
-    config |= {key: whole[key] for key in said}
+    config |= {key: whole[key] for key in message}
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "tokenizer.json").write_text("{}")
     sources.check_local(folder)
@@ -164,7 +164,7 @@ def test_a_point_runs_through_the_experts_that_it_is_given(tmp_path: Path) -> No
     """Mixtral 8x7B: 12.9 G weights a token, of which embedding and head are 0.26 G."""
     shape = shape_of(AutoConfig.for_model("mixtral").to_dict())
     assert shape.operations(-1, logits=True) / 2 == pytest.approx(12.88e9 - 0.13e9, rel=0.01)
-    assert shape.held(["float32"], 0) == pytest.approx(4 * 46.7e9, rel=0.01)
+    assert shape.peak_memory(["float32"], 0) == pytest.approx(4 * 46.7e9, rel=0.01)
 
 
 def test_a_local_layer_s_mask_in_an_old_file_is_the_model_s_own(tmp_path: Path) -> None:

@@ -62,6 +62,6 @@ def test_another_workflow_runs_our_rules_with_its_own_configuration(tmp_path: Pa
     assert check["engine"] == "bridge"  # by itself it would be the fused one
     assert check["verdict"] == "passed"
     # with another one, only what depends on the change runs again
-    said = run(tmp_path, MINE | {"prompts": {"tiny": {"count": 41}}}, "--", PAIRS)
-    assert set(re.findall(r"\(Rule: (\w+)\)", said)) == {"regions_prompts"}
+    message = run(tmp_path, MINE | {"prompts": {"tiny": {"count": 41}}}, "--", PAIRS)
+    assert set(re.findall(r"\(Rule: (\w+)\)", message)) == {"regions_prompts"}
     assert len(pd.read_parquet(tmp_path / PAIRS)) == 40

@@ -16,7 +16,7 @@ from stable_regions.experiments.pairwise.measure import (
     pairwise_arrays,
 )
 from stable_regions.measures.paths import PATH_MEASURES, path_measures
-from stable_regions.models.sweep import plain
+from stable_regions.models.sweep import full_forward
 from stable_regions.prompts.draw import all_pairs
 
 BUDGET = 2**24
@@ -61,34 +61,36 @@ def measured(model, prompts, *, blocks=1, fine_pairs=5, budget=BUDGET):
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_directed_distances_are_those_of_plain_patching(model_of, unlike, family):
     model = model_of(family)
-    clean, found = measured(model, unlike)
+    clean, result = measured(model, unlike)
     for i, ids in enumerate(unlike["tokens"]):
-        out = plain(model, LAYER, torch.tensor(ids), clean[f"resid.{LAYER}"], ["post_norm"])
+        out = full_forward(model, LAYER, torch.tensor(ids), clean[f"resid.{LAYER}"], ["post_norm"])
         expected = (out["post_norm"] - out["post_norm"][i]).norm(dim=-1)
-        np.testing.assert_allclose(found["directed_post_norm"][0, 0, i], expected, atol=1e-5)
-    assert not np.allclose(found["directed_post_norm"][0, 0], found["directed_post_norm"][0, 0].T)
+        np.testing.assert_allclose(result["directed_post_norm"][0, 0, i], expected, atol=1e-5)
+    assert not np.allclose(result["directed_post_norm"][0, 0], result["directed_post_norm"][0, 0].T)
 
 
 def test_paths_are_those_of_interpolation(model_of, words):
     model = model_of()
-    clean, found = measured(model, words)
+    clean, result = measured(model, words)
     pairs = all_pairs(words)
     raw = interpolation_table(
         model, words, pairs, clean, layers=[LAYER], steps=STEPS, logits=False, budget=BUDGET
     )
     for site in ("post_norm", "pre_norm"):
         for name in (f"distance_{site}", f"step_{site}"):
-            ours = found[name][0].reshape(len(pairs), -1)
+            ours = result[name][0].reshape(len(pairs), -1)
             np.testing.assert_allclose(ours, np.stack(raw[name]), atol=1e-5)
 
 
 def test_ends_of_a_path_are_its_directed_distance(model_of, unlike):
-    found = measured(model_of(), unlike)[1]
+    result = measured(model_of(), unlike)[1]
     upper = np.triu_indices(len(unlike), 1)
     np.testing.assert_allclose(
-        found["distance_pre_norm"][0, 0, :, -1], found["directed_pre_norm"][0, 0][upper], rtol=1e-6
+        result["distance_pre_norm"][0, 0, :, -1],
+        result["directed_pre_norm"][0, 0][upper],
+        rtol=1e-6,
     )
-    assert (np.diagonal(found["directed_pre_norm"][0, 0]) == 0).all()
+    assert (np.diagonal(result["directed_pre_norm"][0, 0]) == 0).all()
 
 
 def test_words_of_one_context_are_as_far_one_way_as_the_other(model_of, words):
@@ -110,30 +112,30 @@ def test_blocks_and_batches_change_nothing(model_of, request, which, blocks, bud
 
 
 def test_finer_grids_hold_the_coarse_one(model_of, words):
-    found = measured(model_of(), words, fine_pairs=4)[1]
+    result = measured(model_of(), words, fine_pairs=4)[1]
     assert fine_grids(STEPS) == [6, 11, 26, 51]
-    assert found["fine_pair"].tolist() == [0, 3, 6, 9]
-    coarse = path_measures(found["distance_post_norm"], found["step_post_norm"])
+    assert result["fine_pair"].tolist() == [0, 3, 6, 9]
+    coarse = path_measures(result["distance_post_norm"], result["step_post_norm"])
     for name, value in coarse.items():
         np.testing.assert_allclose(
-            found[f"fine_{name}_post_norm"][0, :, 0],
-            value.reshape(-1)[found["fine_pair"]],
+            result[f"fine_{name}_post_norm"][0, :, 0],
+            value.reshape(-1)[result["fine_pair"]],
             rtol=1e-5,
         )
-    lengths = found["fine_length_post_norm"][0]
+    lengths = result["fine_length_post_norm"][0]
     assert (np.diff(lengths, axis=-1) >= -1e-6).all(), "a finer grid cuts fewer corners"
 
 
 def test_a_new_measure_of_paths_is_kept(model_of, words, monkeypatch):
     monkeypatch.setitem(PATH_MEASURES, "furthest", lambda distance, step: distance.max(axis=-1))
-    found = measured(model_of(), words, blocks=8)[1]  # the last row of a context has no pairs
-    furthest = found["fine_furthest_post_norm"]
-    assert furthest.shape == found["fine_barrier_post_norm"].shape
-    finest = found["distance_post_norm"].reshape(-1, STEPS)[found["fine_pair"]]
+    result = measured(model_of(), words, blocks=8)[1]  # the last row of a context has no pairs
+    furthest = result["fine_furthest_post_norm"]
+    assert furthest.shape == result["fine_barrier_post_norm"].shape
+    finest = result["distance_post_norm"].reshape(-1, STEPS)[result["fine_pair"]]
     assert (furthest[0, :, -1] >= finest.max(axis=-1) - 1e-6).all()
-    table = cluster_tables.grids(found, [LAYER], fine_grids(STEPS))
+    table = cluster_tables.grids(result, [LAYER], fine_grids(STEPS))
     assert set(table["measure"]) == {"max slope", "barrier", "length", "furthest"}
-    assert (LAYER, "furthest") in cluster_tables.matrices(found, [LAYER])
+    assert (LAYER, "furthest") in cluster_tables.matrices(result, [LAYER])
 
 
 def test_measures_of_a_straight_path_and_of_a_jump():
@@ -145,20 +147,20 @@ def test_measures_of_a_straight_path_and_of_a_jump():
 
 
 def test_activations_are_compared_within_contexts(model_of, words):
-    clean, found = measured(model_of(), words)
-    assert found["input"].shape == (1, 2, 4, 4)
+    clean, result = measured(model_of(), words)
+    assert result["input"].shape == (1, 2, 4, 4)
     for name, layer in (("input", LAYER), ("geometry.1", 1)):
-        matrix = found[name].reshape(2, 4, 4)
+        matrix = result[name].reshape(2, 4, 4)
         a, b = clean[f"resid.{layer}"][[5, 7]]
         assert matrix[1, 1, 3] == pytest.approx(float((a - b).norm()), rel=1e-9)
-    assert found["top_token"].tolist() == clean["top_token"].tolist()
+    assert result["top_token"].tolist() == clean["top_token"].tolist()
 
 
 @pytest.mark.parametrize("blocks", [1, 3, 7])
 def test_blocks_hold_every_row_once_and_about_as_many_pairs(unlike, blocks):
-    found = row_blocks(unlike, blocks)
-    assert [row for first, end in found for row in range(first, end)] == list(range(7))
-    assert len(found) == blocks
+    result = row_blocks(unlike, blocks)
+    assert [row for first, end in result for row in range(first, end)] == list(range(7))
+    assert len(result) == blocks
     many = row_blocks(prompts_of(np.zeros((300, 2))), 4)
     pairs = [sum(300 - row for row in range(*rows)) for rows in many]
     assert max(pairs) < 1.05 * min(pairs)

@@ -22,7 +22,7 @@ NEEDS = {
     "fig2": {"examples"},
     "fig3": {"training"},
     "fig4": {"size"},
-    "figA_choices": {"choices"},
+    "figA_robustness": {"robustness"},
     "figA_clusters": {"clusters"},
     "figA_clusters_words": {"words"},
     "figA_layers": {"layers"},
@@ -49,7 +49,7 @@ def part(numbers: dict, experiments: set[str]) -> dict:
         for name, table in numbers["tables"].items()
         if name.partition("_")[0] in experiments
         or name == "deviations"
-        or (name == "second-road" and "sharpness" in experiments)
+        or (name == "independent-check" and "sharpness" in experiments)
     }
     held = json.dumps(tables)
     used = {model["model"] for model in numbers["models"] if f'"{model["model"]}"' in held}
@@ -74,10 +74,10 @@ def test_a_study_of_some_experiments_has_a_paper(
     results = tiny / "results" / "tiny"
     numbers = json.loads((results / "numbers.json").read_text())
     assert set(numbers["figures"]) == set(NEEDS)
-    wanted = part(numbers, set(experiments.split()))
-    (tmp_path / "numbers.json").write_text(json.dumps(wanted))
+    expected = part(numbers, set(experiments.split()))
+    (tmp_path / "numbers.json").write_text(json.dumps(expected))
     (tmp_path / "figures").mkdir()
-    for name in wanted["figures"]:
+    for name in expected["figures"]:
         shutil.copy(results / "figures" / f"{name}.pdf", tmp_path / "figures")
     pdf = typst.compile(
         PAPER / "paper.typ", root=Path("/"), sys_inputs={"results": str(tmp_path), "costs": COSTS}
@@ -107,20 +107,20 @@ Found = tuple[str, int]  # the text set, and where reading goes on
 
 def markup(source: str, at: int = 0, end: str = "") -> Found:
     """What Typst markup sets as text, up to a closing bracket: no code, equations or references."""
-    found = ""
+    result = ""
     while at < len(source) and source[at] != end:
         if skipped := SKIPPED.match(source, at):
             at = skipped.end()
         elif source[at] == "#":
             text, at = expression(source, at + 1)
-            found += text
+            result += text
         elif source[at] == "[":
             text, at = group(source, at)
-            found += text
+            result += text
         else:
-            found += source[at]
+            result += source[at]
             at += 1
-    return found, at
+    return result, at
 
 
 def group(source: str, at: int) -> Found:
@@ -132,44 +132,44 @@ def group(source: str, at: int) -> Found:
 
 def code(source: str, at: int, stop: str) -> Found:
     """The strings and the markup in code, up to one of the characters of `stop`."""
-    found = ""
+    result = ""
     while at < len(source) and source[at] not in stop:
         if string := STRING.match(source, at):
-            found, at = found + f" {string[0]} ", string.end()
+            result, at = result + f" {string[0]} ", string.end()
         elif skipped := SKIPPED.match(source, at):
             at = skipped.end()
         elif source[at] in CLOSING:
             text, at = group(source, at)
-            found += f" {text} "
+            result += f" {text} "
         else:
             at += 1
-    return found, at
+    return result, at
 
 
 def expression(source: str, at: int) -> Found:
     """One expression or statement of code in markup: what follows a `#`."""
     keyword = KEYWORD.match(source, at)
     if keyword and keyword[0] in ("if", "for"):
-        found = ""
+        result = ""
         while True:
             text, at = code(source, at, "[{")
             body, at = group(source, at)
-            found += text + body
+            result += text + body
             if not (more := re.compile(r"\s*else\b").match(source, at)):
-                return found, at
+                return result, at
             at = more.end()
     if keyword:
         return code(source, at, "\n]")
-    found = ""
+    result = ""
     while at < len(source):
         if name := NAME.match(source, at + (source[at] == ".")):
             at = name.end()
         elif source[at] in CLOSING:
             text, at = group(source, at)
-            found += text
+            result += text
         else:
             break
-    return found, at
+    return result, at
 
 
 def typed(source: str) -> list[str]:

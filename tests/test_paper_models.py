@@ -23,7 +23,7 @@ PAIRS = ("S1", "S2", "S3", "D1", "D2", "D3")
 FIGURES = {"examples": "fig2", "sharpness": "figA_sharpness", "layers": "figA_layers",
            "size": "fig4", "training": "fig3"}  # fmt: skip
 CHECK = {
-    "agreement": {"patched": 1e-7}, "versions": {"torch": "2"}, "machine": {"processor": "one"},
+    "sweep_error": {"patched": 1e-7}, "versions": {"torch": "2"}, "machine": {"processor": "one"},
     "device": "cpu",
 }  # fmt: skip
 
@@ -146,8 +146,8 @@ def test_each_model_has_a_sentence_of_its_own(tmp_path: Path, count: int, twins:
     assert ("random weights has 1.05." in abstract) == bool(twins)
     assert ("trained models the median goes from" in abstract) == (count > 1)
     for name, median in medians.items():
-        wanted = f"Half of the pairs on {name} have a max slope between {median - 0.5:.2f} and"
-        assert wanted in text
+        expected = f"Half of the pairs on {name} have a max slope between {median - 0.5:.2f} and"
+        assert expected in text
     assert ("random-weights twins on the same pairs" in text) == bool(twins)
 
 
@@ -190,7 +190,7 @@ def test_training_is_told_by_model(tmp_path: Path, count: int) -> None:
     medians |= {"only@9": 3.0}
     _, text = read(study(tmp_path, medians, {}, ["training"]))
     for i in range(count):
-        wanted = rf"m{i} {2 + i:.2f} \[[^]]*\] after 0 tokens and {3 + i:.2f} \[[^]]*\] after 9"
-        assert re.search(wanted, text)
+        expected = rf"m{i} {2 + i:.2f} \[[^]]*\] after 0 tokens and {3 + i:.2f} \[[^]]*\] after 9"
+        assert re.search(expected, text)
     assert re.search(r"only 3\.00 \[[^]]*\] after 9 tokens, its only checkpoint", text)
     assert f"From the first checkpoint to the last it rises in {count} of the {count} model" in text

@@ -22,7 +22,7 @@ from transformers import OlmoConfig, PreTrainedConfig, Qwen2Config
 
 from stable_regions.base.files import read_parquet
 from stable_regions.study import config
-from tests.beside import Beside
+from tests.background import BackgroundRun
 from tests.hub_stand_in import Hub, Repository, serve
 from tests.test_workflow import jobs
 from tests.tiny_study import ROOT, save_model, text, tokenizer
@@ -98,21 +98,21 @@ def snakemake(folder: Path, hub: Hub, *arguments: str) -> subprocess.CompletedPr
 
 
 @contextmanager
-def run(folder: Path) -> Iterator[Beside]:
+def run(folder: Path) -> Iterator[BackgroundRun]:
     """The paper study on stand-ins, beside the tests, and their hub.
 
     Of the figures, those that set checkpoints and sizes side by side are drawn.
     """
     with serve() as hub:
         fill(hub, folder / "repositories")
-        wanted = command(folder, "--configfile", str(OVERLAY), "--", *TARGETS)
-        yield Beside(folder, wanted, hub.environment(folder / "hf-home"), given=hub)
+        expected = command(folder, "--configfile", str(OVERLAY), "--", *TARGETS)
+        yield BackgroundRun(folder, expected, hub.environment(folder / "hf-home"), given=hub)
 
 
 @pytest.fixture(scope="module")
-def stand_ins(run_beside: Beside) -> tuple[Path, Hub]:
+def stand_ins(background_run: BackgroundRun) -> tuple[Path, Hub]:
     """The folder of the run, which has ended well, and the hub."""
-    return run_beside.ended(), run_beside.given
+    return background_run.ended(), background_run.given
 
 
 def rules(tmp_path: Path, study: str) -> set[str]:
@@ -128,7 +128,7 @@ def test_the_studies_differ_in_config_alone(tmp_path: Path) -> None:
     paper, embedded = rules(tmp_path, "paper"), rules(tmp_path, "embedded")
     assert paper - embedded == HUB_RULES
     # and the reference, which is kept of the embedded study alone
-    assert embedded - paper == TRAINING_RULES | {"packaged_model", "compared"}
+    assert embedded - paper == TRAINING_RULES | {"packaged_model", "comparison"}
     assert "paper" in rules(tmp_path, "families")
 
 
@@ -142,8 +142,8 @@ def test_the_stand_ins_run_the_paper_s_experiments() -> None:
     for name, refs in real.selected().experiments.items():
         entries = (of.experiments[name].model_dump(exclude=sizes) for of in (real, small))
         assert next(entries) == next(entries)
-        models = {config.split(ref)[0] for ref in refs}
-        assert {config.split(ref)[0] for ref in small.selected().experiments[name]} == models
+        models = {config.split_ref(ref)[0] for ref in refs}
+        assert {config.split_ref(ref)[0] for ref in small.selected().experiments[name]} == models
     entries = (
         {n: m.model_dump(exclude={"shape"}) for n, m in of.models.items()} for of in (real, small)
     )

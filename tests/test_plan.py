@@ -101,8 +101,8 @@ def test_time_is_starts_and_loads_and_points() -> None:
     row = table(work()).iloc[0]
     assert row["core_seconds"] == pytest.approx(2 * seconds)
     assert row["memory"] == 100 + 4 * SHAPE.weights + 2 * 1000
-    both = [Sweep("choices", "float32", 9, (0,)), Sweep("paths", "float64", 9, (0,))]
-    assert SHAPE.held({s.dtype for s in both}, 1000) == 12 * SHAPE.weights + 2 * 1000
+    both = [Sweep("robustness", "float32", 9, (0,)), Sweep("paths", "float64", 9, (0,))]
+    assert SHAPE.peak_memory({s.dtype for s in both}, 1000) == 12 * SHAPE.weights + 2 * 1000
     training = work(stage="training", sweeps=[], updates=7, tokens=70, jobs=1, loads=0)
     assert seconds_of(training, SHAPE, machine()) == 10 + 7 * 3
 
@@ -124,8 +124,8 @@ def test_costs_are_told_apart_by_what_one_more_block_adds(monkeypatch: pytest.Mo
     monkeypatch.setattr(calibration.time, "perf_counter", lambda: clock[0])
     large = SHAPE.model_copy(update={"vocabulary": 4 * calibration.VOCABULARY})
     ways = ["paths.float32", "paths.float64", "planes.float32"]
-    found = calibration.sweep_costs(large, ways, dtype="float32", threads=1, budget=1)
-    assert found == {
+    result = calibration.sweep_costs(large, ways, dtype="float32", threads=1, budget=1)
+    assert result == {
         "load": Cost(100, 7), "paths.float32": Cost(10, 3), "paths.float64": Cost(20, 6),
         "planes.float32": Cost(40, 3),  # with the logits of four times as many tokens
     }  # fmt: skip
@@ -150,22 +150,24 @@ def test_with_a_gpu_training_stays_on_the_processor() -> None:
     gpu = Gpu("g", tflops=1.0, memory=1)
     training = work(stage="training", sweeps=[], updates=7, tokens=70, jobs=1, loads=0)
     assert seconds_of(training, SHAPE, machine(gpu=gpu)) == 10 + 7 * 3
-    found = plan.table(
+    result = plan.table(
         [work(), training], {"m": SHAPE}, {}, machine(gpu=gpu), budget=1000
     ).set_index("stage")
-    assert found["gpu_memory"].to_list() == [work().held(SHAPE, 1000), 0]
-    weights = SHAPE.held({"float32"}, 0)
-    assert found.loc["interpolation", "memory"] == machine().baseline + weights
-    assert found.loc["training", "memory"] == machine().baseline + training.held(SHAPE, 1000)
+    assert result["gpu_memory"].to_list() == [work().peak_memory(SHAPE, 1000), 0]
+    weights = SHAPE.peak_memory({"float32"}, 0)
+    assert result.loc["interpolation", "memory"] == machine().baseline + weights
+    assert result.loc["training", "memory"] == machine().baseline + training.peak_memory(
+        SHAPE, 1000
+    )
 
 
 def test_rows_add_up_and_a_models_files_count_once() -> None:
     works = [work(), work(), work(stage="activations", sweeps=[], vectors=5)]
-    found = table(*works, sources={"m": Source(download=7, disk=11)})
-    assert list(found["stage"]) == ["interpolation", "activations"]
-    assert list(found["jobs"]) == [4, 2]
-    assert list(found["download"]) == [7, 0]
-    assert found["disk"].sum() == 11 + 2 * work().kept(SHAPE) + 4 * 5 * 8
+    result = table(*works, sources={"m": Source(download=7, disk=11)})
+    assert list(result["stage"]) == ["interpolation", "activations"]
+    assert list(result["jobs"]) == [4, 2]
+    assert list(result["download"]) == [7, 0]
+    assert result["disk"].sum() == 11 + 2 * work().output_bytes(SHAPE) + 4 * 5 * 8
 
 
 @pytest.mark.parametrize(
@@ -179,20 +181,20 @@ def test_rows_add_up_and_a_models_files_count_once() -> None:
     ],
 )
 def test_downloads_and_disk_follow_the_kind_of_source(kind, checkpoints, expected) -> None:
-    found = Source.of(SHAPE, kind=kind, revisions=3, checkpoints=checkpoints, megabytes=2)
-    assert (found.download, found.disk) == expected
+    result = Source.of(SHAPE, kind=kind, revisions=3, checkpoints=checkpoints, megabytes=2)
+    assert (result.download, result.disk) == expected
 
 
 def test_the_report_says_the_total_and_what_it_is_of() -> None:
-    found = table(work(), work(stage="plane"))
+    result = table(work(), work(stage="plane"))
     shown = plan.report(
-        found, machine(), light_jobs=5, clustering=100.0, texts=3e6, calibrated=12.0
+        result, machine(), light_jobs=5, clustering=100.0, texts=3e6, calibrated=12.0
     )
     total = cells(shown)["total", ""]
     assert (total["jobs"], total["points"], total["download"]) == ("9", "4 k", "3 MB")
     both = cells(shown)["m", "all"]
     assert (both["jobs"], both["points"]) == ("4", "4 k")
-    seconds = (found["core_seconds"].sum() + 5 * 2 + 100) / 2
+    seconds = (result["core_seconds"].sum() + 5 * 2 + 100) / 2
     assert shown[-1].startswith(f"{duration(seconds)} on 2 cores of this machine")
 
 
@@ -216,10 +218,10 @@ def test_the_plan_of_the_paper_needs_no_network_and_is_the_readmes(tmp_path: Pat
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     assert "one h100 at an assumed 40%" in done.stdout
-    said = README.read_text().partition("<!-- plan -->")[2].partition("<!-- end of plan -->")[0]
-    found, written = cells(done.stdout.splitlines()), cells(said.splitlines())
-    assert list(found) == list(written)
-    for key, row in found.items():  # time and memory are the machine's
+    message = README.read_text().partition("<!-- plan -->")[2].partition("<!-- end of plan -->")[0]
+    result, written = cells(done.stdout.splitlines()), cells(message.splitlines())
+    assert list(result) == list(written)
+    for key, row in result.items():  # time and memory are the machine's
         for column in ("jobs", "points", "operations", "disk", "download"):
             assert row[column] == written[key][column], key
 

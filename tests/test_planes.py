@@ -97,59 +97,59 @@ def measured(model_of):
     model = model_of("llama", "float64")
     tokens = torch.randint(VOCAB, (7, 5), generator=torch.Generator().manual_seed(1))
     runs = engine.clean(model, tokens, [0, 1], sites=(*SITES, "logits"), budget=BUDGET)
-    found = plane_tensors(
+    result = plane_tensors(
         model, pd.DataFrame({"prompt": range(7), "tokens": tokens.tolist()}), runs,
         triples=(0, 2), layers=[0, 1], axis=AXIS, budget=BUDGET,
     )  # fmt: skip
-    return model, tokens, runs, found
+    return model, tokens, runs, result
 
 
 def test_shapes_and_the_prompts_of_each_triple(measured):
-    _, tokens, _, found = measured
-    assert found["tokens"].tolist() == [tokens[:3].tolist(), tokens[3:6].tolist()]
+    _, tokens, _, result = measured
+    assert result["tokens"].tolist() == [tokens[:3].tolist(), tokens[3:6].tolist()]
     for name in ("distance_post_norm", "distance_pre_norm", "top_token"):
-        assert found[name].shape == (2, 2, 3, 7, 7)
-    assert found["axis"].tolist() == AXIS.tolist()
-    assert found["place_c"].shape == found["length_along"].shape == (2, 2)
+        assert result[name].shape == (2, 2, 3, 7, 7)
+    assert result["axis"].tolist() == AXIS.tolist()
+    assert result["place_c"].shape == result["length_along"].shape == (2, 2)
 
 
 def test_a_triple_measured_apart_is_the_one_measured_with_others(measured):
-    model, tokens, runs, found = measured
+    model, tokens, runs, result = measured
     apart = plane_tensors(
         model, pd.DataFrame({"prompt": range(7), "tokens": tokens.tolist()}), runs,
         triples=(1, 2), layers=[0, 1], axis=AXIS, budget=BUDGET,
     )  # fmt: skip
-    assert torch.equal(apart["tokens"], found["tokens"][1:])
+    assert torch.equal(apart["tokens"], result["tokens"][1:])
     for name in ("distance_post_norm", "distance_pre_norm", "top_token", "place_c"):
-        torch.testing.assert_close(apart[name], found[name][:, 1:])
+        torch.testing.assert_close(apart[name], result[name][:, 1:])
 
 
 def test_the_output_at_the_own_point_is_the_clean_one(measured):
-    _, _, runs, found = measured
+    _, _, runs, result = measured
     for layer in (0, 1):
         for triple in (0, 1):
             for context, a in ((0, 1), (1, 5)):  # A at a = 0, B at a = 1, both at b = 0
                 for site in SITES:
-                    field = found[f"distance_{site}"][layer, triple, context]
+                    field = result[f"distance_{site}"][layer, triple, context]
                     # The norms of the hub's code are in float32: 1.0e-5 has been seen.
                     assert field[1, a] < 1e-4 < field.max()
-                top = found["top_token"][layer, triple, context, 1, a]
+                top = result["top_token"][layer, triple, context, 1, a]
                 assert top == runs["logits"][3 * triple + context].argmax()
 
 
 def test_every_point_agrees_with_plain_patching(measured):
-    model, tokens, runs, found = measured
+    model, tokens, runs, result = measured
     plane = frames(runs["resid.1"][:6].unflatten(0, (2, 3)))
     for b, a in ((0, 0), (2, 4), (6, 6)):
         point = at(plane, 1, AXIS[a], AXIS[b])[None]
         for context in range(3):
-            plain = engine.plain(model, 1, tokens[3 + context], point, (*SITES, "logits"))
+            plain = engine.full_forward(model, 1, tokens[3 + context], point, (*SITES, "logits"))
             for site in SITES:
                 expected = (plain[site][0] - runs[site][3 + context]).norm()
                 torch.testing.assert_close(
-                    found[f"distance_{site}"][1, 1, context, b, a], expected, rtol=1e-5, atol=1e-6
+                    result[f"distance_{site}"][1, 1, context, b, a], expected, rtol=1e-5, atol=1e-6
                 )
-            assert found["top_token"][1, 1, context, b, a] == plain["logits"].argmax()
+            assert result["top_token"][1, 1, context, b, a] == plain["logits"].argmax()
 
 
 @pytest.mark.parametrize("resolution", [2, 7, 11])  # less than a row, nearly one, more than two
@@ -177,13 +177,15 @@ def test_how_points_are_put_into_rows_does_not_show(measured, monkeypatch, resol
 
 
 def test_the_raw_file_gives_back_fields_and_metadata_without_torch(measured, tmp_path):
-    found = measured[-1]
+    result = measured[-1]
     facts = {"model": "m", "token_texts": {7: " x"}}
-    write_safetensors(tmp_path / "p.safetensors", found, facts)
+    write_safetensors(tmp_path / "p.safetensors", result, facts)
     arrays, metadata = read_safetensors(tmp_path / "p.safetensors", framework="numpy")
     assert metadata == {"model": "m", "token_texts": {"7": " x"}}
     assert {type(value) for value in arrays.values()} == {np.ndarray}
-    np.testing.assert_array_equal(arrays["distance_post_norm"], found["distance_post_norm"].numpy())
+    np.testing.assert_array_equal(
+        arrays["distance_post_norm"], result["distance_post_norm"].numpy()
+    )
 
 
 # Measures of fields
@@ -280,9 +282,9 @@ def test_shards_of_planes_are_put_together_triple_by_triple():
         }
         texts = facts["texts"][some]
         parts.append((arrays, {**facts, "texts": texts, "token_texts": {str(some.start): "x"}}))
-    found, told = gather(parts, pd.DataFrame())
+    result, told = gather(parts, pd.DataFrame())
     for name, value in whole.items():
-        np.testing.assert_array_equal(found[name], value)
+        np.testing.assert_array_equal(result[name], value)
     assert told == {**facts, "token_texts": {"0": "x", "1": "x"}}
 
 

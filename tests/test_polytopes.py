@@ -13,7 +13,7 @@ from stable_regions.experiments.polytopes import tables as polytope_tables
 from stable_regions.experiments.polytopes.measure import gate_changes, gate_table
 from stable_regions.measures.paths import alphas
 from stable_regions.models.model import Model
-from stable_regions.models.sweep import clean, plain
+from stable_regions.models.sweep import clean, full_forward
 
 BUDGET = 2**22
 STEPS = 6
@@ -32,27 +32,27 @@ def test_counts_are_those_of_plain_patching(
 ) -> None:
     model = model_of(family)
     tokens, start, end = ends(model, layer)
-    found = gate_changes(model, tokens, start, end, layer=layer, steps=STEPS, budget=BUDGET)
+    result = gate_changes(model, tokens, start, end, layer=layer, steps=STEPS, budget=BUDGET)
     read = range(layer + 1, model.n_layers)
     points = path_points(start, end, torch.as_tensor(alphas(STEPS)))
     for pair in range(len(tokens)):
-        held = plain(model, layer, tokens[pair], points[pair], [f"gate.{n}" for n in read])
+        held = full_forward(model, layer, tokens[pair], points[pair], [f"gate.{n}" for n in read])
         signs = np.stack([np.sign(held[f"gate.{n}"].numpy()) for n in read])  # [layer, step, gate]
         moves = signs[:, 1:] * signs[:, :-1] < 0
         np.testing.assert_array_equal(
-            found["mismatch"][pair], (signs[:, 0] * signs[:, -1] < 0).sum(-1)
+            result["mismatch"][pair], (signs[:, 0] * signs[:, -1] < 0).sum(-1)
         )
-        np.testing.assert_array_equal(found["passed"][pair], moves.sum((1, 2)))
-        np.testing.assert_array_equal(found["passed_by_step"][pair], moves.sum((0, 2)))
-        np.testing.assert_array_equal(found["passed_by_step_last"][pair], moves[-1].sum(-1))
-    assert found["passed"].sum() > 0
+        np.testing.assert_array_equal(result["passed"][pair], moves.sum((1, 2)))
+        np.testing.assert_array_equal(result["passed_by_step"][pair], moves.sum((0, 2)))
+        np.testing.assert_array_equal(result["passed_by_step_last"][pair], moves[-1].sum(-1))
+    assert result["passed"].sum() > 0
 
 
 def test_a_path_that_stays_changes_nothing(model_of: Callable[..., Model]) -> None:
     model = model_of()
     tokens, start, _ = ends(model, 0)
-    found = gate_changes(model, tokens, start, start, layer=0, steps=STEPS, budget=BUDGET)
-    assert found["passed"].sum() == found["mismatch"].sum() == 0
+    result = gate_changes(model, tokens, start, start, layer=0, steps=STEPS, budget=BUDGET)
+    assert result["passed"].sum() == result["mismatch"].sum() == 0
 
 
 def test_mismatches_are_passed_and_steps_are_parts_of_the_whole(
@@ -60,11 +60,11 @@ def test_mismatches_are_passed_and_steps_are_parts_of_the_whole(
 ) -> None:
     model = model_of()
     tokens, start, end = ends(model, 0)
-    found = gate_changes(model, tokens, start, end, layer=0, steps=20, budget=BUDGET)
-    assert (found["mismatch"] <= found["passed"]).all()
-    assert ((found["passed"] - found["mismatch"]) % 2 == 0).all()  # there and back again
-    np.testing.assert_array_equal(found["passed_by_step"].sum(1), found["passed"].sum(1))
-    assert (found["step_pre_norm"].sum(1) >= found["distance_pre_norm"][:, -1] - 1e-9).all()
+    result = gate_changes(model, tokens, start, end, layer=0, steps=20, budget=BUDGET)
+    assert (result["mismatch"] <= result["passed"]).all()
+    assert ((result["passed"] - result["mismatch"]) % 2 == 0).all()  # there and back again
+    np.testing.assert_array_equal(result["passed_by_step"].sum(1), result["passed"].sum(1))
+    assert (result["step_pre_norm"].sum(1) >= result["distance_pre_norm"][:, -1] - 1e-9).all()
 
 
 def test_one_row_a_pair_and_layer(model_of: Callable[..., Model]) -> None:
@@ -107,8 +107,8 @@ def made_up(jumps: list[int], changes: int = 100) -> tuple[pd.DataFrame, dict]:
 def row(table: pd.DataFrame, **wanted: object) -> pd.Series:
     for name, value in wanted.items():
         table = table[table[name] == value]
-    [found] = [one for _, one in table.iterrows()]
-    return found
+    [result] = [one for _, one in table.iterrows()]
+    return result
 
 
 MAIN = {"read_site": "post_norm", "definition": "speed > 2"}

@@ -159,7 +159,7 @@ def test_what_is_loaded_by_name_is_a_parameter() -> None:
                 arguments[path.relative_to(ROOT).as_posix()] = ast.unparse(node.args[0])
     assert arguments.pop("stable_regions/audit/replay.py") == "name"  # of packages of others
     del arguments["stable_regions/experiments/kinds.py"]  # of no script that makes a file: below
-    by_name = {"draw_figure.py", "gather.py", "measure.py", "tabulate.py"}
+    by_name = {"draw_figure.py", "gather.py", "measure.py", "make_tables.py"}
     assert arguments == {f"scripts/{script}": "snakemake.params.module" for script in by_name}
 
 
@@ -176,7 +176,7 @@ def test_nothing_is_made_again_because_there_is_another_kind_of_experiment(
 
 def test_how_a_model_is_loaded_counts_for_what_runs_one(monkeypatch: pytest.MonkeyPatch) -> None:
     scripts = ROOT / "scripts"
-    names = ["cache_activations.py", "measure.py", "tabulate.py"]
+    names = ["cache_activations.py", "measure.py", "make_tables.py"]
     before = [provenance.code_digest(scripts / name) for name in names]
     monkeypatch.setattr(Path, "read_text", edited("_models.py"))
     after = [provenance.code_digest(scripts / name) for name in names]
@@ -184,7 +184,7 @@ def test_how_a_model_is_loaded_counts_for_what_runs_one(monkeypatch: pytest.Monk
 
 
 def test_a_record_is_of_the_same_code_only_if_it_says_so(tmp_path: Path) -> None:
-    script = "scripts/tabulate.py"
+    script = "scripts/make_tables.py"
     code = provenance.code_digest(ROOT / script)
     elsewhere = tmp_path / "script.py"
     elsewhere.write_text("import numpy\n", encoding="utf-8")

@@ -61,16 +61,18 @@ def bound(name: str) -> bool:
 def test_everything_comes_as_a_wheel(version: str, tmp_path: Path) -> None:
     pins = [f"{name}=={LOCK[name]}" for name in LOCK if bound(name)]
     assert len(pins) > 20
-    found = wheels(version, pins, tmp_path)
-    if found.returncode and wheels(HERE, pins[:1], tmp_path).returncode:
+    result = wheels(version, pins, tmp_path)
+    if result.returncode and wheels(HERE, pins[:1], tmp_path).returncode:
         pytest.skip("no package index answers here")
-    assert found.returncode == 0, found.stderr
+    assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.parametrize("version", OTHERS)
 def test_every_package_allows_it(version: str) -> None:
     needed = {name: metadata.distribution(name).metadata["Requires-Python"] for name in LOCK}
-    refusing = [n for n, said in needed.items() if not SpecifierSet(said or "").contains(version)]
+    refusing = [
+        n for n, message in needed.items() if not SpecifierSet(message or "").contains(version)
+    ]
     assert refusing == []
 
 

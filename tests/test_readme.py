@@ -45,10 +45,10 @@ def test_links_and_named_files_are_there(document: Path, tiny: Path) -> None:
     for path in sorted(named - ELSEWHERE - given_files(whole).keys()):
         made = path.replace("embedded", "tiny")
         for one in alternatives(made):
-            found = f"*{one}" if one.startswith(".") else one
+            result = f"*{one}" if one.startswith(".") else one
             places = (ROOT, tiny, tiny / "results" / "tiny")
-            if not any(any(place.glob(found)) for place in places) and not any(
-                (tiny / "results" / "tiny").rglob(found)
+            if not any(any(place.glob(result)) for place in places) and not any(
+                (tiny / "results" / "tiny").rglob(result)
             ):
                 missing.append(one)
     assert not missing
@@ -72,9 +72,9 @@ def commands() -> list[str]:
     (tests/test_adding_a_model.py), the report (tests/test_report.py), the study by conda and
     `verify` (tests/conftest.py).
     """
-    found = [line for line in lines() if re.match(r"(\.venv/bin/)?snakemake\b", line)]
+    result = [line for line in lines() if re.match(r"(\.venv/bin/)?snakemake\b", line)]
     other = re.compile(r"NAME|--sdm|mine\.yaml|--report|verify")
-    return [line for line in found if not other.search(line)]
+    return [line for line in result if not other.search(line)]
 
 
 # Whichever way Snakemake is called: what it is told is tried once.
@@ -122,8 +122,8 @@ def test_the_reference_that_the_command_keeps_is_what_a_later_run_is_held_agains
 
     run(*arguments("reference"))
     assert (code / "reference" / "tiny.json").exists()
-    said = run("logs/tiny/compared.json", "--rerun-triggers", "mtime")
-    assert "identical bytes: " in said
+    message = run("logs/tiny/comparison.json", "--rerun-triggers", "mtime")
+    assert "identical bytes: " in message
 
 
 def test_every_make_command_is_there() -> None:

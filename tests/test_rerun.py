@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from stable_regions.audit.provenance import code_digest
-from stable_regions.audit.records import identity, load_records
+from stable_regions.audit.records import load_records, path_digest
 from tests.tiny_study import ROOT
 
 TABLE = "results/x/tables/losses.csv"
@@ -27,7 +27,7 @@ def record(tmp_path: Path) -> dict[str, Any]:
     table = tmp_path / "run" / TABLE
     table.parent.mkdir(parents=True)
     table.write_text("as it was\n", encoding="utf-8")
-    given = [{"path": "resources/training/m", "sha256": identity(folder)}]
+    given = [{"path": "resources/training/m", "sha256": path_digest(folder)}]
     return {
         "rule": "losses",
         "script": SCRIPT,
@@ -53,8 +53,8 @@ def rerun(folder: Path, record: Any, *arguments: str, pdb: tuple[str, ...] = ())
 def test_outputs_go_to_a_new_folder_which_is_told(tmp_path: Path, record: dict[str, Any]) -> None:
     done = rerun(tmp_path, record)
     assert done.returncode == 0, done.stderr
-    [said] = done.stdout.splitlines()
-    into = Path(re.fullmatch(rf"losses: {SCRIPT} again; outputs and log below (.*)", said)[1])
+    [message] = done.stdout.splitlines()
+    into = Path(re.fullmatch(rf"losses: {SCRIPT} again; outputs and log below (.*)", message)[1])
     assert into.parent == tmp_path
     assert (into / TABLE).read_text(encoding="utf-8") == "model,step,loss\nm,0,1.5\n"
     assert (tmp_path / "run" / TABLE).read_text(encoding="utf-8") == "as it was\n"

@@ -38,7 +38,7 @@ for each in workflow.rules:
 # Downloads, which tell of a network; what `--cache` shares, and can't with a benchmark; an audit.
 UNTIMED = {
     "package", "hub_corpus", "hub_config", "hub_model", "hub_checkpoint", "packaged_model",
-    "compared",
+    "comparison",
 }  # fmt: skip
 # What is made after the table of costs, or of it.
 LAST = {"paper", "explorer", "manifest", "crate"}
@@ -55,8 +55,8 @@ def rules(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
         cwd=folder, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    return [rule for rule in found if rule["script"]]
+    result = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    return [rule for rule in result if rule["script"]]
 
 
 @pytest.mark.workflow
@@ -79,7 +79,7 @@ def test_what_runs_a_model_asks_for_room_time_and_a_gpu_and_nothing_else_for_a_g
 ) -> None:
     texts = {path.name: path.read_text() for path in (ROOT / "scripts").glob("[!_]*.py")}
     scripts = {name for name, text in texts.items() if re.search(r"\b(load_)?models?\(", text)}
-    scripts |= {"check_second_road.py", "verify.py"}  # the library loads the models of these
+    scripts |= {"check_independent.py", "verify.py"}  # the library loads the models of these
     running = {rule["name"] for rule in rules if rule["script"] in scripts}
     assert {"interpolate", "interpolate_checkpoints"} <= running
     assert {rule["name"] for rule in rules if "gpu" in rule["asks"]} == running
@@ -88,7 +88,7 @@ def test_what_runs_a_model_asks_for_room_time_and_a_gpu_and_nothing_else_for_a_g
 
 
 def test_the_costs_are_of_every_job_before_the_paper(tiny: Path) -> None:
-    timed = read_json(tiny / "logs/tiny/paper.record.json")["params"]["timed"]
+    timed = read_json(tiny / "logs/tiny/paper.record.json")["params"]["benchmarks"]
     jobs = [record["rule"] for record in load_records(tiny / "logs")]
     table = cost_table({stage: [tiny / path for path in paths] for stage, paths in timed.items()})
     assert set(table["stage"]) == set(timed)

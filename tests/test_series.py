@@ -61,8 +61,8 @@ def test_random_twins_are_a_family_of_their_own() -> None:
 def test_the_last_checkpoint_stands_for_a_model() -> None:
     refs = ("a@step9", 4, 64), ("a@step0", 4, 64), ("b@main", 8, 64), ("b@step5", 8, 64)
     models = models_of(*refs, tokens=[9, 0, None, 5])
-    found, left_out = sizes(models)
-    assert [one.models for one in found] == [["a@step9", "b@main"]]
+    result, left_out = sizes(models)
+    assert [one.models for one in result] == [["a@step9", "b@main"]]
     assert left_out == {
         "a@step0": "an earlier checkpoint of a", "b@step5": "an earlier checkpoint of b",
     }  # fmt: skip
@@ -71,23 +71,23 @@ def test_the_last_checkpoint_stands_for_a_model() -> None:
 
 def test_of_models_of_one_size_the_study_s_first_is_in_the_series() -> None:
     shapes = models_of(("g2", 4, 64), ("g2-bos", 4, 64), ("g9-bos", 8, 64), ("g9", 8, 64))
-    found, left_out = sizes(shapes)
-    assert [one.models for one in found] == [["g2", "g9-bos"]]
+    result, left_out = sizes(shapes)
+    assert [one.models for one in result] == [["g2", "g9-bos"]]
     assert left_out == {
         "g2-bos": "as deep and as wide as g2",
         "g9": "as deep and as wide as g9-bos",
     }
     even = models_of(("deep", 16, 32), ("wide", 4, 64), ("large", 9, 99))
-    found, left_out = sizes(even)
-    assert [one.models for one in found] == [["deep", "large"]]
+    result, left_out = sizes(even)
+    assert [one.models for one in result] == [["deep", "large"]]
     assert left_out == {"wide": "as many parameters as deep"}
 
 
 @pytest.mark.parametrize("models", [MIXED, SUITE])
 @pytest.mark.parametrize("order", [1, -1])
 def test_every_model_is_in_a_series_or_named_as_left_out(models: pd.DataFrame, order: int) -> None:
-    found, left_out = sizes(models[::order])
-    assert {ref for one in found for ref in one.models} | set(left_out) == set(models["model"])
+    result, left_out = sizes(models[::order])
+    assert {ref for one in result for ref in one.models} | set(left_out) == set(models["model"])
 
 
 def tables(models: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -108,18 +108,18 @@ def tables(models: pd.DataFrame) -> dict[str, pd.DataFrame]:
 @pytest.mark.parametrize("models", [MIXED, SUITE], ids=["mixed", "suite"])
 def test_claim_figure_page_and_paper_have_the_same_series(models: pd.DataFrame) -> None:
     held = tables(models)
-    wanted = [one.models for one in sizes(models)[0]]
+    expected = [one.models for one in sizes(models)[0]]
     test = claims.Change.model_construct(series="size")
     points = claims.series(test, held["size_pairs"], models)
-    assert [[model for _, model, _ in place] for place in points.values()] == wanted
+    assert [[model for _, model, _ in place] for place in points.values()] == expected
     data, _ = fig4.draw(held["size"], held["size_curves"], models)
     last = data[data["panel"] == data["panel"].max()]
     drawn = {name: list(part["model"]) for name, part in last.groupby("series", sort=False)}
-    assert sorted(drawn.values()) == sorted(wanted)
+    assert sorted(drawn.values()) == sorted(expected)
     page = explorer.series({"size": (held["size"], held["size_curves"])}, models)
     shown = {one["title"]: [m["model"] for m in one["members"]] for one in page}
     assert {name: refs for name, refs in shown.items() if name != "all models"} == drawn
     told = findings.series_of(held, models)["sizes"]
-    assert [one["models"] for one in told] == wanted
+    assert [one["models"] for one in told] == expected
     judged = findings.findings(held, [], models, resamples=20, seed=0)
     assert [(one["of"], one["verdict"]) for one in judged] == [(one["of"], "above") for one in told]

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from stable_regions.audit.records import load_records
-from stable_regions.base.errors import told_in
+from stable_regions.base.errors import errors_since
 from tests import slurm
 from tests.readme import CONDA
 from tests.tiny_study import CONFIG, ROOT
@@ -43,7 +43,7 @@ def test_the_errors_that_new_logs_tell_of(tmp_path: Path) -> None:
     for name, text in logs.items():
         (tmp_path / f"{name}.log").write_text(text)
     os.utime(tmp_path / "old.log", (0, 0))
-    assert told_in([tmp_path, tmp_path / "none"], since=1000) == [
+    assert errors_since([tmp_path, tmp_path / "none"], since=1000) == [
         f"{tmp_path}/crashed.log: error: died with <Signals.SIGSEGV: 11>",
         f"{tmp_path}/failed.log: error: bad (traceback in x)",
         f"{tmp_path}/in_a_shell.log: error: returned non-zero exit status 139",
@@ -143,7 +143,9 @@ def test_the_study_runs_in_the_queue(run: tuple[Path, str]) -> None:
     folder, printed = run
     assert (folder / "results/tiny/paper.pdf").read_bytes().startswith(b"%PDF")
     records = load_records(folder / "logs")
-    assert {"train", "clusters", "second_road", "paper"} <= {record["rule"] for record in records}
+    assert {"train", "clusters", "independent_check", "paper"} <= {
+        record["rule"] for record in records
+    }
     submitted = {record["slurm_job"] for record in records}
     assert None not in submitted  # nothing but downloads is done where Snakemake runs
     assert submitted == set(entries(printed))
@@ -156,8 +158,8 @@ def test_jobs_share_entries(run: tuple[Path, str]) -> None:
     assert len(entries(printed)) < len(records) / 2
 
     def measured(experiment: str, model: str) -> list[str]:
-        wanted = {"experiment": experiment, "job": model}.items()
-        return [r["slurm_job"] for r in records if r["wildcards"].items() >= wanted]
+        expected = {"experiment": experiment, "job": model}.items()
+        return [r["slurm_job"] for r in records if r["wildcards"].items() >= expected]
 
     shards = measured("sharpness", "tiny-llama")
     assert len(shards) == 2
@@ -180,7 +182,7 @@ def asked(folder: Path, rule: str) -> tuple[int, str]:
 @pytest.mark.slurm
 @pytest.mark.parametrize(
     ("rule", "shares", "minutes", "memory"),
-    [("paper", True, 10, 4000), ("second_road", False, 33, 1533)],
+    [("paper", True, 10, 4000), ("independent_check", False, 33, 1533)],
 )
 def test_a_group_asks_for_its_jobs_one_after_another(
     run: tuple[Path, str], rule: str, shares: bool, minutes: int, memory: int
@@ -210,8 +212,8 @@ def test_a_failed_job_is_tried_with_more_and_then_told_in_one_line(beside: Path)
     )
     assert printed.endswith("exit status 1")
     told = [line for line in printed.splitlines() if "error: " in line]
-    said = "error: the corpus has 569 chunks of 10 tokens; 100000 prompts are asked for"
-    assert told == [f"logs/tiny/prompts/tiny/tiny-llama.log: {said}"]
+    message = "error: the corpus has 569 chunks of 10 tokens; 100000 prompts are asked for"
+    assert told == [f"logs/tiny/prompts/tiny/tiny-llama.log: {message}"]
     assert "Traceback" not in printed
     assert known(printed, "%T|%m|%l") == ["FAILED|4000M|10:00", "FAILED|8000M|20:00"]
 
@@ -258,8 +260,8 @@ def test_a_cancelled_job_is_told_and_taken_up_again(beside: Path) -> None:
     told = (beside / "printed").read_text()
     [job] = entries(told)
     [line] = [line for line in told.splitlines() if "error: " in line]
-    said = rf"\S+/{job}\.log: error: \*\*\* (JOB|STEP) {job}\S* ON \S+ CANCELLED AT .*"
-    assert re.fullmatch(said, line)
+    message = rf"\S+/{job}\.log: error: \*\*\* (JOB|STEP) {job}\S* ON \S+ CANCELLED AT .*"
+    assert re.fullmatch(message, line)
     before = record.read_bytes()
     assert submit(beside, "--", *targets).endswith("exit status 0")
     assert record.read_bytes() == before

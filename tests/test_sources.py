@@ -40,8 +40,8 @@ def sdist(path: Path, files: dict[str, bytes]) -> Path:
 def test_members_are_found_by_pattern_in_order(tmp_path: Path, make) -> None:
     name = "p-1.0-py3-none-any.whl" if make is wheel else "p-1.0.tar.gz"
     package = make(tmp_path / name, {"t/b.txt": b"B", "t/a.txt": b"A", "t/c.md": b"C"})
-    found = list(sources.members(package, ["t/c.md", "t/*.txt"]))
-    assert found == [("t/c.md", b"C"), ("t/a.txt", b"A"), ("t/b.txt", b"B")]
+    result = list(sources.members(package, ["t/c.md", "t/*.txt"]))
+    assert result == [("t/c.md", b"C"), ("t/a.txt", b"A"), ("t/b.txt", b"B")]
     with pytest.raises(UserError, match=r"no file in it matches 'x/\*'"):
         list(sources.members(package, ["x/*"]))
 
@@ -92,9 +92,9 @@ def test_pip_is_asked_for_the_hash_and_no_dependencies(
 def test_a_changed_file_is_noticed(tmp_path: Path) -> None:
     file = tmp_path / "x"
     file.write_bytes(b"abc")
-    sources.check_file(file, hashlib.sha256(b"abc").hexdigest())
+    sources.check_sha256(file, hashlib.sha256(b"abc").hexdigest())
     with pytest.raises(UserError, match="delete the file to fetch it again"):
-        sources.check_file(file, hashlib.sha256(b"abd").hexdigest())
+        sources.check_sha256(file, hashlib.sha256(b"abd").hexdigest())
 
 
 def test_a_truncated_gguf_is_one_line(tmp_path: Path) -> None:
@@ -147,10 +147,10 @@ def test_a_pickle_offered_as_weights_is_refused(tmp_path: Path) -> None:
 def test_source_json_has_the_hash_of_each_file(tmp_path: Path) -> None:
     folder = make_model(tmp_path / "m", "llama")
     sources.describe(folder, licence="MIT")
-    said = sources.identity(folder)
-    assert said["licence"] == "MIT"
-    assert said["files"]["model.safetensors"] == sha256(folder / "model.safetensors")
-    assert "source.json" not in said["files"]
+    message = sources.read_source_json(folder)
+    assert message["licence"] == "MIT"
+    assert message["files"]["model.safetensors"] == sha256(folder / "model.safetensors")
+    assert "source.json" not in message["files"]
 
 
 def test_texts_are_read_in_either_encoding(tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_an_empty_work_is_named(tmp_path: Path) -> None:
 
 def test_identity_needs_a_readable_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a readable JSON file"):
-        sources.identity(tmp_path)
+        sources.read_source_json(tmp_path)
     (tmp_path / "source.json").write_text(json.dumps({"a": 1})[:-1])
     with pytest.raises(UserError, match="not a readable JSON file"):
-        sources.identity(tmp_path)
+        sources.read_source_json(tmp_path)

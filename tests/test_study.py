@@ -14,7 +14,7 @@ import yaml
 
 from stable_regions.base.errors import UserError
 from stable_regions.base.files import write_json
-from stable_regions.estimate import capacity as room
+from stable_regions.estimate import capacity
 from stable_regions.models.load import placed
 from stable_regions.study import paths, resources, work
 from stable_regions.study.study import Study, job_rules
@@ -111,17 +111,17 @@ def test_shards_are_all_pairs_and_no_more_points_than_asked_for(
     [job, *_] = ours.measuring_jobs["sharpness"].values()
     entry: Any = ours.entry("sharpness")
     points = entry.steps * len(entry.layers)
-    assert job.cut
+    assert job.sharded
     assert [first for first, _ in job.parts] == [0, *(end for _, end in job.parts[:-1])]
     assert job.parts[-1][1] == ours.points("sharpness") // points
     assert max(end - first for first, end in job.parts) == 3000 // points
     one = study(compute={"shard_points": 10**9}).measuring_jobs["sharpness"]
-    assert not next(iter(one.values())).cut
+    assert not next(iter(one.values())).sharded
 
 
 def matched(ours: Study, path: str) -> list[tuple[str, str]]:
     """The rules whose outputs a path may be, and the jobs that it says."""
-    found = []
+    result = []
     for kind, rule in ours.measuring_rules():
         folder = f"results/embedded/{kind.folder}/{{experiment}}"
         groups = {"experiment": rule.of, "job": rule.pattern, "shard": "[0-9]+"}
@@ -132,8 +132,8 @@ def matched(ours: Study, path: str) -> list[tuple[str, str]]:
                 for number, part in enumerate(parts)
             )
             if match := re.fullmatch(pattern, path):
-                found.append((rule.name, match["job"]))
-    return found
+                result.append((rule.name, match["job"]))
+    return result
 
 
 def test_each_raw_output_is_of_one_rule_and_job(study: Callable[..., Study]) -> None:
@@ -153,8 +153,8 @@ def test_each_raw_output_is_of_one_rule_and_job(study: Callable[..., Study]) -> 
         for name, jobs in each.measuring_jobs.items():
             for job in jobs.values():
                 for ref in job.refs:
-                    wanted = each.shards(name, ref)[-1] if job.cut else each.raw(name, ref)
-                    assert [found for _, found in matched(each, wanted)] == [job.name], wanted
+                    expected = each.shards(name, ref)[-1] if job.sharded else each.raw(name, ref)
+                    assert [result for _, result in matched(each, expected)] == [job.name], expected
 
 
 def test_rules_are_named_by_what_their_jobs_do(study: Callable[..., Study]) -> None:
@@ -176,7 +176,7 @@ def test_what_the_first_figure_shows_comes_first_and_long_jobs_before_short(
     ours = study()
     first = resources.priority(ours, "examples")
     others = {name: resources.priority(ours, name) for name in ours.experiments}
-    assert first == resources.FIRST > 1000 > max(n for n in others.values() if n != first)
+    assert first == resources.FIRST_FIGURE > 1000 > max(n for n in others.values() if n != first)
     assert others["sharpness"] == min(100, resources.points(ours, "sharpness") // 1000)
     assert others["size"] < others["sharpness"]
 
@@ -200,8 +200,8 @@ def test_memory_follows_a_models_shape_and_every_dtype(study: Callable[..., Stud
     assert shape is not None
     one, both = (resources.memory(ours, "smollm2-135m", more) for more in ((), ("float64",)))
     assert both - one == pytest.approx(8 * shape.weights / 1e6, abs=1)
-    asked = resources.measuring(ours, ours.measuring_jobs["choices"]["smollm2-135m"], local=True)
-    others = ours.entry("choices").other_dtypes()
+    asked = resources.measuring(ours, ours.measuring_jobs["robustness"]["smollm2-135m"], local=True)
+    others = ours.entry("robustness").other_dtypes()
     assert asked.memory == resources.memory(ours, "smollm2-135m", others)
     assert asked.memory > both
     assert resources.memory(ours, "suite-d4-w64") < one
@@ -247,12 +247,12 @@ def test_a_study_without_room_is_told(
     study: Callable[..., Study], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours = study()
-    work.check_room(ours, local=False)
-    monkeypatch.setattr(room, "memory_here", lambda: 10**8)
+    work.check_capacity(ours, local=False)
+    monkeypatch.setattr(capacity, "memory_here", lambda: 10**8)
     monkeypatch.setattr(resources.machine, "here", lambda: False)
-    work.check_room(ours, local=False)  # the memory of other machines
+    work.check_capacity(ours, local=False)  # the memory of other machines
     with pytest.raises(UserError, match="study embedded: the memory is too small"):
-        work.check_room(ours, local=True)
+        work.check_capacity(ours, local=True)
 
 
 def test_a_study_has_the_figures_and_tables_of_what_it_runs(study: Callable[..., Study]) -> None:
@@ -262,8 +262,8 @@ def test_a_study_has_the_figures_and_tables_of_what_it_runs(study: Callable[...,
     experiments = {"examples": ["smollm2-135m"], "sharpness": ["smollm2-135m"]}
     small = study("mine", studies={"mine": {"title": "mine", "experiments": experiments}})
     assert list(small.figures) == ["fig2", "figA_sharpness"]
-    assert set(small.quoted) == {
-        "examples", "examples_pairs", "sharpness", "deviations", "second-road",
+    assert set(small.paper_tables) == {
+        "examples", "examples_pairs", "sharpness", "deviations", "independent-check",
     }  # fmt: skip
     assert small.claim_tables(["regions"]) == ["sharpness"]
     assert small.cost("emerge") == {"points": 0, "jobs": 0, "training_tokens": 0}
@@ -271,8 +271,8 @@ def test_a_study_has_the_figures_and_tables_of_what_it_runs(study: Callable[...,
     rounded = study("mine", models={"smollm2-135m": {"dtype": "bfloat16"}}, studies={
         "mine": {"title": "mine", "experiments": experiments}
     })  # fmt: skip
-    assert not rounded.checked_twice
-    assert "second-road" not in rounded.quoted
+    assert not rounded.cross_checked
+    assert "independent-check" not in rounded.paper_tables
 
 
 def test_a_local_model_is_read_file_by_file_with_its_times(
@@ -284,8 +284,8 @@ def test_a_local_model_is_read_file_by_file_with_its_times(
     ours = study(models={"tiny": model})
     local = ours.config.models["tiny"].source
     assert local.inputs(ours.config) == sorted(map(str, Path("sources/tiny-llama").glob("*.*")))
-    before = local.dated()
+    before = local.file_stamps()
     (tmp_path / "sources/tiny-llama/config.json").write_text("{}")
-    assert local.dated() != before
+    assert local.file_stamps() != before
     twin = ours.config.models["smollm2-135m-random"].source
     assert twin.inputs(ours.config) == [paths.model("smollm2-135m")]

@@ -83,8 +83,8 @@ def test_paths_have_every_point() -> None:
 
 def test_numbers_are_looked_up_by_their_keys() -> None:
     table = pd.DataFrame({"model": ["a", "b"], "layer": [0, 0], "median": [1.5, np.nan]})
-    found = numbers.collect({"t": (table, ["model", "layer"]), "u": (table, [])}, table, {"x": 1})
-    assert found["tables"]["t"]["a"]["0"]["median"] == 1.5
-    assert found["tables"]["t"]["b"]["0"]["median"] is None
-    assert found["tables"]["u"][1] == {"model": "b", "layer": 0, "median": None}
-    assert found["x"] == 1
+    result = numbers.collect({"t": (table, ["model", "layer"]), "u": (table, [])}, table, {"x": 1})
+    assert result["tables"]["t"]["a"]["0"]["median"] == 1.5
+    assert result["tables"]["t"]["b"]["0"]["median"] is None
+    assert result["tables"]["u"][1] == {"model": "b", "layer": 0, "median": None}
+    assert result["x"] == 1

@@ -182,21 +182,21 @@ class TestSettings:
 class TestSplit:
     @pytest.mark.parametrize(("count", "context"), [(25, 12), (1000, 12), (40_000, 2), (999, 64)])
     def test_every_token_is_predicted_once(self, count, context):
-        rows, held_out = training.split(np.arange(count), context)
+        rows, held_out = training.split_held_out(np.arange(count), context)
         targets = torch.cat((rows, held_out))[:, 1:].flatten().sort().values
         assert torch.equal(targets, torch.arange(1, (count - 1) // context * context + 1))
         assert 1 <= len(held_out) <= len(rows)
         assert len(held_out) * context <= training.HELD_OUT_TOKENS
 
     def test_held_out_rows_are_spread(self):
-        _, held_out = training.split(np.arange(120_001), 12)
+        _, held_out = training.split_held_out(np.arange(120_001), 12)
         gaps = held_out[:, 0].diff()
         assert gaps.min() > 0
         assert gaps.max() - gaps.min() <= 12
 
     def test_too_few_tokens(self):
         with pytest.raises(UserError, match="tokens: holds 24; must be at least 25"):
-            training.split(np.arange(24), 12)
+            training.split_held_out(np.arange(24), 12)
 
 
 class TestTrain:
@@ -220,7 +220,7 @@ class TestTrain:
             assert curve.learning_rate[step] == pytest.approx(rate, rel=1e-6)
         assert list(curve.held_out_loss.dropna().index) == list(SETTINGS.checkpoints)
         assert list(curve.train_loss.isna()) == [True] + [False] * SETTINGS.steps
-        _, held_out = training.split(stream(), SETTINGS.context)
+        _, held_out = training.split_held_out(stream(), SETTINGS.context)
         for step in SETTINGS.checkpoints:
             model = LlamaForCausalLM.from_pretrained(trained / f"step{step}")
             # transformers' own loss shifts the labels itself

@@ -13,7 +13,7 @@ from matplotlib.collections import LineCollection
 from safetensors.torch import save_file
 
 from stable_regions.base.errors import UserError
-from stable_regions.figures import fig3, fig4, figA_choices, figA_layers, figA_losses
+from stable_regions.figures import fig3, fig4, figA_layers, figA_losses, figA_robustness
 from stable_regions.figures.medians import short
 from stable_regions.models.facts import model_row, model_table, training_state
 
@@ -276,7 +276,7 @@ def chosen(models: list[str]) -> pd.DataFrame:
 
 @pytest.mark.parametrize("models", [["one"], ["one", "two"]])
 def test_choices_have_a_row_each_at_the_same_height_in_both_panels(models: list[str]) -> None:
-    data, figure = figA_choices.draw(chosen(models))
+    data, figure = figA_robustness.draw(chosen(models))
     left, right = figure.axes
     names = [text.get_text() for text in left.get_yticklabels()]
     assert names == ["default", "read site: before the norm", "read site: logits", "steps: 25"]

@@ -99,7 +99,7 @@ def test_each_model_was_checked_when_loaded(tiny: Path) -> None:
     for model in ("tiny-llama", "tiny-random", "tiny-gpt2"):
         check = json.loads((folder / f"{model}.check.json").read_text())
         assert check["verdict"] == "passed"
-        assert 0 <= max(check["agreement"].values()) <= check["tolerance"]
+        assert 0 <= max(check["sweep_error"].values()) <= check["tolerance"]
         tensors, meta = read_safetensors(folder / f"{model}.safetensors")
         assert tensors["resid.1"].shape == (25, 32)
         assert meta["model"] == model
@@ -119,8 +119,8 @@ def test_the_paper_reads_its_numbers(tiny: Path) -> None:
 
 
 def claims_of(folder: Path) -> dict[str, dict]:
-    found = json.loads((folder / "results" / "tiny" / "claims.json").read_text())
-    return {claim["id"]: claim for claim in found}
+    result = json.loads((folder / "results" / "tiny" / "claims.json").read_text())
+    return {claim["id"]: claim for claim in result}
 
 
 def test_every_claim_has_a_verdict_and_its_estimates(tiny: Path) -> None:
@@ -150,7 +150,7 @@ def test_the_command_of_a_claim_computes_it_and_no_more(tiny: Path) -> None:
 
 
 def test_the_second_road_ends_where_the_first_does(tiny: Path) -> None:
-    table = pd.read_csv(tiny / "results/tiny/tables/second-road.csv")
+    table = pd.read_csv(tiny / "results/tiny/tables/independent-check.csv")
     assert table["model"].tolist() == ["tiny-llama", "tiny-random", "tiny-gpt2"]
     assert (table["pairs"] == 8).all()
     assert (table["slope_difference"] < table["tolerance"]).all()

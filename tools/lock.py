@@ -48,10 +48,10 @@ CUDA = re.compile(r"(nvidia|cuda)-|triton$")
 
 def installed() -> dict[str, str]:
     """Name -> version of every package of this interpreter, without local build tags."""
-    found = {canonicalize_name(d.metadata["Name"]): d.version for d in metadata.distributions()}
+    versions = {canonicalize_name(d.metadata["Name"]): d.version for d in metadata.distributions()}
     return {
         name: version.partition("+")[0]
-        for name, version in sorted(found.items())
+        for name, version in sorted(versions.items())
         if name not in SKIP and not CUDA.match(name)
     }
 
@@ -90,9 +90,9 @@ def closure(names: Iterable[str], python: str = PYTHON) -> list[str]:
 
 def environment(kind: str, lock: dict[str, str]) -> str:
     """The text of `envs/<kind>.yaml`."""
-    wanted = [f'"{option}"' for option in options()]
-    wanted += [f"{name}=={lock[name]}" for name in closure(KINDS[kind])]
-    lines = "".join(f"      - {each}\n" for each in wanted)
+    entries = [f'"{option}"' for option in options()]
+    entries += [f"{name}=={lock[name]}" for name in closure(KINDS[kind])]
+    lines = "".join(f"      - {each}\n" for each in entries)
     return (
         "# Made by `make lock` from requirements.lock: change that, not this.\n"
         "channels:\n  - conda-forge\n  - nodefaults\n"

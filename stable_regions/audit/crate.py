@@ -56,13 +56,13 @@ def copy_code(target: Path) -> None:
             shutil.copy(ROOT / part, target / part)
 
 
-def _file(path: Path, held: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """What is said of a file: its hash and size as the manifest has them, or as it lies there."""
+def _file(path: Path, entry: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """A file's properties: hash and size by the manifest, or of the file on disk."""
     properties: dict[str, Any] = {
         "@type": "File",
         "name": path.name,
-        "sha256": held["sha256"] if held else sha256(path),
-        "contentSize": str(held["bytes"] if held else path.stat().st_size),
+        "sha256": entry["sha256"] if entry else sha256(path),
+        "contentSize": str(entry["bytes"] if entry else path.stat().st_size),
     }
     if path.suffix in FORMATS:
         properties["encodingFormat"] = FORMATS[path.suffix]
@@ -79,15 +79,15 @@ def _leaves(value: Any, name: str) -> Iterator[tuple[str, str]]:
 
 
 def _origins(manifest: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What came from outside: packages, hub repositories and local files, and what models are."""
+    """External sources: packages, hub repositories, local files, and what is known of models."""
     jobs: list[Job] = manifest["jobs"]
-    for path, held in manifest["inputs"].items():
-        job = jobs[held["job"]] if held["job"] is not None else None
+    for path, recorded in manifest["inputs"].items():
+        job = jobs[recorded["job"]] if recorded["job"] is not None else None
         readers = [j for j in jobs if any(f["path"] == path for f in j["input"]["files"])]
         entries = [j["params"].get("entry") for j in ([job] if job else readers)]
         entry = next((e for e in entries if isinstance(e, Mapping)), {})
-        facts: dict[str, Any] = {"name": path, "sha256": held["sha256"]}
-        source = held.get("source")
+        facts: dict[str, Any] = {"name": path, "sha256": recorded["sha256"]}
+        source = recorded.get("source")
         if source is not None:
             if source["source"]["kind"] == "train":
                 continue  # made here, from the texts
@@ -170,7 +170,7 @@ def describe(results: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     )
     _context(crate, BIOSCHEMAS, "CreativeWork", name="ComputationalWorkflow", version="1.0-RELEASE")
     crate.mainEntity = workflow
-    asked, given = [], []
+    parameters, values = [], []
     settings = {key: manifest[key] for key in ("study", "compute", "experiments", "models")}
     for key, value in settings.items():
         for name, text in _leaves(value, key):
@@ -178,31 +178,33 @@ def describe(results: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
                 crate, f"#parameter/{name}", "FormalParameter",
                 name=name, additionalType="PropertyValue", workExample={"@id": f"#value/{name}"},
             )  # fmt: skip
-            held = _context(
+            property_value = _context(
                 crate, f"#value/{name}", "PropertyValue",
                 name=name, value=text, exampleOfWork={"@id": one.id},
             )  # fmt: skip
-            asked.append({"@id": one.id})
-            given.append({"@id": held.id})
-    workflow["input"] = asked
+            parameters.append({"@id": one.id})
+            values.append({"@id": property_value.id})
+    workflow["input"] = parameters
     for path, facts in _origins(manifest):
-        given.append({"@id": _context(crate, f"#{path}", "CreativeWork", **facts).id})
+        values.append({"@id": _context(crate, f"#{path}", "CreativeWork", **facts).id})
     for file in sorted((results / CODE).rglob("*")):
         name = file.relative_to(results).as_posix()
         if file.is_file() and not file.name.startswith(".") and name != workflow.id:
             crate.add_file(dest_path=name, properties=_file(file))
-    made = []
-    for path, held in manifest["files"].items():
+    results_of_job = []
+    for path, property_value in manifest["files"].items():
         name = Path(path).relative_to(results).as_posix()
-        made.append(crate.add_file(dest_path=name, properties=_file(Path(path), held)))
-    made.append(crate.add_file(dest_path=NAME, properties=_file(results / NAME)))
+        results_of_job.append(
+            crate.add_file(dest_path=name, properties=_file(Path(path), property_value))
+        )
+    results_of_job.append(crate.add_file(dest_path=NAME, properties=_file(results / NAME)))
     action = _context(
         crate, "#run", "CreateAction",
         name=f"Run of the study {manifest['study']}",
         description=f"Each of its {len(manifest['jobs'])} jobs is in {NAME}",
         instrument={"@id": workflow.id},
-        object=given,
-        result=[{"@id": file.id} for file in made],
+        object=values,
+        result=[{"@id": file.id} for file in results_of_job],
         startTime=min(job["started"] for job in manifest["jobs"]),
         endTime=max(job["ended"] for job in manifest["jobs"]),
         actionStatus={"@id": "http://schema.org/CompletedActionStatus"},

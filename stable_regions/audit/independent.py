@@ -24,14 +24,14 @@ TOLERANCE = 1e-3
 
 
 def blocks(model: PreTrainedModel) -> nn.ModuleList:
-    """The decoder layers of a Hugging Face model: its one list of as many modules as it has."""
+    """The decoder layers of a Hugging Face model: its one list of that many modules."""
     count = model.config.get_text_config().num_hidden_layers
-    found = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
-    if len(found) != 1:
+    lists = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
+    if len(lists) != 1:
         raise UserError(
-            f"{type(model).__name__}: has {len(found)} lists of {count} layers, not one"
+            f"{type(model).__name__}: has {len(lists)} lists of {count} layers, not one"
         )
-    return found[0]
+    return lists[0]
 
 
 @torch.no_grad()
@@ -39,12 +39,12 @@ def output_distances(
     model: PreTrainedModel, prompt_a: list[int], prompt_b: list[int], *, layer: int, steps: int
 ) -> list[float]:
     """`|F_A(X(alpha)) - F_A(A)|` for `steps` values of alpha from 0 to 1, after the final norm."""
-    seen: list[Tensor] = []
+    ends: list[Tensor] = []
     point: list[Tensor] = []
 
     def patch(module: nn.Module, inputs: Any, output: Any) -> Any:
         hidden = output[0] if isinstance(output, tuple) else output
-        seen.append(hidden[0, -1].clone())
+        ends.append(hidden[0, -1].clone())
         if not point:
             return None
         hidden = hidden.clone()
@@ -60,15 +60,15 @@ def output_distances(
     try:
         clean = run(prompt_a)
         run(prompt_b)
-        a, b = seen
-        found = []
+        a, b = ends
+        distances = []
         for step in range(steps):
             alpha = step / (steps - 1)
             point[:] = [(1 - alpha) * a + alpha * b]
-            found.append(float((run(prompt_a) - clean).pow(2).sum().sqrt()))
+            distances.append(float((run(prompt_a) - clean).pow(2).sum().sqrt()))
     finally:
         handle.remove()
-    return found
+    return distances
 
 
 def sharpest_rise(distances: list[float]) -> float:
@@ -98,12 +98,12 @@ def compare(model: PreTrainedModel, raw: pd.DataFrame, slopes: pd.DataFrame) -> 
     """
     layer = int(raw["layer"].min())
     raw = raw[raw["layer"] == layer]
-    apart = [a[-1] != b[-1] for a, b in zip(raw["tokens_a"], raw["tokens_b"], strict=True)]
-    if not any(apart):
+    different = [a[-1] != b[-1] for a, b in zip(raw["tokens_a"], raw["tokens_b"], strict=True)]
+    if not any(different):
         raise UserError("no pair ends in different tokens; at least one is needed")
     slope = slopes[slopes["layer"] == layer].set_index("pair")["max_slope_post_norm"]
     rows = []
-    for pair in raw[apart].head(PAIRS).to_dict("records"):
+    for pair in raw[different].head(PAIRS).to_dict("records"):
         first = list(pair["distance_post_norm"])
         tokens = ([int(token) for token in pair[f"tokens_{side}"]] for side in "ab")
         second = output_distances(model, *tokens, layer=layer, steps=len(first))
@@ -152,10 +152,10 @@ def agreement(table: pd.DataFrame) -> pd.DataFrame:
             f"differ by {worst.max():.1e}, and {TOLERANCE:.0e} is the most that rounding explains"
         )
     grouped = table.groupby("model", sort=False)
-    found = grouped.agg(
+    largest = grouped.agg(
         pairs=("pair", "size"),
         layer=("layer", "first"),
         steps=("steps", "first"),
         **{column: (column, "max") for column in columns},
     )
-    return found.assign(tolerance=TOLERANCE).reset_index()
+    return largest.assign(tolerance=TOLERANCE).reset_index()

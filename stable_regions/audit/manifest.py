@@ -1,6 +1,6 @@
 """The manifest of a study: every file of its results, its hash, and the chain of jobs behind it.
 
-It is made last, from the files as they lie on the disk and the records of the jobs
+It is made last, from the files on the disk and the records of the jobs
 (`stable_regions.audit.records`), and says only what agrees with both.
 """
 
@@ -10,7 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stable_regions.audit.records import ROOT, altered, found, identity, now
+from stable_regions.audit.records import (
+    ROOT,
+    changed_file_error,
+    now,
+    path_digest,
+    resolve_recorded_path,
+)
 from stable_regions.base.errors import UserError
 from stable_regions.base.files import read_json, sha256
 
@@ -24,7 +30,7 @@ Job = dict[str, Any]
 
 
 def result_files(results: Path) -> list[str]:
-    """All files of a study but the manifest and what is made from it, as paths from here, sorted.
+    """All files of a study except the manifest and what is made from it, as sorted paths.
 
     Hidden ones are those that a job is writing.
     """
@@ -62,13 +68,13 @@ class Chain:
                 self._makers.setdefault(file["path"], []).append(record)
 
     def on_disk(self, path: str) -> str | None:
-        """The hash of a file as it lies there; None if it doesn't."""
-        if path not in self._disk and found(path).exists():
-            self._disk[path] = identity(found(path))
+        """The hash of a file on disk; None if it is missing."""
+        if path not in self._disk and resolve_recorded_path(path).exists():
+            self._disk[path] = path_digest(resolve_recorded_path(path))
         return self._disk.get(path)
 
     def reach(self, path: str, read_as: str | None = None, reader: Job | None = None) -> None:
-        """Take a file and all behind it into the chain.
+        """Add a file, and all that it was made from, to the chain.
 
         Parameters
         ----------
@@ -82,20 +88,20 @@ class Chain:
         """
         if path in self.made_by:
             return
-        held = self.on_disk(path)
+        digest = self.on_disk(path)
         makers = self._makers.get(path, [])
-        if reader and held is None and kept(path):
+        if reader and digest is None and kept(path):
             raise UserError(f"{path}: is gone; `snakemake {path}` makes it again")
-        fitting = [job for job in makers if output_hash(job, path) == (held or read_as)]
+        fitting = [job for job in makers if output_hash(job, path) == (digest or read_as)]
         if makers and not fitting:
-            raise altered(path, makers[-1]["rule"])
-        if reader and held not in (None, read_as):
-            made = reader["output"]["files"][0]["path"]
+            raise changed_file_error(path, makers[-1]["rule"])
+        if reader and digest not in (None, read_as):
+            output = reader["output"]["files"][0]["path"]
             raise UserError(
-                f"{path}: is not the file that {made} was made from; "
+                f"{path}: is not the file that {output} was made from; "
                 f"`snakemake --forcerun {reader['rule']}` makes that again"
             )
-        self.hashes[path] = held or read_as or ""
+        self.hashes[path] = digest or read_as or ""
         self.made_by[path] = None  # known from here on: what its job made leads back to it
         if fitting:
             self.made_by[path] = self._take(fitting[-1])
@@ -114,7 +120,7 @@ class Chain:
 
 
 def kept(path: str) -> bool:
-    """Whether a file is a result that stays."""
+    """Whether a file is a result that is not deleted after use."""
     return path.startswith("results/") and not TEMPORARY.search(path)
 
 
@@ -124,7 +130,7 @@ def output_hash(job: Job, path: str) -> str | None:
 
 
 def shared(jobs: list[Job], key: str, values: list[Any]) -> list[Job]:
-    """The jobs with a value that many have in common replaced by its number in `values`."""
+    """The jobs, with a value that many share replaced by its index in `values`."""
     numbered = []
     for job in jobs:
         if job[key] not in values:
@@ -134,23 +140,23 @@ def shared(jobs: list[Job], key: str, values: list[Any]) -> list[Job]:
 
 
 def checkout() -> dict[str, Any]:
-    """What code this is: the commit, whether files differ from it, and the hash of the lock.
+    """The version of the code: commit, whether files differ from it, hash of the lock file.
 
     Commit and difference are None where the code is in no Git repository.
     """
     git = ["git", "-C", str(ROOT)]
     try:
         commit, status = (
-            subprocess.run([*git, *asked], capture_output=True, encoding="utf-8", errors="replace")
-            for asked in (["rev-parse", "HEAD"], ["status", "--porcelain"])
+            subprocess.run([*git, *query], capture_output=True, encoding="utf-8", errors="replace")
+            for query in (["rev-parse", "HEAD"], ["status", "--porcelain"])
         )
     except OSError:  # there is no Git here
-        known = False
+        is_repository = False
     else:
-        known = commit.returncode == status.returncode == 0
+        is_repository = commit.returncode == status.returncode == 0
     return {
-        "commit": commit.stdout.strip() if known else None,
-        "changed": bool(status.stdout.strip()) if known else None,
+        "commit": commit.stdout.strip() if is_repository else None,
+        "changed": bool(status.stdout.strip()) if is_repository else None,
         "lock": sha256(ROOT / "requirements.lock"),
     }
 
@@ -196,7 +202,7 @@ def build(
     inputs = {}
     for path in sorted(set(chain.made_by) - set(files)):
         inputs[path] = {"sha256": chain.hashes[path], "job": chain.made_by[path]}
-        described = found(path) / "source.json"
+        described = resolve_recorded_path(path) / "source.json"
         if described.is_file():
             inputs[path]["source"] = read_json(described)
     machines: list[Any] = []
@@ -219,7 +225,7 @@ def build(
 
 
 def whole_jobs(manifest: Mapping[str, Any]) -> list[Job]:
-    """The jobs of a manifest as they were recorded, with their machines and versions."""
+    """The jobs of a manifest as recorded, each with its machine and versions."""
     return [
         {key: value for key, value in job.items() if key != "environment"}
         | {

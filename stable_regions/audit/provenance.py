@@ -1,4 +1,4 @@
-"""What a result was made with: recorded in every raw file."""
+"""Provenance of a result, as recorded in every raw file."""
 
 import ast
 import hashlib
@@ -21,12 +21,12 @@ TYPES_ONLY = ("TYPE_CHECKING", "typing.TYPE_CHECKING")  # a block that never run
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
     """Versions of Python and of the installed packages named."""
-    found = {name: metadata.version(name) for name in packages}
-    return {"python": platform.python_version(), **found}
+    by_package = {name: metadata.version(name) for name in packages}
+    return {"python": platform.python_version(), **by_package}
 
 
 def machine() -> dict[str, str]:
-    """Processor and system: what may change the last bits of a float."""
+    """Processor and system, which may change the last bits of a float."""
     info = Path("/proc/cpuinfo")
     names = [
         line.split(":", 1)[1].strip()
@@ -38,7 +38,7 @@ def machine() -> dict[str, str]:
 
 @cache
 def _read(text: str) -> tuple[str, frozenset[tuple[int, str]]]:
-    """What a module does, as text, and what it may import: level (dots before the name) and name.
+    """A module's code as text, and its imports: level (dots before the name) and name.
 
     The text is its syntax tree without docstrings; comments are not in it. It is kept, since the
     scripts of a workflow reach the same modules.
@@ -68,7 +68,7 @@ def _read(text: str) -> tuple[str, frozenset[tuple[int, str]]]:
 
 
 def _executed(folder: Path, name: str) -> Iterator[Path]:
-    """The files that run on the import of a module, or of a name in one, that lies in a folder.
+    """The files that are executed when a module in a folder, or a name in one, is imported.
 
     With the module that is `__init__.py` of every package on the way. `*` may import any module of
     its package.
@@ -87,7 +87,7 @@ def _executed(folder: Path, name: str) -> Iterator[Path]:
 
 
 def code_digest(script: str | Path, *modules: str) -> str:
-    """Digest of what a script does: itself and every module of this checkout that it reaches.
+    """Digest of a script's code: itself and every module of this checkout that it imports.
 
     A rule passes this as a parameter, so that Snakemake makes a result again when the code behind
     it changes, and only then. Comments and docstrings do not count.
@@ -100,27 +100,27 @@ def code_digest(script: str | Path, *modules: str) -> str:
         What it loads by name: no statement in it says which module that is.
     """
     script, root = Path(script).resolve(), PACKAGE.resolve().parent
-    seen: dict[Path, str] = {}
-    asked: set[tuple[Path, str]] = set()
+    texts: dict[Path, str] = {}
+    modules_seen: set[tuple[Path, str]] = set()
     todo = [script, *(file for module in modules for file in _executed(root, module))]
     while todo:
         file = todo.pop()
-        if file in seen:
+        if file in texts:
             continue
-        seen[file], imports = _read(file.read_text(encoding="utf-8"))
+        texts[file], imports = _read(file.read_text(encoding="utf-8"))
         for level, name in imports:
             for folder in [file.parents[level - 1]] if level else [script.parent, root]:
-                if (folder, name) not in asked:
-                    asked.add((folder, name))
+                if (folder, name) not in modules_seen:
+                    modules_seen.add((folder, name))
                     todo.extend(_executed(folder, name))
     # a manifest may name a script that lies elsewhere
-    named = {Path(os.path.relpath(file, root)).as_posix(): text for file, text in seen.items()}
-    text = "\n".join(f"{name}\n{named[name]}" for name in sorted(named))
+    by_path = {Path(os.path.relpath(file, root)).as_posix(): text for file, text in texts.items()}
+    text = "\n".join(f"{name}\n{by_path[name]}" for name in sorted(by_path))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def model_record(model: "Model", ref: str, compute: Mapping[str, Any]) -> dict[str, Any]:
-    """The record that every raw output of a model carries: what made it, and on what.
+    """The record in every raw output of a model: code, machine, versions and settings.
 
     There is no time and no host name in it: two clean runs give the same bytes.
     """
@@ -142,11 +142,11 @@ def model_record(model: "Model", ref: str, compute: Mapping[str, Any]) -> dict[s
 
 
 def experiment_record(
-    model: "Model", ref: str, params: Any, drawn: Mapping[str, Any]
+    model: "Model", ref: str, params: Any, prompt_facts: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The same, and what was measured: the job's parameters, and the record of its prompts."""
+    """The same, with the experiment: the job's parameters, and the record of its prompts."""
     return {
         **model_record(model, ref, params.compute),
         "experiment": {"name": params.name, **params.entry},
-        "prompts": drawn["prompts"],
+        "prompts": prompt_facts["prompts"],
     }

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from stable_regions.audit.provenance import PACKAGE, code_digest, machine, versions
 from stable_regions.base.errors import UserError, first_line
 from stable_regions.base.files import METADATA_KEY, atomic, read_json, read_object, sha256
-from stable_regions.base.redact import discreet, homeless
+from stable_regions.base.redact import redact, with_tilde
 
 ROOT = PACKAGE.parent
 SUFFIX = ".record.json"
@@ -28,7 +28,7 @@ SUFFIX = ".record.json"
 PACKAGE_OF_MODULE = {"sklearn": "scikit-learn", "yaml": "pyyaml", "PIL": "pillow"}
 
 
-def identity(path: str | Path) -> str:
+def path_digest(path: str | Path) -> str:
     """SHA-256 of a file; of a folder, that of a list of its files with their SHA-256.
 
     A model's folder is known by its `source.json`, which holds the SHA-256 of all else in it.
@@ -46,22 +46,22 @@ def identity(path: str | Path) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def named(path: str | Path) -> str:
-    """A file's name in records: relative to the working directory, or else to the checkout."""
+def recorded_path(path: str | Path) -> str:
+    """A file's path in records: relative to the working directory, or else to the checkout."""
     for base in (Path.cwd(), ROOT):
         if Path(path).is_absolute() and Path(path).is_relative_to(base):
             return Path(path).relative_to(base).as_posix()
-    return homeless(str(path))
+    return with_tilde(str(path))
 
 
-def found(name: str) -> Path:
-    """Where a file named in a record lies."""
+def resolve_recorded_path(name: str) -> Path:
+    """The path on disk of a file named in a record."""
     path = Path(name).expanduser()
     return path if path.exists() or path.is_absolute() else ROOT / path
 
 
 def same_code(job: Mapping[str, Any]) -> bool:
-    """Whether a recorded job's script does what it did when it ran."""
+    """Whether the code of a recorded job is unchanged in this checkout."""
     script, params = ROOT / job["script"], job["params"]
     modules = [params["module"]] if "module" in params else []
     return script.is_file() and params.get("code") == code_digest(script, *modules)
@@ -87,7 +87,7 @@ def loaded_versions() -> dict[str, str]:
 
 
 def conda() -> str | None:
-    """SHA-256 of the file that this interpreter's conda environment was made from, if it is in one.
+    """SHA-256 of the environment file of this interpreter's conda environment, if it has one.
 
     Snakemake keeps a copy of the file beside the environment.
     """
@@ -100,15 +100,15 @@ def _files(
     names: Mapping[str, Sequence[int | None]],
     hashes: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Files of a job: their hashes, and how the script calls them."""
+    """Files of a job: their hashes, and their names in the script."""
     return {
-        "files": [{"path": named(path), "sha256": hashes[path]} for path in paths],
+        "files": [{"path": recorded_path(path), "sha256": hashes[path]} for path in paths],
         "names": {name: list(place) for name, place in names.items()},
     }
 
 
 def facts_of(path: Path) -> dict[str, Any]:
-    """What a raw file says of itself; only its metadata is read.
+    """A raw file's metadata; nothing else of it is read.
 
     Raises
     ------
@@ -129,7 +129,7 @@ def facts_of(path: Path) -> dict[str, Any]:
 
 
 def check_inputs(paths: Iterable[str], logs: Path) -> dict[str, str]:
-    """See that what a job is about to read is what other jobs made.
+    """Check the inputs of a job against the records of the jobs that made them.
 
     Parameters
     ----------
@@ -145,48 +145,50 @@ def check_inputs(paths: Iterable[str], logs: Path) -> dict[str, str]:
     UserError
         A file is not as the job that made it left it, or a model's folder not as it says itself.
     """
-    hashes = {path: identity(path) for path in paths}
+    hashes = {path: path_digest(path) for path in paths}
     makers: dict[str, dict[str, str]] = {}
-    asked = [json.dumps(named(path), ensure_ascii=False) for path in hashes]
+    names = [json.dumps(recorded_path(path), ensure_ascii=False) for path in hashes]
     for record in _record_files(logs):
         text = record.read_text(encoding="utf-8")
-        if any(name in text for name in asked):  # few do, and to parse all would take long
+        if any(name in text for name in names):  # few do, and to parse all would take long
             job = json.loads(text)
             for file in job["output"]["files"]:
                 makers.setdefault(file["path"], {})[file["sha256"]] = job["rule"]
     for path, digest in hashes.items():
-        made = makers.get(named(path), {})
-        if made and digest not in made:
-            raise altered(named(path), list(made.values())[-1])
+        digests = makers.get(recorded_path(path), {})
+        if digests and digest not in digests:
+            raise changed_file_error(recorded_path(path), list(digests.values())[-1])
         if Path(path, "source.json").is_file():
             check_folder(Path(path))
     return hashes
 
 
 def check_folder(folder: Path) -> None:
-    """UserError unless the files of a model folder are what they were when it was made."""
-    held = read_object(folder / "source.json")["files"]
-    files = [folder / name for name in held if (folder / name).exists()]  # loaders miss the others
+    """UserError unless the files of a model folder match the hashes in its source.json."""
+    recorded = read_object(folder / "source.json")["files"]
+    files = [
+        folder / name for name in recorded if (folder / name).exists()
+    ]  # loaders miss the others
     with ThreadPoolExecutor() as pool:
         hashes = list(pool.map(sha256, files))
-    for file, found in zip(files, hashes, strict=True):
-        if found != held[file.name]:
+    for file, digest in zip(files, hashes, strict=True):
+        if digest != recorded[file.name]:
             raise UserError(
                 f"{file}: is not what it was when its folder was made; "
                 f"delete {folder} to have it made again"
             )
 
 
-def altered(path: str, rule: str) -> UserError:
-    """What is said of a file that is not as the job that made it left it."""
+def changed_file_error(path: str, rule: str) -> UserError:
+    """The error for a file that changed since the job that made it."""
     return UserError(
         f"{path}: is not as the rule {rule} left it: changed by hand or by a fault; "
         "delete it to have it made again"
     )
 
 
-def write_record(job: Any, script: Path, started: str, read: Mapping[str, str]) -> None:
-    """Record what a job did, once its outputs are whole.
+def write_record(job: Any, script: Path, started: str, input_hashes: Mapping[str, str]) -> None:
+    """Record a job once its outputs are complete.
 
     Parameters
     ----------
@@ -197,15 +199,15 @@ def write_record(job: Any, script: Path, started: str, read: Mapping[str, str]) 
     read
         The hashes of what it read, as `check_inputs` gives them.
     """
-    made = {path: identity(path) for path in job.output}
+    output_hashes = {path: path_digest(path) for path in job.output}
     record = {
         "rule": job.rule,
-        "script": named(script),
+        "script": recorded_path(script),
         "wildcards": dict(job.wildcards.items()),
         "params": dict(job.params.items()),
         "threads": job.threads,
-        "input": _files(job.input, job.input._names, read),
-        "output": _files(job.output, job.output._names, made),
+        "input": _files(job.input, job.input._names, input_hashes),
+        "output": _files(job.output, job.output._names, output_hashes),
         "started": started,
         "ended": now(),
         "machine": machine() | {"cores": os.cpu_count()},
@@ -222,8 +224,8 @@ def dump(path: Path, value: Any) -> None:
     The home folder and secrets are left out.
     """
     text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
-    with atomic(path) as made:
-        made.write_text(discreet(text) + "\n", encoding="utf-8")
+    with atomic(path) as target:
+        target.write_text(redact(text) + "\n", encoding="utf-8")
 
 
 def _record_files(logs: Path) -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""A digest of a study's results to hold a later run against: numbers, claims, and hashes.
+"""A digest of a study's results to compare later runs with: numbers, claims and hashes.
 
 Three answers are possible. *Identical bytes*: the raw outputs are the same files. *The same within
 tolerance*: another processor gives other last bits, and after a training other weights; each
@@ -18,7 +18,7 @@ from stable_regions.base.errors import UserError
 from stable_regions.base.files import atomic, read_json, sha256
 
 # As a part of itself, or absolutely where it is below one: rounding moves a single max slope by no
-# more (`second_road.TOLERANCE`), and a median of many by less.
+# more (`independent.TOLERANCE`), and a median of many by less.
 TOLERANCE = 1e-3
 VALUES = ("median", "value", "score", "difference")
 DATA = (".parquet", ".safetensors", ".csv")
@@ -30,7 +30,7 @@ def _rounded(*numbers: float) -> Interval:
 
 
 def _estimates(tree: Any, name: tuple[str, ...] = ()) -> Iterator[tuple[str, Interval]]:
-    """The numbers with an interval, in all tables that are looked up by keys."""
+    """The numbers with an interval, in all tables with key columns."""
     if not isinstance(tree, Mapping):
         return
     value = next((tree[key] for key in VALUES if key in tree), None)
@@ -42,7 +42,7 @@ def _estimates(tree: Any, name: tuple[str, ...] = ()) -> Iterator[tuple[str, Int
 
 
 def digest(results: Path) -> dict[str, Any]:
-    """What is kept of a finished study.
+    """The digest of a finished study.
 
     Returns
     -------
@@ -65,9 +65,9 @@ def digest(results: Path) -> dict[str, Any]:
             files = facts["files"]
             own = {name: files[name] for name in sorted(files) if name.endswith(".safetensors")}
             weights[facts["model"]] = own
-            for known, one in ((machines, facts["machine"]), (versions, facts["versions"])):
-                if one not in known:
-                    known.append(one)
+            for values, one in ((machines, facts["machine"]), (versions, facts["versions"])):
+                if one not in values:
+                    values.append(one)
     numbers, claims = read_json(results / "numbers.json"), read_json(results / "claims.json")
     return {
         "study": numbers["study"]["name"],
@@ -93,12 +93,12 @@ def digest(results: Path) -> dict[str, Any]:
     }
 
 
-def write(path: Path, kept: Mapping[str, Any]) -> None:
+def write(path: Path, content: Mapping[str, Any]) -> None:
     """Write a digest as JSON, an estimate a line."""
-    text = json.dumps(kept, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
     text = re.sub(r"\[\s+([^][{}]*?)\s+\]", lambda m: f"[{' '.join(m[1].split())}]", text)
-    with atomic(path) as made:
-        made.write_text(text + "\n", encoding="utf-8")
+    with atomic(path) as target:
+        target.write_text(text + "\n", encoding="utf-8")
 
 
 def _same(a: Interval, b: Interval, retrained: bool) -> bool:
@@ -109,15 +109,15 @@ def _same(a: Interval, b: Interval, retrained: bool) -> bool:
     return retrained and a[1] <= b[2] and b[1] <= a[2]
 
 
-def differences(reference: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+def differences(reference: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
     """Every estimate and verdict that is different, a line each."""
     other = {
         model
         for model, files in reference["weights"].items()
-        if found["weights"].get(model) != files
+        if current["weights"].get(model) != files
     }
 
-    def apart(
+    def unequal(
         old: Mapping[str, Interval], new: Mapping[str, Interval], retrained: bool | None
     ) -> Iterator[str]:
         for name in dict.fromkeys([*old, *new]):
@@ -132,31 +132,31 @@ def differences(reference: Mapping[str, Any], found: Mapping[str, Any]) -> list[
                     f"and {a:g} [{a_low:g}, {a_high:g}] in the reference"
                 )
 
-    lines = list(apart(reference["estimates"], found["estimates"], None))
-    for name in dict.fromkeys([*reference["claims"], *found["claims"]]):
-        a, b = reference["claims"].get(name), found["claims"].get(name)
+    lines = list(unequal(reference["estimates"], current["estimates"], None))
+    for name in dict.fromkeys([*reference["claims"], *current["claims"]]):
+        a, b = reference["claims"].get(name), current["claims"].get(name)
         if a is None or b is None or a["verdict"] != b["verdict"]:
-            said = [one["verdict"] if one else "not made" for one in (b, a)]
-            lines.append(f"claim {name}: {said[0]}, and {said[1]} in the reference")
+            verdicts = [one["verdict"] if one else "not made" for one in (b, a)]
+            lines.append(f"claim {name}: {verdicts[0]}, and {verdicts[1]} in the reference")
         else:
             retrained = not other.isdisjoint(a["models"])
-            inside = apart(a["estimates"], b["estimates"], retrained)
+            inside = unequal(a["estimates"], b["estimates"], retrained)
             lines += [f"claim {name}, {line}" for line in inside]
     return lines
 
 
-def compare(reference: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
-    """How a run compares with the reference.
+def compare(reference: Mapping[str, Any], current: Mapping[str, Any]) -> dict[str, Any]:
+    """Compare a run with the reference.
 
     Returns
     -------
     `line`, one line; `other_bytes`, the raw outputs and tables that are other files;
     `differences`, a line each.
     """
-    names = dict.fromkeys([*reference["data"], *found["data"]])
-    other = [name for name in names if reference["data"].get(name) != found["data"].get(name)]
-    wrong = differences(reference, found)
-    counts = f"{len(found['estimates'])} estimates and {len(found['claims'])} claims"
+    names = dict.fromkeys([*reference["data"], *current["data"]])
+    other = [name for name in names if reference["data"].get(name) != current["data"].get(name)]
+    wrong = differences(reference, current)
+    counts = f"{len(current['estimates'])} estimates and {len(current['claims'])} claims"
     if wrong:
         line = f"DIFFERENT in {len(wrong)} places, the first: {wrong[0]}"
     elif not other:
@@ -166,12 +166,12 @@ def compare(reference: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str,
             f"the same within tolerance: {counts}; {len(other)} of {len(names)} raw outputs and "
             "tables have other bytes"
         )
-    if other and reference["machines"] != found["machines"]:
+    if other and reference["machines"] != current["machines"]:
         here, there = (
-            " and ".join(one["processor"] or "an unnamed processor" for one in held["machines"])
-            for held in (found, reference)
+            " and ".join(one["processor"] or "an unnamed processor" for one in digest["machines"])
+            for digest in (current, reference)
         )
         line += f" (this is {here}, the reference is of {there}: other last bits are expected)"
-    elif other and reference["versions"] != found["versions"]:
+    elif other and reference["versions"] != current["versions"]:
         line += " (the reference is of other versions of packages)"
     return {"line": line, "other_bytes": other, "differences": wrong}

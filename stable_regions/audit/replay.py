@@ -1,4 +1,4 @@
-"""Run a recorded job again: the same script on the same inputs, its outputs put elsewhere."""
+"""Rerun a recorded job: the same script on the same inputs, with outputs elsewhere."""
 
 import importlib
 import logging
@@ -12,15 +12,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from stable_regions.audit.records import ROOT, found
+from stable_regions.audit.records import ROOT, resolve_recorded_path
 
 Job = Mapping[str, Any]
 # What takes longest to import, once for all the processes that are split off from this one.
 SHARED = ("seaborn", "hdbscan")
 
 
-class Given(list):
-    """Files, parameters or wildcards as a script sees them: a list some parts of which have names.
+class NamedItems(list):
+    """Files, parameters or wildcards as a script sees them: a list with named parts.
 
     Parameters
     ----------
@@ -34,11 +34,11 @@ class Given(list):
         self._names = names
         for name, (start, end) in names.items():
             assert start is not None
-            setattr(self, name, self[start] if end is None else Given(self[start:end], {}))
+            setattr(self, name, self[start] if end is None else NamedItems(self[start:end], {}))
 
     @classmethod
-    def of(cls, values: Mapping[str, Any]) -> "Given":
-        """Values that all have names."""
+    def of(cls, values: Mapping[str, Any]) -> "NamedItems":
+        """All values named."""
         return cls(list(values.values()), {name: (i, None) for i, name in enumerate(values)})
 
     def __getitem__(self, key: Any) -> Any:
@@ -50,12 +50,12 @@ class Given(list):
 
 
 def outputs(job: Job, folder: Path) -> dict[str, Path]:
-    """Where a job run again in `folder` puts each file it made."""
+    """The path of each output of a job that is rerun in `folder`."""
     return {file["path"]: folder / file["path"] for file in job["output"]["files"]}
 
 
 def run(job: Job, folder: Path, log: Path) -> None:
-    """Run a job again in this process; a script ends with SystemExit when its work fails.
+    """Rerun a job in this process; a script that fails raises SystemExit.
 
     Parameters
     ----------
@@ -71,10 +71,13 @@ def run(job: Job, folder: Path, log: Path) -> None:
     sys.path.insert(0, str(script.parent))
     stand_in = SimpleNamespace(
         rule=job["rule"],
-        input=Given([str(found(f["path"])) for f in job["input"]["files"]], job["input"]["names"]),
-        output=Given([str(path) for path in files.values()], job["output"]["names"]),
-        params=Given.of(job["params"]),
-        wildcards=Given.of(job["wildcards"]),
+        input=NamedItems(
+            [str(resolve_recorded_path(f["path"])) for f in job["input"]["files"]],
+            job["input"]["names"],
+        ),
+        output=NamedItems([str(path) for path in files.values()], job["output"]["names"]),
+        params=NamedItems.of(job["params"]),
+        wildcards=NamedItems.of(job["wildcards"]),
         threads=job["threads"],
         log=[str(log)],
     )
@@ -82,20 +85,20 @@ def run(job: Job, folder: Path, log: Path) -> None:
 
 
 def _run(folder: Path, job: Job) -> str | None:
-    """Run a job again, in a process of its own; one line if it fails."""
-    said = folder / f"{os.getpid()}.log"
+    """Rerun a job in its own process; one line if it fails."""
+    log = folder / f"{os.getpid()}.log"
     logging.getLogger("stable_regions").handlers.clear()
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     try:
-        run(job, folder, said)
+        run(job, folder, log)
     except BaseException as error:
-        lines = said.read_text(encoding="utf-8").splitlines() if said.exists() else []
+        lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
         return next((line for line in reversed(lines) if "error: " in line), repr(error))
     return None
 
 
 def replay(jobs: Sequence[Job], folder: Path, processes: int) -> Iterator[tuple[Job, str | None]]:
-    """Run jobs again, each in a process of its own, so many at a time.
+    """Rerun jobs, each in its own process, a number of them at a time.
 
     Yields
     ------

@@ -1,4 +1,4 @@
-"""Run one job of a study again, in this process: `python -m stable_regions.audit.rerun RECORD`.
+"""Rerun one job of a study in this process: `python -m stable_regions.audit.rerun RECORD`.
 
 Each job leaves a record beside its log, `logs/.../*.record.json`. Its script gets what it got from
 Snakemake, and a `breakpoint()` anywhere in the code stops it. Its outputs go to another folder.
@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from stable_regions.audit.records import ROOT, found, same_code
+from stable_regions.audit.records import ROOT, resolve_recorded_path, same_code
 from stable_regions.audit.replay import Job, run
 from stable_regions.base.errors import UserError
 from stable_regions.base.files import read_object
@@ -19,7 +19,7 @@ PARTS = {"rule", "script", "wildcards", "params", "threads", "input", "output"}
 
 
 def read_record(path: Path) -> Job:
-    """Read the record of a job that can be run again here.
+    """Read the record of a job that can be rerun here.
 
     Raises
     ------
@@ -41,7 +41,7 @@ def read_record(path: Path) -> Job:
 
 
 def rerun(path: Path, into: Path | None) -> None:
-    """Run the job of a record again, and put its outputs below a folder: a new one by default.
+    """Rerun a recorded job, with its outputs below a folder: a new one by default.
 
     The process moves to the folder that the job was run in, where its inputs are.
 
@@ -58,10 +58,12 @@ def rerun(path: Path, into: Path | None) -> None:
         raise UserError(f"{path}: lies below no folder logs/: name it where the run left it")
     into = into and into.resolve()
     os.chdir(logs.parent)
-    gone = [f["path"] for f in job["input"]["files"] if not found(f["path"]).exists()]
-    if gone:
+    missing = [
+        f["path"] for f in job["input"]["files"] if not resolve_recorded_path(f["path"]).exists()
+    ]
+    if missing:
         raise UserError(
-            f"{gone[0]}: is not there, and the job needs it: have Snakemake make it (what it "
+            f"{missing[0]}: is not there, and the job needs it: have Snakemake make it (what it "
             "deletes after use, it keeps with --notemp)"
         )
     if not same_code(job):
@@ -78,9 +80,9 @@ def main() -> None:
     )
     parser.add_argument("record", type=Path, help="logs/.../*.record.json")
     parser.add_argument("--into", type=Path, help="folder of the outputs; a new one below /tmp")
-    given = parser.parse_args()
+    args = parser.parse_args()
     try:
-        rerun(given.record, given.into)
+        rerun(args.record, args.into)
     except UserError as error:
         sys.exit(f"error: {error}")
 

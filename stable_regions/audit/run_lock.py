@@ -1,4 +1,4 @@
-"""Who is at work in a folder, by locks that the system lifts when a process ends, however it ends.
+"""Locks of the runs in a folder, which the system releases when a process ends, even if killed.
 
 Snakemake notes in files what a run makes. The notes outlive a run that is killed, and two runs that
 start at one moment may both look for notes before either writes its own. So runs plan one after
@@ -16,18 +16,18 @@ from pathlib import Path
 
 from stable_regions.base.progress import log
 
-AT_WORK, PLANNING, NOTES = "at-work.lock", "planning.lock", "locks"
+RUNNING, PLANNING, NOTES = "at-work.lock", "planning.lock", "locks"
 
 
-def stay(folder: Path) -> bool:
-    """Count as at work in a folder until this process ends; whether nobody else is.
+def hold(folder: Path) -> bool:
+    """Hold the folder's lock until this process ends; return whether nobody else holds it.
 
     Raises
     ------
     OSError
         The folder is not there, or can't be locked.
     """
-    place = os.open(folder / AT_WORK, os.O_RDWR | os.O_CREAT, 0o666)  # open until the end
+    place = os.open(folder / RUNNING, os.O_RDWR | os.O_CREAT, 0o666)  # open until the end
     try:
         fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
         alone = True
@@ -37,8 +37,8 @@ def stay(folder: Path) -> bool:
     return alone
 
 
-def enter(folder: Path) -> Callable[[], None]:
-    """Begin a run in Snakemake's folder: wait for others' planning, remove what the dead noted.
+def start_run(folder: Path) -> Callable[[], None]:
+    """Start a run in Snakemake's folder: wait while others plan, remove stale locks of killed runs.
 
     On a disk without such locks nothing is removed, and Snakemake's notes alone keep runs apart.
 
@@ -54,7 +54,7 @@ def enter(folder: Path) -> Callable[[], None]:
         except BlockingIOError:
             log.warning("Another run is planning its work in this folder: waiting for it")
             fcntl.flock(place, fcntl.LOCK_EX)
-        if stay(folder):
+        if hold(folder):
             shutil.rmtree(folder / NOTES, ignore_errors=True)
     except OSError:
         return lambda: None

@@ -1,4 +1,4 @@
-"""A random sample of raw outputs through the models again, and how far the two are apart."""
+"""Recompute a random sample of raw outputs with the models, and compare."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,25 +10,23 @@ from stable_regions.audit.records import facts_of
 from stable_regions.base.files import read_safetensors
 from stable_regions.experiments.activations import cache
 from stable_regions.experiments.kinds import module_of
-from stable_regions.experiments.sampling import PROMPTS, Compared, Drawing, compared, largest
+from stable_regions.experiments.sampling import PROMPTS, Compared, Sampling, compare, largest
 from stable_regions.models.model import Model
 
 PAIRS = 20  # of each model
 
 
-def activations(given: Drawing) -> Iterator[Compared]:
+def activations(job: Sampling) -> Iterator[Compared]:
     """Clean runs of a few prompts."""
-    stored, _ = read_safetensors(given.path)
-    which = np.sort(
-        given.rng.choice(len(given.prompts), min(PROMPTS, len(given.prompts)), replace=False)
-    )
+    stored, _ = read_safetensors(job.path)
+    which = np.sort(job.rng.choice(len(job.prompts), min(PROMPTS, len(job.prompts)), replace=False))
     layers = [int(name.split(".")[1]) for name in stored if name.startswith("resid.")]
-    tokens = list(given.prompts["tokens"].iloc[which])
-    new = cache(given.model, tokens, layers, budget=given.budget)
+    tokens = list(job.prompts["tokens"].iloc[which])
+    new = cache(job.model, tokens, layers, budget=job.budget)
     for name, old in stored.items():
         values = old.float().numpy()
-        yield compared(
-            name, values[which], new[name].float().numpy(), largest(values), given.tolerance
+        yield compare(
+            name, values[which], new[name].float().numpy(), largest(values), job.tolerance
         )
 
 
@@ -53,8 +51,8 @@ def sample(
         How many rows to draw where the rows are pairs.
     """
     rng = np.random.default_rng([seed, *str(path).encode()])
-    given = Drawing(model, path, prompts, rng, pairs, facts_of(path))
-    if "experiment" not in given.facts:
-        return list(activations(given))
-    of_kind = module_of(given.facts["experiment"]["kind"], "sample")
-    return list(of_kind.sample(given))
+    job = Sampling(model, path, prompts, rng, pairs, facts_of(path))
+    if "experiment" not in job.facts:
+        return list(activations(job))
+    of_kind = module_of(job.facts["experiment"]["kind"], "sample")
+    return list(of_kind.sample(job))

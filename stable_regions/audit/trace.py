@@ -1,4 +1,4 @@
-"""The way back from a result: through tables and raw outputs to prompts, models and packages.
+"""Trace a result back through tables and raw outputs to prompts, models and packages.
 
 A target is a file of the results; a line of one of its tables (`FILE:LINE`, as an editor counts
 them); the id of a claim; the name of a number that the paper reads
@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from stable_regions.audit.manifest import Job, output_hash
-from stable_regions.audit.records import found, identity, same_code
+from stable_regions.audit.records import path_digest, resolve_recorded_path, same_code
 from stable_regions.base.errors import UserError
 from stable_regions.base.files import read_csv, read_json, read_parquet, read_safetensors
 
@@ -30,7 +30,7 @@ OF_MODEL = re.compile(r"(.+?)(\.shards|\.safetensors|\.parquet|\.check\.json)")
 
 @dataclass
 class Target:
-    """What is traced: files, what there is to say about it, and the rows of tables that it is."""
+    """What is traced: files, a description, and rows of tables."""
 
     name: str
     about: list[str] = field(default_factory=list)
@@ -39,12 +39,12 @@ class Target:
 
     @property
     def models(self) -> set[str]:
-        """The models that it is about; none if it is about all."""
+        """The models that it concerns; empty for all."""
         return {row["model"] for row in self.rows if "model" in row}
 
 
 def resolve(name: str, results: Path) -> Target:
-    """What a target is.
+    """Resolve what a user asks to trace.
 
     Raises
     ------
@@ -52,14 +52,14 @@ def resolve(name: str, results: Path) -> Target:
         There is no such file, line, claim or number; the names that there are are given.
     """
     file, _, line = name.rpartition(":")
-    if line.isdigit() and found(file).is_file():
+    if line.isdigit() and resolve_recorded_path(file).is_file():
         row = _line(file, int(line))
         return Target(name, [f"line {line}: {_compact(row)}"], [file], [row])
-    if found(name).exists():
+    if resolve_recorded_path(name).exists():
         return Target(name, paths=[Path(name).as_posix()])
     claims, numbers = results / "claims.json", results / "numbers.json"
-    held = read_json(claims) if claims.exists() else []
-    for claim in held:
+    verdicts = read_json(claims) if claims.exists() else []
+    for claim in verdicts:
         if claim["id"] == name:
             return _claim(claim, results)
     tree = read_json(numbers) if numbers.exists() else {}
@@ -79,13 +79,13 @@ def resolve(name: str, results: Path) -> Target:
     )
     where = ".".join(keys) or "its numbers"
     raise UserError(
-        f"{name}: there is no such file; no such claim, but {', '.join(c['id'] for c in held)}; "
+        f"{name}: there is no such file; no such claim, but {', '.join(c['id'] for c in verdicts)}; "
         f"and no such number of the paper: in {where} there are {inside}"
     )
 
 
 def _all_of(name: str, targets: list[Target]) -> Target:
-    """Several targets as one: whatever a printed number may be."""
+    """Several targets as one: all numbers that a printed one may be."""
     parts = ("about", "paths", "rows")
     about, paths, rows = ([x for t in targets for x in getattr(t, part)] for part in parts)
     return Target(name, about, list(dict.fromkeys(paths)), rows)
@@ -94,7 +94,7 @@ def _all_of(name: str, targets: list[Target]) -> Target:
 def _line(file: str, number: int) -> dict[str, Any]:
     if not file.endswith(".csv"):
         raise UserError(f"{file}: a line of a CSV file can be traced, not of another")
-    table = read_csv(found(file))
+    table = read_csv(resolve_recorded_path(file))
     if not 2 <= number <= len(table) + 1:
         raise UserError(f"{file}: its rows are in lines 2 to {len(table) + 1}, not in {number}")
     return {str(k): v for k, v in table.iloc[number - 2].to_dict().items()}
@@ -114,19 +114,21 @@ def _claim(claim: Mapping[str, Any], results: Path) -> Target:
                 f"{one['high']:.4g}], must be {limit} {test[limit]}: {one['outcome']}"
             )
             layer = test.get("layer", (test.get("where") or {}).get("layer"))
-            told = {} if layer is None else {"layer": layer}
-            target.rows += [{"model": model, **told} for model in one["models"]]
+            where = {} if layer is None else {"layer": layer}
+            target.rows += [{"model": model, **where} for model in one["models"]]
         if "table" in test:
             target.paths.append((results / "tables" / f"{test['table']}.csv").as_posix())
         else:
             raw = (p for p in sorted(results.glob(f"*/{test['raw']}/*")) if p.suffix in RAW)
             target.paths += [p.as_posix() for p in raw if p.parent.parent.name != "activations"]
-    target.paths = [path for path in dict.fromkeys(target.paths) if found(path).exists()]
+    target.paths = [
+        path for path in dict.fromkeys(target.paths) if resolve_recorded_path(path).exists()
+    ]
     return target
 
 
 def _look_up(tree: Any, name: str) -> tuple[list[str], Any, str]:
-    """The keys that a dotted name leads through, what it stands for, and what of it leads nowhere.
+    """The keys along a dotted name, the value there, and the keys that do not exist.
 
     Keys may have dots in them.
     """
@@ -154,12 +156,12 @@ def _number(name: str, keys: list[str], tree: Mapping[str, Any], results: Path) 
         return Target(name, target.about, [(results / "numbers.json").as_posix()])
     table = read_csv(file)
     leaf = _look_up(tree, ".".join(keys[:-1]))[1]
-    told = [column for column in table.columns if column not in leaf]
-    wanted = sorted(keys[2:-1]) if told else None
+    key_columns = [column for column in table.columns if column not in leaf]
+    key_values = sorted(keys[2:-1]) if key_columns else None
     for number, row in enumerate(table.to_dict("records")):
         fits = (
-            sorted(str(row[column]) for column in told) == wanted
-            if told
+            sorted(str(row[column]) for column in key_columns) == key_values
+            if key_columns
             else keys[-2] == str(number)
         )
         if fits:
@@ -170,7 +172,7 @@ def _number(name: str, keys: list[str], tree: Mapping[str, Any], results: Path) 
 
 
 def _printed_as(tree: Any, text: str, name: str = "") -> Iterator[str]:
-    """The names of the numbers that look like this with as many decimals, or so as per cent."""
+    """The names of the numbers that round to this text, or do so as per cent."""
     if isinstance(tree, Mapping | list):
         for key, value in tree.items() if isinstance(tree, Mapping) else enumerate(tree):
             yield from _printed_as(value, text, f"{name}.{key}".strip("."))
@@ -188,7 +190,7 @@ def _compact(value: Any) -> str:
 
 
 def model_of(path: str) -> str | None:
-    """The model that a file is of, by its name."""
+    """The model that a file belongs to, by the file's name."""
     parts = Path(path).parts
     if parts[:2] == ("resources", "models"):
         return parts[2]
@@ -201,7 +203,7 @@ def model_of(path: str) -> str | None:
 
 
 def trace(target: Target, jobs: list[Job]) -> dict[str, dict[str, Any]]:
-    """Every file behind a target, by path.
+    """Every file that a target was made from, by path.
 
     Parameters
     ----------
@@ -225,15 +227,15 @@ def trace(target: Target, jobs: list[Job]) -> dict[str, dict[str, Any]]:
         path, read_as = todo.pop()
         if path in steps:
             continue
-        place = found(path)
-        digest = identity(place) if place.exists() else None
-        known = makers.get(path, [])
-        fitting = [job for job in known if output_hash(job, path) == (digest or read_as)]
-        chosen = fitting or known
+        place = resolve_recorded_path(path)
+        digest = path_digest(place) if place.exists() else None
+        makers_of_path = makers.get(path, [])
+        fitting = [job for job in makers_of_path if output_hash(job, path) == (digest or read_as)]
+        chosen = fitting or makers_of_path
         job: dict[str, Any] | None = chosen[-1] if chosen else None
         if digest is None:
             state = "no longer there; its job's record is"
-        elif known and not fitting:
+        elif makers_of_path and not fitting:
             state = "CHANGED since its job left it"
         elif read_as not in (None, digest):
             state = "CHANGED since it was read"
@@ -248,9 +250,9 @@ def trace(target: Target, jobs: list[Job]) -> dict[str, dict[str, Any]]:
         steps[path] = step
         if job:
             step["job"] = _job(job)
-            read = _relevant(path, job, target)
-            step["from"] = [file["path"] for file in read]
-            todo += [(file["path"], file["sha256"]) for file in read]
+            inputs = _relevant(path, job, target)
+            step["from"] = [file["path"] for file in inputs]
+            todo += [(file["path"], file["sha256"]) for file in inputs]
         if (place / "source.json").is_file():
             step["model"] = read_json(place / "source.json")
     for path, step in steps.items():
@@ -260,14 +262,16 @@ def trace(target: Target, jobs: list[Job]) -> dict[str, dict[str, Any]]:
 
 
 def _relevant(path: str, job: Job, target: Target) -> list[dict[str, str]]:
-    """The inputs of a job that a file of one model, or a target about some models, follows from."""
+    """The inputs of a job that matter to a file of one model, or to a target about some models."""
     own = model_of(path)
     models = {own} if own else target.models
     inputs = job["input"]["files"]
-    named = [model_of(file["path"]) for file in inputs]
-    if not models & set(named):
+    models_read = [model_of(file["path"]) for file in inputs]
+    if not models & set(models_read):
         return inputs
-    return [f for f, name in zip(inputs, named, strict=True) if name is None or name in models]
+    return [
+        f for f, name in zip(inputs, models_read, strict=True) if name is None or name in models
+    ]
 
 
 def _job(job: Job) -> dict[str, Any]:
@@ -301,7 +305,7 @@ def _seeds(value: Any) -> Iterator[int]:
 
 def _rows(path: str, target: Target, steps: Mapping[str, Any]) -> dict[str, Any] | None:
     """The rows of a raw output that a target is about, and the prompts of the first of them."""
-    place = found(path)
+    place = resolve_recorded_path(path)
     if not place.exists():
         return None
     if path.endswith(".parquet"):
@@ -310,13 +314,13 @@ def _rows(path: str, target: Target, steps: Mapping[str, Any]) -> dict[str, Any]
         facts = read_safetensors(place, framework="numpy")[1]
         count = facts["experiment"].get("triples")
         table = pd.DataFrame({"triple": range(count)} if count else {})
-    wanted = [row for row in target.rows if row.get("model") in (None, facts["model"])]
+    rows = [row for row in target.rows if row.get("model") in (None, facts["model"])]
     keys = [k for k in ("layer", "pair", "triple", "choice", "value") if k in table]
-    if wanted:
-        told = [{k: str(row[k]) for k in keys if k in row} for row in wanted]
+    if rows:
+        conditions = [{k: str(row[k]) for k in keys if k in row} for row in rows]
         text = table[keys].astype(str)
         mask = pd.Series(False, index=table.index)
-        for some in told:
+        for some in conditions:
             fits = pd.Series(True, index=table.index)
             for key, value in some.items():
                 fits &= text[key] == value
@@ -326,18 +330,22 @@ def _rows(path: str, target: Target, steps: Mapping[str, Any]) -> dict[str, Any]
     file = next(
         (p for p in steps if p.endswith(f"/prompts/{set_name}/{name}.prompts.parquet")), None
     )
-    prompts = read_parquet(found(file))[0] if file and found(file).exists() else None
+    prompts = (
+        read_parquet(resolve_recorded_path(file))[0]
+        if file and resolve_recorded_path(file).exists()
+        else None
+    )
     first = []
     for row in table.head(SHOWN).to_dict("records"):
-        shown = {key: row[key] for key in keys}
+        values = {key: row[key] for key in keys}
         if "triple" in row:
             used = {c: 3 * row["triple"] + i for i, c in enumerate("abc")}
         else:
             used = {side: row[f"prompt_{side}"] for side in "ab" if f"prompt_{side}" in row}
         if prompts is not None and row.get("choice") != "corpus":
             texts = prompts.set_index("prompt")["text"]
-            shown |= {f"prompt_{c}": {"number": int(n), "text": texts[n]} for c, n in used.items()}
-        first.append(shown)
+            values |= {f"prompt_{c}": {"number": int(n), "text": texts[n]} for c, n in used.items()}
+        first.append(values)
     return {"count": len(table), "prompts": file, "first": first}
 
 
@@ -350,13 +358,13 @@ def as_json(target: Target, steps: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def lines(target: Target, steps: Mapping[str, Any]) -> Iterator[str]:
-    """The trace as a tree; what several steps have in common is told once."""
+    """The trace as a tree; what several steps share is printed once."""
     machines: list[Any] = []
     packages: list[Any] = []
     yield from target.about
-    told: set[str] = set()
+    printed_jobs: set[str] = set()
     for path in target.paths:
-        yield from _branch(path, steps, told, machines, packages, "", "")
+        yield from _branch(path, steps, printed_jobs, machines, packages, "", "")
     for number, one in enumerate(machines, 1):
         yield f"machine {number}: {', '.join(f'{key} {value}' for key, value in one.items())}"
     for number, one in enumerate(packages, 1):
@@ -366,17 +374,17 @@ def lines(target: Target, steps: Mapping[str, Any]) -> Iterator[str]:
 def _branch(
     path: str,
     steps: Mapping[str, Any],
-    told: set[str],
+    printed_jobs: set[str],
     machines: list[Any],
     packages: list[Any],
     first: str,
     rest: str,
 ) -> Iterator[str]:
     step = steps[path]
-    if path in told:
+    if path in printed_jobs:
         yield f"{first}{path} (see above)"
         return
-    told.add(path)
+    printed_jobs.add(path)
     yield f"{first}{path}"
     inner = rest + ("│  " if step["from"] else "   ")
     yield f"{inner}SHA-256 {step['sha256']}, {step['state']}"
@@ -408,12 +416,12 @@ def _branch(
     for index, inside in enumerate(step["from"]):
         last = index == len(step["from"]) - 1
         yield from _branch(
-            inside, steps, told, machines, packages,
+            inside, steps, printed_jobs, machines, packages,
             rest + ("└─ " if last else "├─ "), rest + ("   " if last else "│  "),
         )  # fmt: skip
 
 
-def _number_of(one: Any, known: list[Any]) -> int:
-    if one not in known:
-        known.append(one)
-    return known.index(one) + 1
+def _number_of(one: Any, values: list[Any]) -> int:
+    if one not in values:
+        values.append(one)
+    return values.index(one) + 1

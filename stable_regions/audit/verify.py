@@ -1,4 +1,4 @@
-"""Is a finished study what its manifest says, and does it follow from its raw outputs and models?
+"""Verify a finished study: against its manifest, its raw outputs and its models.
 
 Four questions, from the cheap to the dear: is every file as the manifest has it; does each fit the
 files that it was made from; do the tables, figures, claims and the paper come out of the raw
@@ -27,7 +27,13 @@ from stable_regions.audit.manifest import (
     result_files,
 )
 from stable_regions.audit.provenance import machine
-from stable_regions.audit.records import ROOT, facts_of, found, identity, same_code
+from stable_regions.audit.records import (
+    ROOT,
+    facts_of,
+    path_digest,
+    resolve_recorded_path,
+    same_code,
+)
 from stable_regions.audit.replay import outputs, replay
 from stable_regions.base.errors import UserError
 from stable_regions.base.files import read_csv, read_json, read_parquet, sha256
@@ -41,7 +47,7 @@ NUMBERS = (".csv", ".json", ".parquet")  # files whose numbers are compared
 
 @dataclass
 class Report:
-    """What was checked, what could not be, and what is different: a line each."""
+    """What was checked, what could not be, and what differs: a line each."""
 
     checked: list[str] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
@@ -49,7 +55,7 @@ class Report:
 
 
 def shown(paths: list[str]) -> str:
-    """A list of files in one line: the first three, and how many more."""
+    """A list of files in one line: the first three, and the number of others."""
     more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
     return ", ".join(paths[:3]) + more
 
@@ -57,26 +63,26 @@ def shown(paths: list[str]) -> str:
 def check_files(
     manifest: Mapping[str, Any], results: Path, records: list[Job], report: Report
 ) -> None:
-    """Every file of the results against its hash in the manifest."""
-    known = manifest["files"]
-    owner = {held["sha256"]: path for path, held in known.items()}
+    """Check every file of the results against its hash in the manifest."""
+    recorded = manifest["files"]
+    owner = {entry["sha256"]: path for path, entry in recorded.items()}
     size = 0
-    for path, held in known.items():
+    for path, entry in recorded.items():
         if not Path(path).is_file():
             report.different.append(f"{path}: is gone")
             continue
         size += Path(path).stat().st_size
         digest = sha256(path)
-        if digest == held["sha256"]:
+        if digest == entry["sha256"]:
             continue
         elsewhere = owner.get(digest)
         report.different.append(
             f"{path}: holds what belongs to {elsewhere}"
             if elsewhere
-            else f"{path}: is changed, its SHA-256 is {digest[:16]} and was {held['sha256'][:16]}"
+            else f"{path}: is changed, its SHA-256 is {digest[:16]} and was {entry['sha256'][:16]}"
         )
     for path in result_files(results):
-        if path in known:
+        if path in recorded:
             continue
         rules = [job["rule"] for job in records if output_hash(job, path) == sha256(path)]
         if rules:
@@ -84,14 +90,14 @@ def check_files(
         else:
             report.different.append(f"{path}: is not in the manifest, and no recorded job made it")
     report.checked.append(
-        f"{len(known)} files of {results} against {NAME}, {size / 1e6:.0f} MB in all"
+        f"{len(recorded)} files of {results} against {NAME}, {size / 1e6:.0f} MB in all"
     )
-    if alone := [path for path, held in known.items() if held["job"] is None]:
+    if alone := [path for path, entry in recorded.items() if entry["job"] is None]:
         report.unchecked.append(f"what made {len(alone)} files is not recorded: {shown(alone)}")
 
 
 def check_crate(manifest: Mapping[str, Any], results: Path, report: Report) -> None:
-    """The manifest itself and the code beside it against the hashes in the RO-Crate.
+    """Check the manifest and the copied code against the hashes in the RO-Crate.
 
     The crate in turn is a function of the manifest and the code: it must come out the same again.
     """
@@ -100,21 +106,21 @@ def check_crate(manifest: Mapping[str, Any], results: Path, report: Report) -> N
         report.different.append(f"{path}: is gone")
         return
     try:
-        held = read_json(path)
-        entities = {entity["@id"]: entity for entity in held["@graph"]}
+        metadata = read_json(path)
+        entities = {entity["@id"]: entity for entity in metadata["@graph"]}
     except (UserError, KeyError, TypeError):
         report.different.append(f"{path}: is changed, it is no longer an RO-Crate")
         return
-    listed = [NAME, *(name for name in entities if name.startswith(f"{CODE}/"))]
+    names = [NAME, *(name for name in entities if name.startswith(f"{CODE}/"))]
     inside = (results / CODE).rglob("*")
     on_disk = {p.relative_to(results).as_posix() for p in inside if p.is_file()}
     wrong = []
-    for name in listed:
+    for name in names:
         if not (results / name).is_file():
             wrong.append(f"{results / name}: is gone")
         elif sha256(results / name) != entities.get(name, {}).get("sha256"):
             wrong.append(f"{results / name}: is changed, its hash is not the one in {CRATE}")
-    added = sorted(on_disk - set(listed))
+    added = sorted(on_disk - set(names))
     wrong += [
         f"{results / name}: is not in {CRATE}"
         for name in added
@@ -124,24 +130,24 @@ def check_crate(manifest: Mapping[str, Any], results: Path, report: Report) -> N
     if not wrong:
         from stable_regions.audit.crate import describe  # its library is needed for nothing else
 
-        if describe(results, manifest) != held:
+        if describe(results, manifest) != metadata:
             report.different.append(f"{path}: is changed, the manifest gives another one")
-    report.checked.append(f"{len(listed)} files against {CRATE}, and that against {NAME}")
+    report.checked.append(f"{len(names)} files against {CRATE}, and that against {NAME}")
 
 
 def check_chain(manifest: Mapping[str, Any], report: Report) -> None:
-    """Every job read what other jobs had made, and every file is what its job made."""
+    """Check that jobs read what other jobs made, and that files are what their jobs made."""
     jobs: list[Job] = manifest["jobs"]
-    held = {
+    digests = {
         path: entry["sha256"] for path, entry in {**manifest["files"], **manifest["inputs"]}.items()
     }
-    made = {(f["path"], f["sha256"]) for job in jobs for f in job["output"]["files"]}
+    outputs = {(f["path"], f["sha256"]) for job in jobs for f in job["output"]["files"]}
     links = 0
     for job in jobs:
         for file in job["input"]["files"]:
             links += 1
             path, digest = file["path"], file["sha256"]
-            if held.get(path) != digest and (path in held or (path, digest) not in made):
+            if digests.get(path) != digest and (path in digests or (path, digest) not in outputs):
                 first = job["output"]["files"][0]["path"]
                 report.different.append(
                     f"{first}: was made from another {path} than the manifest has"
@@ -153,30 +159,30 @@ def check_chain(manifest: Mapping[str, Any], report: Report) -> None:
 
 
 def check_inputs(manifest: Mapping[str, Any], report: Report) -> None:
-    """Models, texts and packages against their hashes, a model file by file."""
-    gone, edited, checked = [], [], 0
-    for path, held in manifest["inputs"].items():
+    """Check models, texts and packages against their hashes, models file by file."""
+    missing, edited, checked = [], [], 0
+    for path, entry in manifest["inputs"].items():
         if TEMPORARY.search(path):
             continue
-        place = found(path)
+        place = resolve_recorded_path(path)
         if not place.exists():
-            gone.append(path)
+            missing.append(path)
             continue
         checked += 1
-        if identity(place) != held["sha256"]:
+        if path_digest(place) != entry["sha256"]:
             if path.startswith("resources/") or place != ROOT / path:
                 report.different.append(f"{path}: is not what the results were made from")
             else:
                 edited.append(path)
             continue
-        for name, digest in held.get("source", {}).get("files", {}).items():
+        for name, digest in entry.get("source", {}).get("files", {}).items():
             if not (place / name).is_file():
                 report.different.append(f"{path}/{name}: is gone")
             elif sha256(place / name) != digest:
                 report.different.append(f"{path}/{name}: is not what the results were made from")
     report.checked.append(f"{checked} models, texts and other inputs against their hashes")
-    if gone:
-        report.unchecked.append(f"{len(gone)} inputs are no longer here: {shown(gone)}")
+    if missing:
+        report.unchecked.append(f"{len(missing)} inputs are no longer here: {shown(missing)}")
     if edited:
         report.unchecked.append(f"{len(edited)} files of the code are edited: {shown(edited)}")
     other = [job["script"] for job in manifest["jobs"] if not same_code(job)]
@@ -187,7 +193,7 @@ def check_inputs(manifest: Mapping[str, Any], report: Report) -> None:
 
 
 def same_place(manifest: Mapping[str, Any], job: Job) -> bool:
-    """Whether this machine and its packages are a job's: they must give the same bytes."""
+    """Whether machine and packages are those of a job, which then must give the same bytes."""
 
     def now(name: str) -> str | None:
         try:
@@ -196,14 +202,14 @@ def same_place(manifest: Mapping[str, Any], job: Job) -> bool:
             return None
 
     then = manifest["machines"][job["machine"]]
-    wanted = manifest["environments"][job["environment"]]
+    environment = manifest["environments"][job["environment"]]
     return all(then[key] == value for key, value in machine().items()) and all(
-        now(name) == version for name, version in wanted.items()
+        now(name) == version for name, version in environment.items()
     )
 
 
 def summaries(manifest: Mapping[str, Any], results: Path) -> list[Job]:
-    """The jobs that made results without a model.
+    """The jobs that made results without running a model.
 
     Only a script of this checkout is ever run, and only files below the results are named anew: a
     manifest may come from anywhere.
@@ -230,33 +236,34 @@ def check_summaries(
     entries = {**manifest["files"], **manifest["inputs"]}
     for job in jobs:
         fit = all(
-            found(f["path"]).exists() and identity(found(f["path"])) == f["sha256"]
+            resolve_recorded_path(f["path"]).exists()
+            and path_digest(resolve_recorded_path(f["path"])) == f["sha256"]
             for f in job["input"]["files"]
         )
         (again if fit and same_code(job) else left_out).append(job)
-    made, close = 0, []
+    count, close = 0, []
     for replayed, failed in replay(again, scratch, processes):
         log.info("made again: %s", replayed["output"]["files"][0]["path"])
         # the paper also tells what the steps took, from notes that may be gone or of a later run
-        exact = same_place(manifest, dict(replayed)) and "timed" not in replayed["params"]
+        exact = same_place(manifest, dict(replayed)) and "benchmarks" not in replayed["params"]
         for path, file in outputs(replayed, scratch).items():
             if path not in entries:
                 continue
             if failed or not file.is_file():
                 report.different.append(f"{path}: cannot be made again: {failed or 'no file'}")
                 continue
-            made += 1
+            count += 1
             if sha256(file) == entries[path]["sha256"]:
                 continue
-            apart = difference(Path(path), file) if Path(path).suffix in NUMBERS else None
-            if exact or apart:
+            differs = difference(Path(path), file) if Path(path).suffix in NUMBERS else None
+            if exact or differs:
                 report.different.append(
-                    f"{path}: what it was made from gives another: {apart or 'other bytes'}"
+                    f"{path}: what it was made from gives another: {differs or 'other bytes'}"
                 )
             else:
                 close.append(path)
     report.checked.append(
-        f"{made} files made again from raw outputs, {made - len(close)} of them with the same bytes"
+        f"{count} files made again from raw outputs, {count - len(close)} of them with the same bytes"
     )
     if close:
         report.unchecked.append(
@@ -287,14 +294,14 @@ def check_summaries(
 def difference(old: Path, new: Path) -> str | None:
     """The first place where two tables or JSON files differ by more than the tolerance."""
     if old.suffix == ".json":
-        return next(_apart(read_json(old), read_json(new), "", rel=TOLERANCE), None)
+        return next(_differences(read_json(old), read_json(new), "", rel=TOLERANCE), None)
     read = read_csv if old.suffix == ".csv" else lambda path: read_parquet(path)[0]
     a, b = read(old), read(new)
     if list(a.columns) != list(b.columns) or len(a) != len(b):
         return f"{len(a)} rows of {len(a.columns)} columns, and {len(b)} of {len(b.columns)}"
     for name in a.columns:
         for row, (x, y) in enumerate(zip(a[name].tolist(), b[name].tolist(), strict=True), 1):
-            for place in _apart(_plain(x), _plain(y), f"row {row}, {name}", rel=TOLERANCE):
+            for place in _differences(_plain(x), _plain(y), f"row {row}, {name}", rel=TOLERANCE):
                 return place
     return None
 
@@ -303,13 +310,13 @@ def _plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
-def _apart(a: Any, b: Any, where: str, rel: float) -> Iterator[str]:
+def _differences(a: Any, b: Any, where: str, rel: float) -> Iterator[str]:
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         for key in dict.fromkeys([*a, *b]):
-            yield from _apart(a.get(key), b.get(key), f"{where}.{key}".strip("."), rel)
+            yield from _differences(a.get(key), b.get(key), f"{where}.{key}".strip("."), rel)
     elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
         for index, (x, y) in enumerate(zip(a, b, strict=True)):
-            yield from _apart(x, y, f"{where}[{index}]", rel)
+            yield from _differences(x, y, f"{where}[{index}]", rel)
     elif isinstance(a, float) and isinstance(b, float):
         if not (math.isclose(a, b, rel_tol=rel, abs_tol=rel) or (math.isnan(a) and math.isnan(b))):
             yield f"{where}: {a!r} and {b!r}"
@@ -318,14 +325,14 @@ def _apart(a: Any, b: Any, where: str, rel: float) -> Iterator[str]:
 
 
 def raw_of_models(manifest: Mapping[str, Any], results: Path) -> dict[str, list[Path]]:
-    """The raw outputs and the activations of each model, as they say themselves."""
+    """The raw outputs and the activations of each model, by their own metadata."""
     raw: dict[str, list[Path]] = {}
     for name in manifest["files"]:
         path = Path(name)
         if path.suffix in (".parquet", ".safetensors") and path.is_file():
             try:
                 facts = facts_of(path)
-            except UserError:  # it is changed, as its hash has told
+            except UserError:  # changed, which the check of hashes reports
                 continue
             if "engine" in facts:
                 raw.setdefault(facts["model"], []).append(path)
@@ -367,8 +374,8 @@ def check_samples(
             if kind is not None and samples[kind] is None:
                 not_sampled.add(f"of {kind}: anything, there is no sample of this kind")
                 continue
-            held = facts_of(path)
-            prompts = held["experiment"]["prompts"] if kind else path.parent.name
+            own_facts = facts_of(path)
+            prompts = own_facts["experiment"]["prompts"] if kind else path.parent.name
             file = results / "prompts" / prompts / f"{ref.partition('@')[0]}.prompts.parquet"
             if str(file) in changed:
                 continue

@@ -1,4 +1,4 @@
-"""The one exception that means "the user can mend this", and what is kept of others' words."""
+"""The exception for errors that the user can fix, and one-line forms of other errors."""
 
 import errno
 import os
@@ -15,7 +15,7 @@ _repr.maxstring = _repr.maxother = WIDEST
 
 
 class UserError(ValueError):
-    """A mistake in the input: one line with the place, what it holds, and what would be right.
+    """A mistake in the input: one line with the place, the value, and what to do.
 
     One line whatever the input holds: line breaks become spaces, and what a terminal can't print,
     or would obey, is escaped.
@@ -32,8 +32,8 @@ def first_line(error: BaseException) -> str:
     Its first line, and the next where the first ends in a colon.
     """
     lines = [line.strip() for line in str(error).strip().splitlines()] or [type(error).__name__]
-    said = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
-    return textwrap.shorten(said, 200, placeholder=" ...")
+    message = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    return textwrap.shorten(message, 200, placeholder=" ...")
 
 
 def short(value: Any) -> str:
@@ -47,7 +47,7 @@ def short(value: Any) -> str:
 
 # As a script writes it into its log, or Slurm into that of a job that it ends. Where there is none
 # of these, what Python writes of a script that could not begin, and Snakemake of one that crashed.
-TOLD = [
+ERROR_LINES = [
     re.compile(pattern, re.MULTILINE)
     for pattern in (
         r"^(?:\d\d:\d\d:\d\d |slurmstepd[^:]*: )error: (.*)$",
@@ -57,18 +57,21 @@ TOLD = [
 ]
 
 
-def told_in(folders: Iterable[Path], since: float) -> list[str]:
-    """The last error that each log below these folders tells of, if it was written since a time."""
+def errors_since(folders: Iterable[Path], since: float) -> list[str]:
+    """The last error in each log below these folders that was written since a time."""
     logs = [log for folder in folders for log in sorted(folder.rglob("*.log"))]
     new = [
         (log, log.read_text(encoding="utf-8", errors="replace"))
         for log in logs
         if log.stat().st_mtime >= since
     ]
-    told = ((log, next(filter(None, (way.findall(text) for way in TOLD)), [])) for log, text in new)
-    return [f"{log}: error: {errors[-1]}" for log, errors in told if errors]
+    errors_of_logs = (
+        (log, next(filter(None, (way.findall(text) for way in ERROR_LINES)), []))
+        for log, text in new
+    )
+    return [f"{log}: error: {errors[-1]}" for log, errors in errors_of_logs if errors]
 
 
-def no_space(error: BaseException) -> bool:
-    """Whether an error says that the disk is full, or a quota used up, in any library's words."""
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error, of any library, says that the disk is full or a quota exceeded."""
     return any(os.strerror(code) in str(error) for code in (errno.ENOSPC, errno.EDQUOT))

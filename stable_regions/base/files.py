@@ -1,4 +1,4 @@
-"""Files that are either whole or absent, and that say what they are."""
+"""Files that are written atomically and carry their metadata."""
 
 import glob
 import hashlib
@@ -44,22 +44,22 @@ def atomic(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f".{glob.escape(path.name)}.????????{SCRATCH}"):
-        shutil.rmtree(left, ignore_errors=True)
+    for leftovers in path.parent.glob(f".{glob.escape(path.name)}.????????{SCRATCH}"):
+        shutil.rmtree(leftovers, ignore_errors=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=SCRATCH, dir=path.parent))
-    made = scratch / path.name
+    target = scratch / path.name
     try:
-        yield made
-        _settle(made)
-        if made.is_dir() and path.is_dir():
+        yield target
+        _flush(target)
+        if target.is_dir() and path.is_dir():
             os.replace(path, scratch / "old")
-        os.replace(made, path)
+        os.replace(target, path)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _settle(path: Path) -> None:
-    """Bring files to the disk, which may tell only then that it is full, with the umask's mode.
+def _flush(path: Path) -> None:
+    """Flush files to the disk, which may fail only then if it is full, with the umask's mode.
 
     Safetensors are written for the owner alone.
     """
@@ -80,9 +80,9 @@ def sha256(path: str | Path) -> str:
 
 def write_json(path: str | Path, value: Any) -> None:
     """Write JSON with sorted keys, two spaces deep. NaN is an error, as JSON has none."""
-    with atomic(path) as made:
+    with atomic(path) as target:
         text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False)
-        made.write_text(text + "\n", encoding="utf-8")
+        target.write_text(text + "\n", encoding="utf-8")
 
 
 def read_json(path: str | Path) -> Any:
@@ -94,7 +94,7 @@ def read_json(path: str | Path) -> Any:
 
 
 def read_object(path: str | Path) -> dict[str, Any]:
-    """Read a JSON file that holds keys and values; UserError if it holds another thing."""
+    """Read a JSON file that holds an object; UserError if it holds anything else."""
     value = read_json(path)
     if not isinstance(value, dict):
         raise UserError(f"{path}: holds a JSON {type(value).__name__}; keys and values are right")
@@ -103,8 +103,8 @@ def read_object(path: str | Path) -> dict[str, Any]:
 
 def write_csv(path: str | Path, table: "pd.DataFrame") -> None:
     """Write a tidy table; floats with nine significant digits, enough to give a float32 back."""
-    with atomic(path) as made:
-        table.to_csv(made, index=False, float_format="%.9g", lineterminator="\n")
+    with atomic(path) as target:
+        table.to_csv(target, index=False, float_format="%.9g", lineterminator="\n")
 
 
 def read_csv(path: str | Path) -> "pd.DataFrame":
@@ -129,8 +129,8 @@ def write_parquet(path: str | Path, table: "pd.DataFrame", metadata: Mapping[str
     arrow = arrow.replace_schema_metadata(
         {**(arrow.schema.metadata or {}), METADATA_KEY: json.dumps(metadata, sort_keys=True)}
     )
-    with atomic(path) as made:
-        pq.write_table(arrow, made, compression="zstd")
+    with atomic(path) as target:
+        pq.write_table(arrow, target, compression="zstd")
 
 
 def read_parquet(path: str | Path) -> "tuple[pd.DataFrame, dict[str, Any]]":
@@ -152,10 +152,10 @@ def write_safetensors(path: str | Path, tensors: Mapping[str, Any], metadata: An
     """Write torch tensors with `metadata` (anything JSON can hold) in the file itself."""
     from safetensors.torch import save_file
 
-    with atomic(path) as made:
+    with atomic(path) as target:
         save_file(
             {name: tensor.contiguous() for name, tensor in tensors.items()},
-            made,
+            target,
             metadata={METADATA_KEY.decode(): json.dumps(metadata, sort_keys=True)},
         )
 
@@ -165,10 +165,10 @@ def write_arrays(path: str | Path, arrays: Mapping[str, Any], metadata: Any) -> 
     import numpy as np
     from safetensors.numpy import save_file
 
-    with atomic(path) as made:
+    with atomic(path) as target:
         save_file(
             {name: np.ascontiguousarray(array) for name, array in arrays.items()},
-            made,
+            target,
             metadata={METADATA_KEY.decode(): json.dumps(metadata, sort_keys=True)},
         )
 

@@ -1,4 +1,4 @@
-"""One line every few seconds: how far, how fast, how long still."""
+"""Progress as one line every few seconds: work done, rate, time left."""
 
 import logging
 import time
@@ -32,7 +32,7 @@ class Progress:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them: `48 s`, `12 min 5 s`, `3 h 20 min`."""
+    """Seconds in words: `48 s`, `12 min 5 s`, `3 h 20 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

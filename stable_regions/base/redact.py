@@ -1,4 +1,4 @@
-"""What no result and no log may hold: the user's home folder, and secrets."""
+"""Redaction of what no result or log may hold: the user's home folder, and secrets."""
 
 import os
 import re
@@ -10,7 +10,7 @@ HUB_TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{16,}")
 SHORTEST = 8  # a shorter value is no secret, and may be a part of any word
 
 
-def homeless(path: str) -> str:
+def with_tilde(path: str) -> str:
     """A path on this disk, with `~` for the home folder that it lies in."""
     home = Path.home()
     if len(home.parts) > 1 and Path(path).is_relative_to(home):
@@ -18,7 +18,7 @@ def homeless(path: str) -> str:
     return path
 
 
-def discreet(text: str) -> str:
+def redact(text: str) -> str:
     """A text with `~` for the home folder, and `***` for tokens and other secrets."""
     home = Path.home()
     if len(home.parts) > 1:

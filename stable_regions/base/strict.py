@@ -1,4 +1,4 @@
-"""What people write in YAML, typed: unknown keys are errors, and each error is one clear line."""
+"""Typed sections of YAML: unknown keys are errors, and each error is one clear line."""
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
@@ -27,13 +27,13 @@ class Strict(BaseModel):
 
 
 def did_you_mean(name: object, among: Iterable[str]) -> str:
-    """A question after the most similar of some names; empty if none is similar."""
+    """The question "did you mean ...?" with the most similar name; empty if none is similar."""
     close = get_close_matches(str(name), list(among), 1)
     return f"did you mean {close[0]!r}?" if close else ""
 
 
 def one_line(error: ValidationError, raw: Any, tag: str = "kind") -> str:
-    """The first of the problems in the user's terms: the key, what it holds, what would be right.
+    """The first problem in the user's terms: the key, its value, and what is expected.
 
     Parameters
     ----------
@@ -46,14 +46,14 @@ def one_line(error: ValidationError, raw: Any, tag: str = "kind") -> str:
     problems = error.errors()
     first = problems[0]
     path: list[str] = []
-    held: Any = raw
+    section: Any = raw
     parts = list(first["loc"])
     while parts:
         part = parts.pop(0)
         path.append(str(part))
-        inside = part in held if isinstance(held, Mapping) else isinstance(part, int)
-        held = held[part] if inside else None
-        if isinstance(held, Mapping) and parts and parts[0] == held.get(tag):
+        inside = part in section if isinstance(section, Mapping) else isinstance(part, int)
+        section = section[part] if inside else None
+        if isinstance(section, Mapping) and parts and parts[0] == section.get(tag):
             parts.pop(0)
     context, value, right = first.get("ctx", {}), first["input"], first["msg"]
     problem = "holds {value}; {right}"
@@ -72,6 +72,6 @@ def one_line(error: ValidationError, raw: Any, tag: str = "kind") -> str:
         case _ if path[-1:] == ["[key]"]:
             del path[-2:]
             problem = "the name {value} is not right; {right}"
-    said = problem.format(value=short(value), right=right[:1].lower() + right[1:])
+    message = problem.format(value=short(value), right=right[:1].lower() + right[1:])
     place = f"{'.'.join(path)}: " if path else ""
-    return f"{place}{said}" + (f" (and {len(problems) - 1} more)" if len(problems) > 1 else "")
+    return f"{place}{message}" + (f" (and {len(problems) - 1} more)" if len(problems) > 1 else "")

@@ -1,4 +1,4 @@
-"""YAML as people write it: one clear line for what can't be read or is there twice."""
+"""YAML files, with one clear line for a syntax error or a duplicate key."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,7 +42,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def _repeated(root: Any) -> Iterator[tuple[str, int, int]]:
-    """Keys that a mapping holds twice, with the lines of the first and of the other.
+    """Duplicate keys of a mapping, with the lines of both.
 
     ruamel.yaml refuses them by itself, but takes 1e-3, 012 and `no` for something else than PyYAML,
     by which Snakemake reads the configuration that is checked here; and 10 times as long.

@@ -1,4 +1,4 @@
-"""A few seconds of the real work on models of the right shape: what a study's parts take here.
+"""Timings of the real work, for a few seconds, on stand-in models of the same shape.
 
 The models have two and three blocks of a study's model and no meaning in their weights. What the
 third block adds is the cost of a block; what is left is that of a point, or of a load.
@@ -51,7 +51,7 @@ def training_seconds(settings: TrainingSettings, vocabulary: int, threads: int) 
 def sweep_costs(
     shape: Shape, ways: Collection[str], *, dtype: str, threads: int, budget: int
 ) -> dict[str, Cost]:
-    """Seconds of a point in each of some ways, and of a load.
+    """Seconds of a point in each way of running points, and of a load.
 
     Parameters
     ----------
@@ -74,23 +74,23 @@ def sweep_costs(
             if one == dtype:
                 costs.setdefault("load", []).append(time.perf_counter() - began)
             for way in sorted(ways):
-                name, _, wanted = way.partition(".")
-                if wanted == one:
+                name, _, way_dtype = way.partition(".")
+                if way_dtype == one:
                     costs.setdefault(way, []).append(_point(model, run_in[name], budget))
     scale = max(1.0, shape.vocabulary / VOCABULARY)
-    found = {}
+    cost_of_way = {}
     for way, (fewer, more) in costs.items():
         block = max((more - fewer) / (BLOCKS[1] - BLOCKS[0]), 0.0)
         run = BLOCKS[0] - (way != "load")  # a sweep does not run the write layer's own block
         fixed = max(fewer - run * block, 0.0)
         logits = way != "load" and WAYS[way.partition(".")[0]].logits
-        found[way] = Cost(fixed * scale if logits else fixed, block)
-    return found
+        cost_of_way[way] = Cost(fixed * scale if logits else fixed, block)
+    return cost_of_way
 
 
 @torch.no_grad()
 def stand_in(shape: Shape, blocks: int, dtype: torch.dtype) -> Model:
-    """A model of a few blocks of this shape, all weights of which are the same small number."""
+    """A stand-in model of a few blocks of this shape, with constant weights."""
     names: dict[str, Any] = {
         "hidden_size": shape.width,
         "intermediate_size": shape.mlp_run,

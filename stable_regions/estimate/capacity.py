@@ -1,4 +1,4 @@
-"""Whether this machine has room for a study: disk for its files, memory for its largest job."""
+"""Whether this machine's capacity is enough: disk for a study's files, memory for its largest job."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ def memory_here() -> int:
 
 
 def bytes_below(folders: Iterable[str | Path]) -> int:
-    """Bytes of all files below some folders, those that are not there left out.
+    """Bytes of all files below some folders; missing folders count nothing.
 
     What a link leads to lies elsewhere and does not count.
     """
@@ -28,9 +28,9 @@ def bytes_below(folders: Iterable[str | Path]) -> int:
     return sum(path.lstat().st_size for path in files if not path.is_dir())
 
 
-def check_disk(needed: int, there: int) -> None:
-    """UserError unless the disk here has room for `needed` bytes, less those already there."""
-    free, missing = shutil.disk_usage(".").free, needed - there
+def check_disk(needed: int, existing: int) -> None:
+    """UserError unless the disk here can hold `needed` bytes, less `existing` ones."""
+    free, missing = shutil.disk_usage(".").free, needed - existing
     if missing > free:
         raise UserError(
             f"the disk is too small: the study needs {amount(missing, 'B')} more, and "
@@ -39,7 +39,7 @@ def check_disk(needed: int, there: int) -> None:
 
 
 def check_memory(needed: int) -> None:
-    """UserError unless this machine has so many bytes of memory."""
+    """UserError unless this machine has `needed` bytes of memory."""
     here = memory_here()
     if needed > here:
         raise UserError(

@@ -1,4 +1,4 @@
-"""What the steps of a run took, from the notes that Snakemake makes of each job."""
+"""The run time of each stage, from the benchmark files of Snakemake."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ import pandas as pd
 
 
 def cost_table(timed: Mapping[str, Sequence[str | Path]]) -> pd.DataFrame:
-    """Add up the jobs of each stage whose notes are there; one that was made before has none.
+    """Add up the jobs of each stage that have a benchmark file; jobs of earlier runs may have none.
 
     Parameters
     ----------
@@ -17,22 +17,24 @@ def cost_table(timed: Mapping[str, Sequence[str | Path]]) -> pd.DataFrame:
     Returns
     -------
     One row a `stage` that has notes: `jobs`, `seconds` (of all jobs, one after the other),
-    `processor_seconds`, `memory_mb` (the most that one job held). A job too short to be looked at
+    `processor_seconds`, `memory_mb` (the peak of one job). A job too short to be looked at
     counts as nothing.
     """
     rows = []
     for stage, paths in timed.items():
-        found = [pd.read_csv(path, sep="\t") for path in map(Path, paths) if path.exists()]
-        if found:
-            noted = pd.concat(found)
-            noted = noted[["s", "cpu_time", "max_rss"]].apply(pd.to_numeric, errors="coerce")
+        parts = [pd.read_csv(path, sep="\t") for path in map(Path, paths) if path.exists()]
+        if parts:
+            benchmarks = pd.concat(parts)
+            benchmarks = benchmarks[["s", "cpu_time", "max_rss"]].apply(
+                pd.to_numeric, errors="coerce"
+            )
             rows.append(
                 {
                     "stage": stage,
-                    "jobs": len(noted),
-                    "seconds": noted["s"].sum(),
-                    "processor_seconds": noted["cpu_time"].sum(),
-                    "memory_mb": noted["max_rss"].fillna(0).max(),
+                    "jobs": len(benchmarks),
+                    "seconds": benchmarks["s"].sum(),
+                    "processor_seconds": benchmarks["cpu_time"].sum(),
+                    "memory_mb": benchmarks["max_rss"].fillna(0).max(),
                 }
             )
     columns = ["stage", "jobs", "seconds", "processor_seconds", "memory_mb"]

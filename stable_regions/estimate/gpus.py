@@ -1,11 +1,11 @@
-"""GPUs: whether there is one, and those that a plan can be made for."""
+"""GPUs: whether there is one here, and those that an estimate can be made for."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 
 def here() -> bool:
-    """Whether this machine has one of NVIDIA's; asked without torch, which is slow to load."""
+    """Whether this machine has an NVIDIA GPU; checked without torch, which is slow to import."""
     return any(Path("/dev").glob("nvidia[0-9]*"))
 
 

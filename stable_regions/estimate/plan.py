@@ -1,4 +1,4 @@
-"""What a study will take, before it runs: a table of the work of each model, for a person."""
+"""An estimate of what a study takes, before it runs: a table of the work of each model."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -41,11 +41,11 @@ def table(
         row["operations"] += work.operations(shape)
         there = work.gpu_of(machine) is not None
         row["core_seconds"] += seconds * (machine.cores if there else work.threads)
-        held = work.held(shape, budget)
-        passing = shape.held({work.dtype}, 0) if there else held
+        memory = work.peak_memory(shape, budget)
+        passing = shape.peak_memory({work.dtype}, 0) if there else memory
         row["memory"] = max(row["memory"], machine.baseline + passing)
-        row["gpu_memory"] = max(row["gpu_memory"], held if there else 0)
-        row["disk"] += work.kept(shape)
+        row["gpu_memory"] = max(row["gpu_memory"], memory if there else 0)
+        row["disk"] += work.output_bytes(shape)
     seen: set[str] = set()
     for (model, _), row in rows.items():
         if model not in seen and model in sources:
@@ -64,7 +64,7 @@ def report(
     texts: float,
     calibrated: float,
 ) -> list[str]:
-    """The plan as a person reads it: a line a model and stage, a line a model, and the total.
+    """The plan as text: a line per model and stage, a line per model, and the total.
 
     Parameters
     ----------
@@ -91,19 +91,19 @@ def report(
         parts += [some, by_model[several & (by_model["model"] == model)]]
     whole = pd.concat([plan, pd.DataFrame([rest])])
     total = whole.agg(how).to_dict() | {"model": "total", "stage": ""}
-    shown = pd.concat([*parts, pd.DataFrame([rest, total])]).fillna(0)
+    rows = pd.concat([*parts, pd.DataFrame([rest, total])]).fillna(0)
     text = pd.DataFrame(
         {
-            "model": shown["model"],
-            "stage": shown["stage"],
-            "jobs": shown["jobs"].astype(int),
-            "points": [amount(n, "") for n in shown["points"]],
-            "operations": [amount(n, "FLOP") for n in shown["operations"]],
-            "time": [duration(n / machine.cores) for n in shown["core_seconds"]],
-            "memory": [amount(n, "B") for n in shown["memory"]],
-            "GPU memory": [amount(n, "B") for n in shown["gpu_memory"]],
-            "disk": [amount(n, "B") for n in shown["disk"]],
-            "download": [amount(n, "B") for n in shown["download"]],
+            "model": rows["model"],
+            "stage": rows["stage"],
+            "jobs": rows["jobs"].astype(int),
+            "points": [amount(n, "") for n in rows["points"]],
+            "operations": [amount(n, "FLOP") for n in rows["operations"]],
+            "time": [duration(n / machine.cores) for n in rows["core_seconds"]],
+            "memory": [amount(n, "B") for n in rows["memory"]],
+            "GPU memory": [amount(n, "B") for n in rows["gpu_memory"]],
+            "disk": [amount(n, "B") for n in rows["disk"]],
+            "download": [amount(n, "B") for n in rows["download"]],
         }
     )
     if machine.gpu is None:

@@ -1,4 +1,4 @@
-"""What jobs ask of a machine: points, operations, time, memory, disk."""
+"""What jobs take: points, operations, time, memory, disk."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from stable_regions.models.shapes import BYTES, Shape
 
 # Bytes of memory that a job takes for its libraries, before it holds a model.
 LIBRARIES = 600 * 10**6
-NUMBER = 4  # bytes of one that is kept: activations, distances and weights are float32
+NUMBER = 4  # bytes of one that is values_per_point: activations, distances and weights are float32
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Work:
-    """What one experiment, or a clean pass, or a training, asks of one model.
+    """The work of one experiment, clean pass or training on one model.
 
     Attributes
     ----------
@@ -106,18 +106,20 @@ class Work:
         """Points of paths and planes, at all write layers."""
         return sum(sweep.points * len(sweep.layers) for sweep in self.sweeps)
 
-    def kept(self, shape: Shape) -> int:
+    def output_bytes(self, shape: Shape) -> int:
         """Bytes that stay on the disk."""
-        of_points = sum(WAYS[s.way].kept * s.points * len(s.layers) for s in self.sweeps)
+        of_points = sum(
+            WAYS[s.way].values_per_point * s.points * len(s.layers) for s in self.sweeps
+        )
         numbers = of_points + self.vectors * shape.width + self.checkpoints * shape.weights
         return NUMBER * numbers
 
-    def held(self, shape: Shape, budget: int) -> int:
+    def peak_memory(self, shape: Shape, budget: int) -> int:
         """Bytes of memory of one job, beside its libraries."""
         if self.stage == "training":  # weights, gradients, two moments, and what backward needs
             activations = 32 * shape.layers * shape.width * self.tokens // self.updates
             return 4 * NUMBER * shape.weights + activations
-        return shape.held({self.dtype, *(sweep.dtype for sweep in self.sweeps)}, budget)
+        return shape.peak_memory({self.dtype, *(sweep.dtype for sweep in self.sweeps)}, budget)
 
     def operations(self, shape: Shape) -> int:
         """Floating-point operations; training on a token takes three times running it."""
@@ -128,7 +130,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Source:
-    """What a model's files take: bytes to download, and the most bytes on the disk at a time."""
+    """The size of a model's files: bytes to download, and the most bytes on the disk at a time."""
 
     download: int
     disk: int
@@ -173,17 +175,19 @@ class Machine:
     gpu: Gpu | None = None
 
 
-def room(
+def disk_and_memory(
     works: Sequence[Work], shapes: Mapping[str, Shape], sources: Mapping[str, Source], budget: int
 ) -> tuple[int, int]:
     """Bytes on the disk of a whole study, and bytes of memory of its largest job.
 
     What has no shape in `shapes` is left out.
     """
-    known = [work for work in works if work.model in shapes]
-    disk = sum(work.kept(shapes[work.model]) for work in known)
-    held = (work.held(shapes[work.model], budget) for work in known)
-    return disk + sum(source.disk for source in sources.values()), LIBRARIES + max(held, default=0)
+    sized = [work for work in works if work.model in shapes]
+    disk = sum(work.output_bytes(shapes[work.model]) for work in sized)
+    memory = (work.peak_memory(shapes[work.model], budget) for work in sized)
+    return disk + sum(source.disk for source in sources.values()), LIBRARIES + max(
+        memory, default=0
+    )
 
 
 def seconds_of(work: Work, shape: Shape, machine: Machine) -> float:

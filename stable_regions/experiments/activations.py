@@ -18,7 +18,7 @@ def cache(
 ) -> dict[str, Tensor]:
     """Activations and outputs at the last position of each prompt, on the CPU.
 
-    Of the logits the top token alone is kept, so no more of them are held than a batch has.
+    Of the logits only the top token is kept, so memory holds those of one batch at most.
 
     Returns
     -------
@@ -27,15 +27,15 @@ def cache(
     """
     progress = Progress("activations", len(tokens), "prompts")
     result: dict[str, Tensor] = {}
-    read = [*(f"resid.{layer}" for layer in layers), *SITES]
+    sites = [*(f"resid.{layer}" for layer in layers), *SITES]
     for index, array in by_length(tokens):
-        step = batch_rows(model, k=1, seq=array.shape[1], sites=read, budget=budget)
+        step = batch_rows(model, k=1, seq=array.shape[1], sites=sites, budget=budget)
         for which, some in zip(
             torch.from_numpy(index).split(step), torch.from_numpy(array).split(step), strict=True
         ):
-            found = clean(model, some, layers, sites=SITES, budget=budget)
-            found["top_token"] = found.pop("logits").argmax(-1)
-            for site, value in found.items():
+            vectors = clean(model, some, layers, sites=SITES, budget=budget)
+            vectors["top_token"] = vectors.pop("logits").argmax(-1)
+            for site, value in vectors.items():
                 whole = result.setdefault(
                     site, torch.empty(len(tokens), *value.shape[1:], dtype=value.dtype)
                 )

@@ -1,4 +1,4 @@
-"""Shards of a raw output put together, where it is a table; other kinds have a `gather.py`."""
+"""Gather the shards of a raw output that is a table; kinds with arrays have their own `gather.py`."""
 
 from collections.abc import Sequence
 
@@ -8,5 +8,5 @@ from stable_regions.experiments.raw import Raw
 
 
 def gather(shards: Sequence[Raw], prompts: pd.DataFrame) -> Raw:
-    """Put the rows of all shards under each other, with the record of the first."""
+    """Concatenate the rows of all shards, with the record of the first."""
     return pd.concat([table for table, _ in shards], ignore_index=True), shards[0][1]

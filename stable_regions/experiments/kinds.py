@@ -1,4 +1,4 @@
-"""The kinds of experiments. The folders here are the list: a new one needs no entry elsewhere."""
+"""The kinds of experiments: each folder here is one, and needs no entry elsewhere."""
 
 from functools import reduce
 from importlib import import_module
@@ -23,7 +23,7 @@ def _kinds() -> dict[str, type[Measurement]]:
 KINDS = _kinds()
 WAYS: dict[str, Way] = {way.name: way for kind in KINDS.values() for way in kind.ways}
 
-# An entry of the section `experiments`: its `kind` tells which of the classes it is of.
+# An entry of the section `experiments`: its `kind` selects the class.
 if TYPE_CHECKING:
     Experiment = Any  # a type checker cannot know which there are
 else:
@@ -31,6 +31,6 @@ else:
 
 
 def module_of(kind: str, part: str) -> Any:
-    """A module of a kind's folder; None if it has no such."""
-    known = KINDS.get(kind)
-    return import_module(known.module(part)) if known and known.has(part) else None
+    """A module of a kind's folder; None if it does not exist."""
+    settings = KINDS.get(kind)
+    return import_module(settings.module(part)) if settings and settings.has(part) else None

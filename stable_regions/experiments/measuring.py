@@ -1,4 +1,4 @@
-"""What `measure` of a kind's `measure.py` is given: one model, and what to measure on it."""
+"""The argument of `measure` in a kind's `measure.py`: one model, and what to measure on it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""How a sample of a raw output is drawn again through the model, and held against what is there.
+"""How a sample of a raw output is recomputed with the model, and compared.
 
 A number may differ from the recorded one by the sweep's tolerance (`sweep.TOLERANCE`, by dtype) of
 the largest value that the quantity has in its file: another batch or another processor gives other
@@ -33,7 +33,7 @@ class Compared:
 
 
 @dataclass(frozen=True)
-class Drawing:
+class Sampling:
     """What a sample is drawn from: a raw file, its model and prompts; and how many pairs of it."""
 
     model: Model
@@ -54,7 +54,7 @@ class Drawing:
         return self.facts["compute"]["memory_budget_mb"] * 2**20
 
 
-def compared(
+def compare(
     name: str, old: np.ndarray, new: np.ndarray, scale: float, tolerance: float
 ) -> Compared:
     """Hold what was recorded against what came out again.
@@ -72,9 +72,9 @@ def compared(
     allowed = tolerance * scale
     if np.issubdtype(old.dtype, np.integer):
         allowed = 0.0 if name.startswith(("tokens", "pair")) else max(1.0, allowed)
-    apart = np.abs(old.astype(np.float64) - new.astype(np.float64))
-    worst = np.where(apart > 0, apart / allowed if allowed else np.inf, 0.0)
-    worst = np.where(np.isnan(apart) & ~(np.isnan(old) & np.isnan(new)), np.inf, worst)
+    differences = np.abs(old.astype(np.float64) - new.astype(np.float64))
+    worst = np.where(differences > 0, differences / allowed if allowed else np.inf, 0.0)
+    worst = np.where(np.isnan(differences) & ~(np.isnan(old) & np.isnan(new)), np.inf, worst)
     return Compared(name, old.size, float(np.nanmax(worst, initial=0.0)))
 
 
@@ -84,9 +84,9 @@ def largest(values: np.ndarray) -> float:
     return float(values[np.isfinite(values)].max(initial=0.0))
 
 
-def some_prompts(prompts: pd.DataFrame, wanted: np.ndarray) -> pd.DataFrame:
+def some_prompts(prompts: pd.DataFrame, numbers: np.ndarray) -> pd.DataFrame:
     """The prompts of these numbers, numbered anew from 0."""
-    small = prompts.set_index("prompt").loc[wanted].reset_index()
+    small = prompts.set_index("prompt").loc[numbers].reset_index()
     return small.assign(prompt=np.arange(len(small)))
 
 
@@ -94,21 +94,21 @@ def some_prompts(prompts: pd.DataFrame, wanted: np.ndarray) -> pd.DataFrame:
 Again = Callable[[pd.DataFrame, pd.DataFrame, Mapping[str, Tensor], dict[str, Any]], pd.DataFrame]
 
 
-def sample_pairs(given: Drawing, again: Again) -> Iterator[Compared]:
+def sample_pairs(job: Sampling, again: Again) -> Iterator[Compared]:
     """Rows of a raw output with a row a pair and write layer."""
-    raw, _ = read_parquet(given.path)
-    drawn = raw.iloc[np.sort(given.rng.choice(len(raw), min(given.pairs, len(raw)), replace=False))]
-    for layer, rows in drawn.groupby("layer"):
+    raw, _ = read_parquet(job.path)
+    sampled = raw.iloc[np.sort(job.rng.choice(len(raw), min(job.pairs, len(raw)), replace=False))]
+    for layer, rows in sampled.groupby("layer"):
         ends = rows[["prompt_a", "prompt_b"]].to_numpy()
         used, index = np.unique(ends, return_inverse=True)
         index = index.reshape(ends.shape)
-        few = some_prompts(given.prompts, used)
+        few = some_prompts(job.prompts, used)
         drawn_pairs = pd.DataFrame(
             {"pair": list(rows["pair"]), "prompt_a": index[:, 0], "prompt_b": index[:, 1]}
         )
-        wanted: dict[str, Any] = {"layers": [int(str(layer))], "budget": given.budget}
-        clean = cache(given.model, list(few["tokens"]), wanted["layers"], budget=given.budget)
-        new = again(few, drawn_pairs, clean, wanted)
+        options: dict[str, Any] = {"layers": [int(str(layer))], "budget": job.budget}
+        clean = cache(job.model, list(few["tokens"]), options["layers"], budget=job.budget)
+        new = again(few, drawn_pairs, clean, options)
         for name in new.columns.difference(["pair", "prompt_a", "prompt_b", "layer"]):
             if isinstance(rows[name].iloc[0], np.ndarray):
                 old_values, new_values = (np.concatenate(list(part[name])) for part in (rows, new))
@@ -116,4 +116,4 @@ def sample_pairs(given: Drawing, again: Again) -> Iterator[Compared]:
             else:
                 old_values, new_values = rows[name].to_numpy(), new[name].to_numpy()
                 scale = largest(raw[name].to_numpy())
-            yield compared(name, old_values, new_values, scale, given.tolerance)
+            yield compare(name, old_values, new_values, scale, job.tolerance)

@@ -28,14 +28,14 @@ class Way(NamedTuple):
     """
 
     name: str
-    kept: int
+    values_per_point: int
     logits: bool = False
 
 
 class Points(NamedTuple):
-    """Points that an experiment runs on a model at each write layer, and in which way.
+    """Points that an experiment runs on a model at each write layer, and the way of running them.
 
-    A dtype stands where it is not the model's own.
+    `dtype` is given where it is not the model's own.
     """
 
     way: Way
@@ -44,24 +44,24 @@ class Points(NamedTuple):
 
 
 class Tables(NamedTuple):
-    """Tables that one job makes of an experiment's raw outputs.
+    """Tables that one job makes from an experiment's raw outputs.
 
     Attributes
     ----------
     rule
-        Its rule of Snakemake's.
+        The name of its Snakemake rule.
     does
-        The same, as a person is told: the experiment's name follows.
+        The same as a message: the experiment's name follows.
     what
-        What comes to the experiment's name in those of its tables: `curves` makes
-        `<experiment>_curves`, and an empty text `<experiment>`.
+        The suffixes of the tables' names after the experiment's: `curves` makes
+        `<experiment>_curves`, and an empty suffix `<experiment>`.
     module, function
-        Which module of the kind's folder makes them, and which function: of the raw outputs and
-        the prompts of each, a table by each name in `what`.
+        The module of the kind's folder and its function that makes them, from the raw outputs and
+        their prompts: a dictionary of tables by suffix.
     prompts
-        Whether it is given prompts.
+        Whether it needs the prompts.
     first
-        Whether it is made before all else.
+        Whether it has the priority of the first figure.
     """
 
     rule: str
@@ -78,25 +78,25 @@ class Tables(NamedTuple):
 
 
 class Measurement(Strict):
-    """What is measured on models; each kind says in its folder what is otherwise of it.
+    """An experiment on models; each kind overrides in its folder what differs.
 
     Attributes
     ----------
     verb
-        What its jobs do: their rule is called by it.
+        What its jobs do: the name of their rule.
     does
-        The same, as a person is told.
+        The same as a message.
     stage
-        What its jobs are called in the table of costs.
+        The name of its jobs in the table of costs.
     folder, ending
         Of its raw outputs: tables in Parquet, or arrays in Safetensors.
     ways
         The ways of running points that its `calibrate.py` has functions for.
     engine
-        What its models are loaded with, in place of the one that passed the trial when the
-        activations were cached: that one may know of sweeps alone.
-    explored
-        What the page to explore shows of it: `paths`, `series`, `planes`, `maps`.
+        The engine that its models are loaded with, in place of the one that was selected when the
+        activations were cached, which may support sweeps alone.
+    on_page
+        What the page to explore shows: `paths`, `series`, `planes`, `maps`.
     """
 
     verb: ClassVar[str]
@@ -106,14 +106,14 @@ class Measurement(Strict):
     ending: ClassVar[str] = "parquet"
     ways: ClassVar[tuple[Way, ...]] = ()
     engine: ClassVar[str | None] = None
-    explored: ClassVar[tuple[str, ...]] = ()
+    on_page: ClassVar[tuple[str, ...]] = ()
     kind: str
     prompts: Name
     layers: Layers = [0]
 
     @classmethod
     def module(cls, part: str) -> str:
-        """The name of a module of the kind's folder, or of the one for kinds that have none."""
+        """The name of a module of the kind's folder, or of the default one above it."""
         kind = cls.__module__.rpartition(".")[0]
         return f"{kind if cls.has(part) else kind.rpartition('.')[0]}.{part}"
 
@@ -124,29 +124,29 @@ class Measurement(Strict):
         return Path(__file__).with_name(kind).joinpath(f"{part}.py").exists()
 
     def check_prompts(self, prompts: Prompts, name: str, key: str, where: str) -> None:
-        """UserError if it can't be measured on these prompts, or not on so many."""
+        """UserError if it can't be measured on these prompts, or on this number of them."""
 
     def check_size(self, size: Size, key: str, where: str) -> None:
         """UserError if it asks for more prompts than there are."""
 
     def other_prompts(self) -> Sequence[str]:
-        """Prompt sets that it takes in place of its own."""
+        """Other prompt sets that it measures."""
         return []
 
-    def compared(self) -> Sequence[int]:
+    def clean_layers(self) -> Sequence[int]:
         """Layers of which it needs the activations of clean runs."""
         return []
 
     def other_dtypes(self) -> Sequence[str]:
-        """The dtypes that it loads a model in beside the model's own."""
+        """Other dtypes that it loads a model in."""
         return []
 
     def parts(self, prompts: Prompts, shard_points: int) -> Sequence[Any]:
-        """What each of its jobs on one model measures: its number is that of the jobs."""
+        """The part that each of its jobs on one model measures."""
         raise NotImplementedError
 
-    def is_cut(self, parts: Sequence[Any]) -> bool:
-        """Whether parts are files of their own, which are put together."""
+    def is_sharded(self, parts: Sequence[Any]) -> bool:
+        """Whether parts are separate files, which `gather` joins."""
         return len(parts) > 1
 
     def points(self, prompts: Prompts, size: Size) -> Sequence[Points]:
@@ -154,7 +154,7 @@ class Measurement(Strict):
         raise NotImplementedError
 
     def measuring(self) -> dict[str, Any]:
-        """The settings that its raw outputs follow from."""
+        """The settings that its raw outputs depend on."""
         return self.model_dump()
 
     def reads_tokens(self) -> bool:
@@ -162,15 +162,15 @@ class Measurement(Strict):
         return False
 
     def tables(self, prompts: Prompts) -> Sequence[Tables]:
-        """The tables that are made of its raw outputs, job by job."""
+        """The tables made from its raw outputs, job by job."""
         return []
 
-    def quoted(self, name: str, prompts: Prompts) -> dict[str, list[str]]:
+    def paper_tables(self, name: str, prompts: Prompts) -> dict[str, list[str]]:
         """The tables that the paper quotes: columns that a row is looked up by, or none."""
         return {}
 
     def tabulating(self, size: Size, models: int) -> dict[str, int] | None:
-        """What its tables take long for: what `tabulating_seconds` of its `calibrate.py` takes."""
+        """The arguments of `tabulating_seconds` in its `calibrate.py`, if its tables take long."""
         return None
 
 
@@ -180,12 +180,12 @@ class OnPairs(Measurement):
     pairs: Count | None = None
 
     def check_prompts(self, prompts: Prompts, name: str, key: str, where: str) -> None:
-        if prompts.every_two:
+        if prompts.pairs_all_prompts:
             raise UserError(
                 f"{where}: {key}: the prompt set {name!r} is of kind {prompts.kind!r}, of which "
                 "every two are a pair; give it to an experiment of kind 'pairwise'"
             )
-        most = prompts.most_pairs
+        most = prompts.max_pairs
         if self.pairs is not None and self.pairs > most:
             raise UserError(
                 f"{where}: {key}.pairs: holds {self.pairs}; "
@@ -194,10 +194,10 @@ class OnPairs(Measurement):
 
     def count(self, prompts: Prompts) -> int:
         """How many pairs it measures."""
-        return self.pairs or prompts.most_pairs
+        return self.pairs or prompts.max_pairs
 
 
-def cut(count: int, points: int, shard_points: int) -> list[tuple[int, int]]:
-    """The first of each shard of so many things with so many points each, and the one after."""
+def shard_ranges(count: int, points: int, shard_points: int) -> list[tuple[int, int]]:
+    """The range of each shard of `count` things with `points` points each: (first, end)."""
     size = max(1, shard_points // points)
     return [(start, min(start + size, count)) for start in range(0, count, size)]

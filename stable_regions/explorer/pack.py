@@ -1,4 +1,4 @@
-"""The page to explore a study: raw outputs and tables, packed into one file that needs no other.
+"""The page to explore a study: raw outputs and tables, packed into one self-contained file.
 
 Everything is read after the final norm, as the paper's figures are. Distances of a path or a plane
 are rounded to 1/65535 of its largest: far below what a screen shows, and half the size. What does
@@ -61,7 +61,7 @@ def packed(values: Any, bits: int | None = None) -> Json:
 
 
 def levels(distance: np.ndarray, axes: int | tuple[int, ...] = -1) -> tuple[np.ndarray, np.ndarray]:
-    """Distances as whole levels of 0 to 65535, and the largest of each row: its level 65535."""
+    """Distances quantised to 0..65535, and the largest of each row, which is 65535."""
     distance = np.asarray(distance, dtype=np.float64)
     largest = distance.max(axis=axes, keepdims=True)
     share = np.divide(distance, largest, out=np.zeros_like(distance), where=largest > 0)
@@ -86,7 +86,7 @@ def first_that_fit(costs: Sequence[np.ndarray], room: float) -> int:
     return max(1, int(np.searchsorted(np.cumsum(total), room, side="right")))
 
 
-def encoded(value: Any) -> str:
+def encode(value: Any) -> str:
     """JSON in few bytes and always the same, safe inside of a script element."""
     text = json.dumps(
         value, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")
@@ -95,12 +95,12 @@ def encoded(value: Any) -> str:
 
 
 def shades() -> list[str]:
-    """The scale of an ordered series or a distance, as many steps as show no edges."""
+    """The colour scale of an ordered series or a distance, in steps too fine to see."""
     return [to_hex(colour) for colour in style.shades(16)]
 
 
 def token_text(tokenizer: "Tokenizer", token: int) -> str:
-    """What a token says inside a text."""
+    """A token's text inside a longer text."""
     from stable_regions.prompts import draw
 
     return draw.token_text(tokenizer, token)
@@ -116,13 +116,13 @@ def base64_size(count: Any) -> Any:
 
 @dataclass
 class Prompts:
-    """All prompts of a page, each once; equal are those of the same text and tokens."""
+    """All prompts of a page, each once; prompts are equal if text and tokens are."""
 
     index: dict[tuple, int] = field(default_factory=dict)
     rows: list[list[str]] = field(default_factory=list)
 
     def add(self, table: pd.DataFrame) -> dict[int, int]:
-        """Take in a table of prompts; gives the place here of each prompt's number there."""
+        """Add a table of prompts; return the index here of each prompt there."""
         places = {}
         columns = (table[name] for name in ("prompt", "text", "last_token", "tokens"))
         for number, text, last, tokens in zip(*columns, strict=True):
@@ -135,7 +135,7 @@ class Prompts:
 
 
 @dataclass(frozen=True)
-class Measured:
+class PathData:
     """One raw output of paths (an interpolation, or gates), with the prompts it was made on."""
 
     experiment: str
@@ -150,7 +150,7 @@ class Measured:
 
 
 class Group:
-    """All pairs measured on one model at one write layer, whatever experiment measured them.
+    """All pairs measured on one model at one write layer, by any experiment.
 
     A pair is known by its two prompts. Of a pair that several experiments measured, the curve on
     the finest grid is kept, and the predicted tokens and sign changes of those that have them.
@@ -160,17 +160,17 @@ class Group:
     """
 
     def __init__(
-        self, model: str, layer: int, parts: Sequence[tuple[Measured, np.ndarray, np.ndarray]]
+        self, model: str, layer: int, parts: Sequence[tuple[PathData, np.ndarray, np.ndarray]]
     ) -> None:
         """`parts`: raw outputs of one layer, with the places of the prompts A and B of each row."""
         self.model, self.layer = model, layer
         self.parts = sorted(parts, key=lambda part: -part[0].steps)
-        kept: dict[tuple[int, int], list[int]] = {}
+        sources: dict[tuple[int, int], list[int]] = {}
         for source, (_, first, second) in enumerate(self.parts):
             for rank, pair in enumerate(zip(first.tolist(), second.tolist(), strict=True)):
-                place = kept.setdefault(pair, [rank, source, 0])
+                place = sources.setdefault(pair, [rank, source, 0])
                 place[2] |= 1 << source
-        order = sorted(kept.items(), key=lambda item: item[1][:2])
+        order = sorted(sources.items(), key=lambda item: item[1][:2])
         self.pairs = np.array([pair for pair, _ in order])
         self.rank, self.source, self.member = np.array([place for _, place in order]).T
 
@@ -204,7 +204,7 @@ class Group:
                 curves[at] = curve.astype("<u2").tobytes()
                 masks[at], names[at] = bits.tobytes(), str(name)
             numbers[:, of] = largest, distance[:, -1], rows["input_distance"], max_slope(distance)
-        made: Json = {
+        content: Json = {
             "model": self.model,
             "layer": self.layer,
             "experiments": [
@@ -226,8 +226,10 @@ class Group:
             "gates": [],
         }  # fmt: skip
         for index, (part, first, second) in enumerate(self.parts):
-            found = [place.get(pair) for pair in zip(first.tolist(), second.tolist(), strict=True)]
-            used = [(row, at) for row, at in enumerate(found) if at is not None]
+            indices = [
+                place.get(pair) for pair in zip(first.tolist(), second.tolist(), strict=True)
+            ]
+            used = [(row, at) for row, at in enumerate(indices) if at is not None]
             if not used:
                 continue
             rows = part.table.iloc[[row for row, _ in used]]
@@ -235,7 +237,7 @@ class Group:
             if "top_token" in rows:
                 assert text is not None
                 ids, which = np.unique(stacked(rows["top_token"]).astype(int), return_inverse=True)
-                made["tokens"].append(
+                content["tokens"].append(
                     own
                     | {
                         "texts": [text(int(token)) for token in ids],
@@ -244,7 +246,7 @@ class Group:
                 )
             if "passed_by_step" in rows:
                 by_step = (rows["passed_by_step"], rows["passed_by_step_last"])
-                made["gates"].append(
+                content["gates"].append(
                     own
                     | {
                         name: packed(stacked(values).astype(int))
@@ -258,10 +260,10 @@ class Group:
                         )
                     }
                 )
-        return made
+        return content
 
 
-def path_groups(measured: Sequence[Measured], prompts: Prompts) -> list[Group]:
+def path_groups(measured: Sequence[PathData], prompts: Prompts) -> list[Group]:
     """The pairs of each model and write layer, models and experiments in the order given."""
     parts: dict[tuple[str, int], list] = {}
     for one in measured:
@@ -272,7 +274,7 @@ def path_groups(measured: Sequence[Measured], prompts: Prompts) -> list[Group]:
                 np.array([places[int(number)] for number in table[f"prompt_{side}"]])
                 for side in "ab"
             )
-            part = Measured(one.experiment, table, one.facts, one.prompts)
+            part = PathData(one.experiment, table, one.facts, one.prompts)
             key = (one.facts["model"], layer)
             parts.setdefault(key, []).append((part, first, second))
     return [Group(model, layer, some) for (model, layer), some in parts.items()]
@@ -322,10 +324,10 @@ class Plane:
 
 def planes_json(planes: Sequence[Plane], most: int) -> list[Json]:
     """Planes by experiment: the models that one triple can be compared over."""
-    found: dict[str, list[Json]] = {}
+    groups: dict[str, list[Json]] = {}
     for plane in planes:
-        found.setdefault(plane.experiment, []).append(plane.json(most))
-    return [{"experiment": name, "models": models} for name, models in found.items()]
+        groups.setdefault(plane.experiment, []).append(plane.json(most))
+    return [{"experiment": name, "models": models} for name, models in groups.items()]
 
 
 # Series
@@ -349,7 +351,7 @@ def series(
     """
     facts = models.set_index("model")
     along = {"training": facts["tokens"], "size": facts["parameters"]}
-    found = []
+    rows = []
     for name, (slopes, curves) in tables.items():
         slopes, curves = (some[some["read_site"] == SITE] for some in (slopes, curves))
         first = slopes["layer"].min()
@@ -357,7 +359,7 @@ def series(
             facts[["name", "family", "source", "layers", "hidden_size", "tokens"]], on="model"
         )
         for title, kind, members in _orders(slopes, of_first):
-            found.append(
+            rows.append(
                 {
                     "experiment": name,
                     "kind": kind,
@@ -369,19 +371,19 @@ def series(
                     ],
                 }
             )
-    return found
+    return rows
 
 
 def _orders(
     slopes: pd.DataFrame, of_first: pd.DataFrame
 ) -> list[tuple[str, str, list[tuple[str, int]]]]:
     """Title, kind and members (model, layer) of each series that a table of max slopes holds."""
-    found = []
+    orders = []
     place = lambda rows: list(zip(rows["model"], map(int, rows["layer"]), strict=True))  # noqa: E731
     for name, rows in of_first.groupby("name", sort=False):
         if len(rows) > 1:
             rows = rows.sort_values("tokens", kind="stable")
-            found.append((str(name), "training", place(rows)))
+            orders.append((str(name), "training", place(rows)))
     if of_first["name"].is_unique and len(of_first) > 1:
         rows = of_first.set_index("model", drop=False)
         series = {one.title: rows.loc[one.models] for one in sizes(of_first)[0]}
@@ -389,11 +391,11 @@ def _orders(
         series = {title: series[title] for title in longest if len(series[title]) > 1}
         if len(series) != 1 or len(next(iter(series.values()))) < len(of_first):
             series["all models"] = of_first.sort_values("parameters", kind="stable")
-        found += [(title, "size", place(members)) for title, members in series.items()]
+        orders += [(title, "size", place(members)) for title, members in series.items()]
     for model, rows in slopes.groupby("model", sort=False):
         if rows["layer"].nunique() > 1:
-            found.append((str(model), "write layer", place(rows.sort_values("layer"))))
-    return found
+            orders.append((str(model), "write layer", place(rows.sort_values("layer"))))
+    return orders
 
 
 def _member(model: str, layer: int, slopes: pd.DataFrame, curves: pd.DataFrame) -> Json:
@@ -463,14 +465,14 @@ def cluster_map(
 # The page
 
 
-def fitted(
+def fit_to_size(
     data: Json,
     groups: Sequence[Group],
     planes: Sequence[Plane],
     token_text: Mapping[str, TokenText],
     room: float,
 ) -> Json:
-    """The page's data with as many paths and planes as there is room for.
+    """The page's data with as many paths and planes as fit into its size.
 
     Parameters
     ----------
@@ -479,12 +481,12 @@ def fitted(
     room
         Bytes that all data may take.
     """
-    room -= len(encoded(data).encode())
+    room -= len(encode(data).encode())
     costs = [plane.costs() for plane in planes]
     triples = first_that_fit(costs, PLANES * room)
     data["planes"] = planes_json(planes, triples)
     pairs = first_that_fit(
-        [group.costs() for group in groups], room - len(encoded(data["planes"]).encode())
+        [group.costs() for group in groups], room - len(encode(data["planes"]).encode())
     )
     data["paths"] = [group.json(pairs, token_text.get(group.model)) for group in groups]
     data["speed"] = SPEED
@@ -492,7 +494,7 @@ def fitted(
 
 
 def fill(template: str, parts: Mapping[str, str]) -> str:
-    """A template with the parts in the places of their `{{name}}`; what they hold is left as it is.
+    """Fill a template: each part replaces its `{{name}}`, verbatim.
 
     Raises
     ------
@@ -500,9 +502,9 @@ def fill(template: str, parts: Mapping[str, str]) -> str:
         The template names other parts than those given, or one of them twice.
     """
     mark = re.compile(r"\{\{(\w+)\}\}")
-    if (named := sorted(mark.findall(template))) != sorted(parts):
+    if (names := sorted(mark.findall(template))) != sorted(parts):
         raise UserError(
-            f"the page's template names the parts {', '.join(named)}; "
+            f"the page's template names the parts {', '.join(names)}; "
             f"each of {', '.join(sorted(parts))} once is right"
         )
     return mark.sub(lambda found: parts[found[1]], template)

@@ -1,1 +1,1 @@
-"""One module a figure: `draw(tables...)` gives what is drawn as a table, and its picture."""
+"""One module per figure: `draw(tables...)` returns the drawn data as a table, and the figure."""

@@ -1,4 +1,4 @@
-"""Clusters to look at: the ordered matrix, the condensed tree, maps of words, scores in a series.
+"""Drawing clusters: the ordered matrix, the condensed tree, maps of words, scores in a series.
 
 Each function draws on axes that it is given; `draw_maps` puts several maps together.
 """

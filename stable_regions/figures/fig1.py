@@ -27,11 +27,11 @@ def draw(points: pd.DataFrame, triples: pd.DataFrame) -> tuple[pd.DataFrame, Fig
     figure, axes = plt.subplots(
         2, len(frames), figsize=(width * len(frames), 2 * width + 0.2), squeeze=False
     )
-    drawn = []
+    parts = []
     for (own, shared), part in zip(axes.T, frames, strict=True):
-        drawn.append(planes.draw(own, part, triples).assign(scale="own"))
-        drawn.append(planes.draw(shared, part, triples, scale=common).assign(scale="common"))
+        parts.append(planes.draw(own, part, triples).assign(scale="own"))
+        parts.append(planes.draw(shared, part, triples, scale=common).assign(scale="common"))
         own.set_title(style.frame_title(part["model"].iloc[0]))
     axes[0, 0].set_ylabel("(a) own scale")
     axes[1, 0].set_ylabel("(b) common scale")
-    return pd.concat(drawn, ignore_index=True), figure
+    return pd.concat(parts, ignore_index=True), figure

@@ -74,7 +74,7 @@ def draw(
     figure = plt.figure(figsize=(style.FULL, 4.6))
     grid = figure.add_gridspec(2, len(ends))
     axes = [figure.add_subplot(grid[0, i]) for i in range(len(ends))]
-    drawn = []
+    parts = []
     for axis, letter, name in zip(axes, "ab", ends, strict=False):
         part = curves[curves["name"] == name].assign(panel=letter)
         part["line"] = part["model"]
@@ -82,13 +82,13 @@ def draw(
         draw_curves(axis, part, {m: short(t) for m, t in tokens.items()}, "tokens seen")
         size = sharpness.loc[sharpness["name"] == name, "parameters"].iloc[0]
         style.panel(axis, letter, f"{name}, {short(size)}")
-        drawn.append(part)
+        parts.append(part)
     last, letter = figure.add_subplot(grid[1, :]), "abc"[len(ends)]
     token_axis(last, sharpness["tokens"])
     for i, name in enumerate(names):
         part = sharpness[sharpness["name"] == name]
         draw_medians(last, part, "tokens", f"{name}, {short(part['parameters'].iloc[0])}", i)
-        drawn.append(part.assign(panel=letter))
+        parts.append(part.assign(panel=letter))
     straight_line(last)
     last.set(ylabel="max slope", ylim=(0.8, 1.05 * sharpness["q75"].max()))
     lines = last.get_legend_handles_labels()[0]
@@ -96,4 +96,4 @@ def draw(
     style.panel(last, letter, "sharpness in training")
     columns = ["panel", "model", "name", "parameters", "tokens", "pairs", "alpha"]
     columns += ["median", "q25", "q75", "ci_low", "ci_high"]
-    return pd.concat(drawn, ignore_index=True)[columns], figure
+    return pd.concat(parts, ignore_index=True)[columns], figure

@@ -39,15 +39,15 @@ def draw(
     style.use()
     sharpness, curves = (with_facts(t, models) for t in (sharpness, curves))
     rows = sharpness.set_index("model", drop=False).rename_axis(None)
-    listed, left_out = sizes(models[models["model"].isin(sharpness["model"])])
-    listed.sort(key=lambda one: -len(one.models))
-    series = {one.title: rows.loc[one.models] for one in listed}
-    shown = list(series)[:2]
+    size_series, left_out = sizes(models[models["model"].isin(sharpness["model"])])
+    size_series.sort(key=lambda one: -len(one.models))
+    series = {one.title: rows.loc[one.models] for one in size_series}
+    panels = list(series)[:2]
     if left_out:
         series[APART] = rows.loc[list(left_out)]
-    figure, axes = plt.subplots(1, len(shown) + 1, figsize=(style.FULL, 2.5))
-    drawn = []
-    for axis, letter, name in zip(axes, "ab", shown, strict=False):
+    figure, axes = plt.subplots(1, len(panels) + 1, figsize=(style.FULL, 2.5))
+    parts = []
+    for axis, letter, name in zip(axes, "ab", panels, strict=False):
         members = series[name]
         labels = {
             row["model"]: f"{short(row['parameters'])} ({row['layers']}×{row['hidden_size']})"
@@ -57,12 +57,12 @@ def draw(
         part["line"] = part["model"]
         draw_curves(axis, part, labels, "parameters (layers×width)")
         style.panel(axis, letter, name)
-        drawn.append(part.merge(members[["model", "parameters"]], on="model"))
-    last, letter = axes[-1], "abc"[len(shown)]
+        parts.append(part.merge(members[["model", "parameters"]], on="model"))
+    last, letter = axes[-1], "abc"[len(panels)]
     last.set_xscale("log")
     for i, (name, part) in enumerate(series.items()):
         draw_medians(last, part, "parameters", name, i, joined=name != APART)
-        drawn.append(part.assign(panel=letter, series=name))
+        parts.append(part.assign(panel=letter, series=name))
     least, most = sharpness["parameters"].min(), sharpness["parameters"].max()
     last.set_xlim(least / 2, most * 2)
     wide = most / least > 30
@@ -78,4 +78,4 @@ def draw(
     style.panel(last, letter, "sharpness and size")
     columns = ["panel", "series", "model", "family", "parameters", "pairs", "alpha"]
     columns += ["median", "q25", "q75", "ci_low", "ci_high"]
-    return pd.concat(drawn, ignore_index=True)[columns], figure
+    return pd.concat(parts, ignore_index=True)[columns], figure

@@ -51,6 +51,6 @@ def draw(
 
 
 def _shown(quoted: str) -> str:
-    """A kind without its quotes, unless it begins or ends in what cannot be seen."""
+    """A kind without its quotes, unless it begins or ends in white space."""
     kind = json.loads(quoted)
     return kind if kind == kind.strip() else quoted

@@ -31,12 +31,12 @@ def draw(sharpness: pd.DataFrame, curves: pd.DataFrame) -> tuple[pd.DataFrame, F
     part = part.assign(line=part["layer"].astype(str), panel="a")
     draw_curves(axes[0], part, {line: line for line in part["line"].unique()}, "after layer")
     style.panel(axes[0], "a", first)
-    drawn = [part]
+    parts = [part]
     for axis, letter, (site, title) in zip(axes[1:], "bc", SITES.items(), strict=True):
         for i, (model, rows) in enumerate(sharpness.groupby("model", sort=False)):
             rows = rows[rows["read_site"] == site]
             draw_medians(axis, rows, "layer", str(model), i)
-            drawn.append(rows.assign(panel=letter))
+            parts.append(rows.assign(panel=letter))
         straight_line(axis)
         axis.set_xlim(sharpness["layer"].min() - 1, sharpness["layer"].max() + 1)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -49,4 +49,4 @@ def draw(sharpness: pd.DataFrame, curves: pd.DataFrame) -> tuple[pd.DataFrame, F
         axis.set_ylim(0.8, top)
     columns = ["panel", "model", "layer", "read_site", "pairs", "alpha"]
     columns += ["median", "q25", "q75", "ci_low", "ci_high"]
-    return pd.concat(drawn, ignore_index=True)[columns], figure
+    return pd.concat(parts, ignore_index=True)[columns], figure

@@ -27,7 +27,7 @@ def draw(losses: pd.DataFrame) -> tuple[pd.DataFrame, Figure]:
     """
     style.use()
     figure, axes = plt.subplots(figsize=(style.COLUMN, 2.4))
-    drawn = []
+    parts = []
     for i, (model, part) in enumerate(losses.groupby("model", sort=False)):
         part = part.sort_values("step")
         smooth = part["train_loss"].rolling(SMOOTHED, min_periods=1).mean()
@@ -41,7 +41,7 @@ def draw(losses: pd.DataFrame) -> tuple[pd.DataFrame, Figure]:
             part["tokens"], part["held_out_loss"], color=colour, s=12, zorder=3,
             marker=marker, edgecolor="white", linewidth=0.4,
         )  # fmt: skip
-        drawn.append(part)
+        parts.append(part)
     # the loss before any training is the logarithm of the vocabulary; it has no place on this axis
     axes.set_xscale("log")
     axes.set_xlim(losses.loc[losses["tokens"] > 0, "tokens"].min() / 1.2)
@@ -51,4 +51,4 @@ def draw(losses: pd.DataFrame) -> tuple[pd.DataFrame, Figure]:
     axes.set(xlabel="tokens seen", ylabel="loss (nats a token)")
     axes.legend(loc="lower left", fontsize=6)
     columns = ["model", "step", "tokens", "train_loss", "train_loss_smoothed", "held_out_loss"]
-    return pd.concat(drawn, ignore_index=True)[columns], figure
+    return pd.concat(parts, ignore_index=True)[columns], figure

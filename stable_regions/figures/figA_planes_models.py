@@ -34,10 +34,10 @@ def draw(
     for axis in axes.flat:
         axis.set_axis_off()
     scales = planes.common_scales(points) if common else {}
-    drawn = []
+    parts = []
     for part in planes.each(points):
         model, triple = part["model"].iloc[0], part["triple"].iloc[0]
         axis = axes.flat[places.index((triple, model))]
-        drawn.append(planes.draw(axis, part, triples, scale=scales.get(triple)))
+        parts.append(planes.draw(axis, part, triples, scale=scales.get(triple)))
         axis.set_title(f"{style.frame_title(model)}, {triple}")
-    return pd.concat(drawn, ignore_index=True), figure
+    return pd.concat(parts, ignore_index=True), figure

@@ -42,13 +42,13 @@ def draw(
     figure, axes = plt.subplots(
         len(rows), 4, figsize=(style.FULL, style.FULL / 4 * len(rows) + 0.2), squeeze=False
     )
-    drawn = []
+    parts = []
     for line, part in zip(axes, rows, strict=True):
         planes.draw(line[0], part, triples)
         line[0].set_ylabel(f"triple {part['triple'].iloc[0]}")
         tops = planes.grids(part, "top_token")
-        found, counts = np.unique(tops, return_counts=True)
-        common = found[np.argsort(-counts, kind="stable")][: len(style.COLOURS) - 1]
+        top_tokens, counts = np.unique(tops, return_counts=True)
+        common = top_tokens[np.argsort(-counts, kind="stable")][: len(style.COLOURS) - 1]
         for panel, top in zip(line[1:], tops, strict=True):
             image = np.full((*top.shape, 3), OTHER)
             for token, colour in zip(common, style.COLOURS, strict=False):
@@ -56,13 +56,13 @@ def draw(
             planes.show(panel, image, part, triples, size=5)
             places = [(x, y) for _, x, y in planes.marks(part, triples)]
             _name_regions(panel, top, np.unique(part["alpha"]), texts, places)
-        drawn.append(
+        parts.append(
             part[["model", "triple", "alpha", "beta", *(f"top_token_{c}" for c in planes.CORNERS)]]
         )
     titles = ["distances", *(f"tokens, context {c}" for c in "ABC")]
     for letter, panel, title in zip("abcd", axes[0], titles, strict=True):
         style.panel(panel, letter, title)
-    return pd.concat(drawn, ignore_index=True), figure
+    return pd.concat(parts, ignore_index=True), figure
 
 
 def _name_regions(

@@ -41,16 +41,16 @@ def draw(
     for axis in axes.flat:
         axis.set_axis_off()
     scales = planes.common_scales(points) if common else {}
-    drawn = []
+    parts = []
     for part in planes.each(points):
         model, triple = part["model"].iloc[0], part["triple"].iloc[0]
         line, side = divmod(numbers.index(triple), 2)
         column = models.index(model)
         axis = axes[line, column + side * (len(models) + 1)]
         axis.set_axis_on()
-        drawn.append(planes.draw(axis, part, triples, scale=scales.get(triple), size=4))
+        parts.append(planes.draw(axis, part, triples, scale=scales.get(triple), size=4))
         if column == 0:
             axis.set_ylabel(str(triple), rotation=0, ha="right", va="center", fontsize=7)
         if line == 0:
             axis.set_title(style.frame_title(model), fontsize=6)
-    return pd.concat(drawn, ignore_index=True), figure
+    return pd.concat(parts, ignore_index=True), figure

@@ -30,7 +30,7 @@ def draw(
     figure, axes = plt.subplots(
         1, 3, figsize=(style.FULL, 2.5), gridspec_kw={"width_ratios": [1, 1, 1.2]}
     )
-    drawn = [
+    parts = [
         _mismatches(axes[0], pairs),
         _layers(axes[1], gates),
         _ratios(axes[2], comparison[comparison["layer"] == layer]),
@@ -38,19 +38,19 @@ def draw(
     style.panel(axes[0], "a", "last layer")
     style.panel(axes[1], "b", "each layer")
     style.panel(axes[2], "c", "for each boundary")
-    return pd.concat(drawn, ignore_index=True), figure
+    return pd.concat(parts, ignore_index=True), figure
 
 
 def _mismatches(axes: plt.Axes, pairs: pd.DataFrame) -> pd.DataFrame:
     most = pairs["mismatch_last"].max() + 1
     edges = np.linspace(0, most, 31)
-    drawn = []
+    parts = []
     for i, (model, some) in enumerate(pairs.groupby("model", sort=False)):
         number, _ = np.histogram(some["mismatch_last"], edges)
         colour, dash, _ = style.look(i)
         axes.stairs(number, edges, fill=True, color=colour, alpha=0.3)
         axes.stairs(number, edges, color=colour, linestyle=dash, linewidth=1.1, label=model)
-        drawn.append(
+        parts.append(
             pd.DataFrame(
                 {"panel": "a", "model": model, "mismatch": edges[:-1], "bin_end": edges[1:],
                  "pairs": number}
@@ -58,7 +58,7 @@ def _mismatches(axes: plt.Axes, pairs: pd.DataFrame) -> pd.DataFrame:
         )  # fmt: skip
     axes.set(xlabel="gates of unlike sign at the ends", ylabel="pairs")
     axes.figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    return pd.concat(drawn)
+    return pd.concat(parts)
 
 
 def _layers(axes: plt.Axes, gates: pd.DataFrame) -> pd.DataFrame:

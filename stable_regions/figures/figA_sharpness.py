@@ -29,7 +29,7 @@ def draw(curves: pd.DataFrame, pairs: pd.DataFrame) -> tuple[pd.DataFrame, Figur
     pairs = pairs[(pairs["layer"] == layer) & pairs["max_slope_post_norm"].notna()]
     figure, (left, right) = plt.subplots(1, 2, figsize=(style.FULL, 2.4))
     edges = np.geomspace(1, max(1.01, pairs["max_slope_post_norm"].max()), 41)
-    drawn = []
+    parts = []
     for i, (model, curve) in enumerate(curves.groupby("model", sort=False)):
         colour, dash, _ = style.look(i)
         left.plot(curve["alpha"], curve["median"], color=colour, linestyle=dash, label=model)
@@ -42,8 +42,8 @@ def draw(curves: pd.DataFrame, pairs: pd.DataFrame) -> tuple[pd.DataFrame, Figur
             linestyle=dash, label=model,
         )  # fmt: skip
         count, _ = np.histogram(slopes, edges)
-        drawn.append(curve.assign(panel="a"))
-        drawn.append(
+        parts.append(curve.assign(panel="a"))
+        parts.append(
             pd.DataFrame(
                 {"panel": "b", "model": model, "max_slope": edges[:-1], "bin_end": edges[1:],
                  "pairs": count}
@@ -66,4 +66,4 @@ def draw(curves: pd.DataFrame, pairs: pd.DataFrame) -> tuple[pd.DataFrame, Figur
     style.panel(left, "a", "median and quartiles over pairs")
     style.panel(right, "b", "sharpness of single pairs")
     columns = ["panel", "model", "alpha", "median", "q25", "q75", "max_slope", "bin_end", "pairs"]
-    return pd.concat(drawn, ignore_index=True)[columns], figure
+    return pd.concat(parts, ignore_index=True)[columns], figure

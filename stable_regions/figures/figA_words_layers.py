@@ -1,4 +1,4 @@
-"""What the distances between words know of their kinds, by write layer."""
+"""How well distances between words separate their kinds, by write layer."""
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -29,10 +29,10 @@ def draw(scores: pd.DataFrame) -> tuple[pd.DataFrame, Figure]:
 def series(scores: pd.DataFrame, along: str, label: str) -> tuple[pd.DataFrame, Figure]:
     """Both scores in the order of a column, the distances that need no later layer."""
     style.use()
-    drawn = scores[scores["score"].isin(PANELS) & scores["distance"].isin(DISTANCES)]
+    rows = scores[scores["score"].isin(PANELS) & scores["distance"].isin(DISTANCES)]
     figure, axes = plt.subplots(1, 2, figsize=(style.FULL, 2.6), sharey=True)
     for axis, letter, (score, title) in zip(axes, "ab", PANELS.items(), strict=True):
-        part = drawn[drawn["score"] == score].rename(columns={"ci_low": "low", "ci_high": "high"})
+        part = rows[rows["score"] == score].rename(columns={"ci_low": "low", "ci_high": "high"})
         bands = part[[along, "chance_low", "chance_high"]].rename(
             columns={"chance_low": "low", "chance_high": "high"}
         )
@@ -44,4 +44,4 @@ def series(scores: pd.DataFrame, along: str, label: str) -> tuple[pd.DataFrame, 
     for axis in axes:
         axis.get_legend().remove()
     figure.legend(*handles, loc="outside lower center", ncols=6)
-    return drawn, figure
+    return rows, figure

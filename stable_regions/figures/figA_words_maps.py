@@ -23,10 +23,10 @@ def draw(places: pd.DataFrame) -> tuple[pd.DataFrame, Figure]:
     places
         The table `words_map`.
     """
-    drawn = places[places["distance"].isin(SHOWN)]
-    parts = {name: drawn[drawn["distance"] == name] for name in SHOWN}
+    points = places[places["distance"].isin(SHOWN)]
+    parts = {name: points[points["distance"] == name] for name in SHOWN}
     words = [json.loads(name) for name in parts["input"]["name"]]
-    return drawn, draw_maps(
+    return points, draw_maps(
         {name: part[["x", "y"]].to_numpy() for name, part in parts.items()},
         {name: np.asarray(part["label"]) for name, part in parts.items()},
         words,

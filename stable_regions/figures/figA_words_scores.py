@@ -1,4 +1,4 @@
-"""What each distance between words knows of their kinds, with chance beside it."""
+"""How well each distance between words separates their kinds, against chance."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -28,13 +28,13 @@ def draw(words: pd.DataFrame, control: pd.DataFrame) -> tuple[pd.DataFrame, Figu
         for table in (words, control)
     ]
     scores = pd.concat(parts, ignore_index=True)
-    drawn = scores[scores["score"].isin(PANELS)]
-    names = list(drawn["distance"].unique())
-    models = list(drawn["model"].unique())
+    rows = scores[scores["score"].isin(PANELS)]
+    names = list(rows["distance"].unique())
+    models = list(rows["model"].unique())
     figure, axes = plt.subplots(1, 2, figsize=(style.FULL, 0.9 + 0.24 * len(names)), sharey=True)
     for axis, letter, (score, title) in zip(axes, "ab", PANELS.items(), strict=True):
         for i, model in enumerate(models):
-            part = drawn[(drawn["model"] == model) & (drawn["score"] == score)]
+            part = rows[(rows["model"] == model) & (rows["score"] == score)]
             step = min(0.22, 0.9 / len(models)) * (i - (len(models) - 1) / 2)
             at = np.array([names.index(n) for n in part["distance"]]) + step
             axis.hlines(
@@ -47,7 +47,7 @@ def draw(words: pd.DataFrame, control: pd.DataFrame) -> tuple[pd.DataFrame, Figu
                 color=style.look(i)[0], marker="osDv"[i % 4], markersize=3.5, linestyle="none",
                 elinewidth=0.9, label=model,
             )  # fmt: skip
-        axis.set(xlim=(min(-0.02, drawn["ci_low"].min() - 0.02), 1.02))
+        axis.set(xlim=(min(-0.02, rows["ci_low"].min() - 0.02), 1.02))
         style.panel(axis, letter, title)
     axes[0].set_yticks(range(len(names)), names)
     axes[0].invert_yaxis()
@@ -56,4 +56,4 @@ def draw(words: pd.DataFrame, control: pd.DataFrame) -> tuple[pd.DataFrame, Figu
         loc="outside lower center",
         ncols=min(4, len(models) + 1),
     )
-    return drawn, figure
+    return rows, figure

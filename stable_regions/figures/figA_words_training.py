@@ -1,4 +1,4 @@
-"""What the distances between words know of their kinds, through training."""
+"""How well distances between words separate their kinds, through training."""
 
 import pandas as pd
 from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""What figures of medians over pairs share: curves along the path, and points with their spread."""
+"""Shared parts of figures of medians: curves along the path, and points with their spread."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""The house style of every plot: widths, palette and type sizes, and the same bytes each time."""
+"""The style of every plot: widths, palette and type sizes, with reproducible bytes."""
 
 import re
 from pathlib import Path
@@ -71,7 +71,7 @@ def look(index: int) -> tuple[str, Any, str]:
 
 
 def plain(text: str) -> str:
-    """A text that is none of ours, such as a word or a family: its dollars are no mathematics."""
+    """Escape a text from outside, such as a word or a family: its dollars are no mathematics."""
     return text.replace("$", r"\$")
 
 
@@ -97,9 +97,9 @@ def frame_title(ref: str) -> str:
 
 
 def save(figure: Figure, data: pd.DataFrame, csv: str, pdf: str, png: str) -> None:
-    """Write what is drawn as CSV, and the picture as PDF and PNG, without dates in them."""
+    """Write the drawn data as CSV, and the figure as PDF and PNG without dates."""
     write_csv(csv, data)
     for path, metadata in ((pdf, {"CreationDate": None}), (png, {"Software": None})):
-        with atomic(path) as made:
-            figure.savefig(made, format=Path(path).suffix[1:], metadata=metadata)
+        with atomic(path) as target:
+            figure.savefig(target, format=Path(path).suffix[1:], metadata=metadata)
     plt.close(figure)

@@ -1,4 +1,4 @@
-"""Clusters of prompts from a matrix of distances, and what they know of given kinds."""
+"""Clusters of prompts from a matrix of distances, and their scores against known kinds."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ def symmetrise(directed: ArrayLike) -> Floats:
 def check_distances(
     distances: ArrayLike, *, name: str = "distances", prompts: Sequence[str] | None = None
 ) -> Floats:
-    """The matrix [n, n] as float64, once it is known to be one of distances.
+    """The matrix [n, n] as float64; UserError unless it is one of distances.
 
     `name` is what an error calls the matrix (its file); `prompts`, if given, must be n different
     ones: a prompt that is there twice is a cluster by itself.
@@ -65,7 +65,7 @@ def check_distances(
 
 @dataclass(frozen=True)
 class Clustering:
-    """What HDBSCAN says of n prompts.
+    """HDBSCAN's clustering of n prompts.
 
     Attributes
     ----------
@@ -138,14 +138,14 @@ def _condense(linkage: Floats, min_cluster_size: int) -> pd.DataFrame:
     n = len(linkage) + 1
 
     def parts(node: int) -> list[int]:
-        """What `node` falls into just below its height."""
-        found: list[int] = []
+        """The children of `node` just below its height."""
+        members: list[int] = []
         todo = [node]
         while todo:
             for child in linkage[todo.pop() - n, :2].astype(int):
                 same = child >= n and linkage[child - n, 2] == linkage[node - n, 2]
-                (todo if same else found).append(int(child))
-        return found
+                (todo if same else members).append(int(child))
+        return members
 
     def under(node: int) -> tuple[list[int], list[float]]:
         """Prompts under `node`, and the heights at which they merge, each sorted."""
@@ -240,7 +240,7 @@ def neighbour_shares(distances: ArrayLike, kinds: ArrayLike, *, k: int = 5) -> F
     return ((same & inside).sum(1) + places * (same & tied).sum(1) / tied.sum(1)) / k
 
 
-def sweep(
+def sensitivity(
     distances: ArrayLike,
     kinds: ArrayLike,
     *,
@@ -251,8 +251,8 @@ def sweep(
     """`partition_scores` for each ``min_cluster_size``, a row each."""
     rows = []
     for size in min_cluster_sizes:
-        found = cluster(distances, min_cluster_size=size, min_samples=min_samples, name=name)
-        rows.append({"min_cluster_size": size, **partition_scores(found.labels, kinds)})
+        clusters = cluster(distances, min_cluster_size=size, min_samples=min_samples, name=name)
+        rows.append({"min_cluster_size": size, **partition_scores(clusters.labels, kinds)})
     return pd.DataFrame(rows)
 
 
@@ -280,7 +280,7 @@ def score_intervals(
 
     Clusters and neighbours stay those of all prompts if `score` indexes into them: half the prompts
     are half as dense, and ``min_cluster_size`` would mean another thing. So the interval is that of
-    the scores of a given clustering; `sweep` shows how much the clustering itself may move.
+    the scores of a given clustering; `sensitivity` shows how much the clustering itself may move.
 
     Returns
     -------
@@ -290,20 +290,20 @@ def score_intervals(
     kinds = np.asarray(kinds)
     groups = [np.flatnonzero(kinds == kind) for kind in np.unique(kinds)]
 
-    def mean(prompts: Ints, drawn: Ints) -> Floats:
-        scores = [list(score(prompts, int(context)).values()) for context in drawn]
+    def mean(prompts: Ints, counts: Ints) -> Floats:
+        scores = [list(score(prompts, int(context)).values()) for context in counts]
         return np.mean(scores, axis=0)
 
     everything = np.arange(len(kinds))
     names = list(score(everything, 0))
     value = pd.Series(mean(everything, np.arange(contexts)), names)
-    drawn = []
+    resampled = []
     for _ in range(draws):
         half = [rng.permutation(g)[: (len(g) + rng.integers(2)) // 2] for g in groups]
-        drawn.append(
+        resampled.append(
             mean(np.sort(np.concatenate(half)), rng.integers(contexts, size=max(contexts - 1, 1)))
         )
-    table = pd.DataFrame(dict(zip(names, np.transpose(drawn), strict=True)))
+    table = pd.DataFrame(dict(zip(names, np.transpose(resampled), strict=True)))
     spread = table - table.mean()
     tail = (1 - level) / 2
     low, high = value + spread.quantile(tail), value + spread.quantile(1 - tail)
@@ -320,7 +320,7 @@ def shuffled_band(
     seed: int,
     level: float = 0.95,
 ) -> pd.DataFrame:
-    """The same scores with the kinds shuffled over the prompts: what chance gives.
+    """The same scores with the kinds shuffled over the prompts: the chance level.
 
     Returns
     -------
@@ -422,7 +422,7 @@ def partial_mantel(
     draws: int,
     seed: int,
 ) -> tuple[float, float]:
-    """Are prompts of different kinds further apart than the confounders explain?
+    """Are prompts of different kinds more distant than the confounders explain?
 
     Partial correlation, over pairs, of the rank of the distance with "of different kinds", given
     cubics in the ranks of the confounders: differences of log frequency or of token id (a value a

@@ -1,4 +1,4 @@
-"""Numbers that tables are made by, figures are drawn by and the text quotes: each fixed once."""
+"""Conventions that tables, figures and the text share, each defined once."""
 
 # The paper's groups of max slopes (appendix G): below the first, above the second.
 LOW, HIGH = 1.2, 10.0

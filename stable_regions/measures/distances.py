@@ -1,4 +1,4 @@
-"""The distances between outputs, and all that is said of them: the one place where they are listed.
+"""The registry of distances between outputs.
 
 A path's distances are those of its outputs from the first. PyTorch is imported where it is needed:
 the configuration reads the names, and starts without it.

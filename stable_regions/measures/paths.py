@@ -1,4 +1,4 @@
-"""The paper's quantities, on arrays: distances along a path, and how sharp they rise."""
+"""The paper's quantities, on arrays: distances along a path, and their max slope."""
 
 from collections.abc import Callable
 
@@ -43,7 +43,7 @@ def barrier(step: Float[np.ndarray, "*pair rise"]) -> Float[np.ndarray, "*pair"]
 
 
 def length(step: Float[np.ndarray, "*pair rise"]) -> Float[np.ndarray, "*pair"]:
-    """The length of the output's way, in units of the residual stream at the read site."""
+    """The length of the output's path, in units of the residual stream at the read site."""
     return np.asarray(step.sum(axis=-1))
 
 
@@ -97,12 +97,12 @@ def block_bootstrap(
     block = max(1, min(block, count // 5))
     rng = np.random.default_rng(seed)
     blocks = -(-count // block)
-    found = np.empty(resamples)
+    statistics = np.empty(resamples)
     for i in range(resamples):
         starts = rng.integers(count, size=blocks)
         index = (starts[:, None] + np.arange(block)).ravel()[:count] % count
-        found[i] = statistic(values[index])
-    return found
+        statistics[i] = statistic(values[index])
+    return statistics
 
 
 def interval(resampled: Float[np.ndarray, " resample"], level: float = 0.95) -> tuple[float, float]:

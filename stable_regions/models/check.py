@@ -1,4 +1,4 @@
-"""The load check: a model's sweeps against clean runs and plain patching, when it is loaded."""
+"""The load check: a model's sweeps compared with clean runs and plain patching."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from stable_regions.base.errors import UserError, first_line
 from stable_regions.models.model import Model
-from stable_regions.models.sweep import clean, plain, sweep
+from stable_regions.models.sweep import clean, full_forward, sweep
 
 # Largest relative error allowed between two ways to compute one thing. The largest measured, on
 # small random models of twelve families and on SmolLM2-135M: 1e-6, 3e-6, 7e-2. In float64 the code
@@ -28,13 +28,13 @@ UNBOUNDED = 2**40  # bytes: the points of a check are few
 
 @dataclass(frozen=True)
 class Check:
-    """What was measured when a model was checked; all errors are relative to the norm at the site.
+    """The result of a load check; all errors are relative to the norm at the site.
 
     Attributes
     ----------
-    own
+    self_patch_error
         By site: largest error when a prompt's own activation is patched back, against a clean run.
-    agreement
+    sweep_error
         By site: largest error of a sweep against plain patching, at points between prompts.
     token
         By site: how far plain patching's outputs are from those of the same prompts with another
@@ -54,8 +54,8 @@ class Check:
     layer: int
     prompts: int
     points: int
-    own: dict[str, float]
-    agreement: dict[str, float]
+    self_patch_error: dict[str, float]
+    sweep_error: dict[str, float]
     token: dict[str, float]
     tolerance: float
     verdict: str
@@ -63,7 +63,7 @@ class Check:
 
 
 def check(model: Model, tokens: Int[Tensor, "n seq"], layer: int, *, budget: int) -> Check:
-    """Hold the engine against clean runs and against plain patching, on a few prompts.
+    """Compare the engine with clean runs and with plain patching, on a few prompts.
 
     Parameters
     ----------
@@ -80,41 +80,40 @@ def check(model: Model, tokens: Int[Tensor, "n seq"], layer: int, *, budget: int
     runs = clean(model, tokens, [layer], sites=CHECKED, budget=budget)
     points = _between(runs[f"resid.{layer}"])
     try:
-        swept = _swept(model, tokens, layer, points, budget)
+        swept = _sweep_outputs(model, tokens, layer, points, budget)
     except UserError:
         raise
     except Exception as error:  # whatever the code of the Hub stumbles on
         raise UserError(
             f"model type {model.family!r} cannot run points behind a prefix: {first_line(error)}"
         ) from error
-    plainly = _plainly(model, tokens, layer, points)
+    full = _full_outputs(model, tokens, layer, points)
     others = torch.cat([tokens[:, :-1], (tokens[:, -1:] + 1) % model.vocab_size], dim=1)
-    elsewhere = _plainly(model, others, layer, points)
-    finite = all(bool(out[site].isfinite().all()) for out in (swept, plainly) for site in CHECKED)
+    elsewhere = _full_outputs(model, others, layer, points)
+    finite = all(bool(out[site].isfinite().all()) for out in (swept, full) for site in CHECKED)
     own = {
-        site: max(_error(out[site][:, 0], runs[site]) for out in (swept, plainly))
-        for site in CHECKED
+        site: max(_error(out[site][:, 0], runs[site]) for out in (swept, full)) for site in CHECKED
     }
-    agreement = {site: _error(swept[site], plainly[site]) for site in CHECKED}
+    agreement = {site: _error(swept[site], full[site]) for site in CHECKED}
     tolerance = TOLERANCE[model.dtype]
-    held = {site: _along(plainly[site]).tolist() for site in CHECKED}
+    projections = {site: _along(full[site]).tolist() for site in CHECKED}
     return Check(
         engine=model.engine,
         dtype=str(model.dtype).removeprefix("torch."),
         layer=layer,
         prompts=len(tokens),
         points=points.shape[0] * points.shape[1],
-        own=own,
-        agreement=agreement,
-        token={site: _error(elsewhere[site], plainly[site]) for site in CHECKED},
+        self_patch_error=own,
+        sweep_error=agreement,
+        token={site: _error(elsewhere[site], full[site]) for site in CHECKED},
         tolerance=tolerance,
         verdict=_verdict(finite, own, agreement, tolerance),
-        trial={"tokens": tokens.tolist(), "plain": _rounded(held)},
+        trial={"tokens": tokens.tolist(), "plain": _rounded(projections)},
     )
 
 
 def check_again(model: Model, record: Mapping[str, Any]) -> None:
-    """See that a model which was loaded anew is the one that was checked.
+    """UserError unless a newly loaded model is the one that was checked.
 
     Parameters
     ----------
@@ -130,11 +129,11 @@ def check_again(model: Model, record: Mapping[str, Any]) -> None:
     tokens = torch.tensor(trial["tokens"], device=model.device)
     site = f"resid.{layer}"
     start = (model.hooks or model.runner).clean(tokens, [site])[site]
-    swept = _swept(model, tokens, layer, _between(start), UNBOUNDED)
+    swept = _sweep_outputs(model, tokens, layer, _between(start), UNBOUNDED)
     # of a model that is loaded in another dtype too, the coarser of the two decides
     tolerance = 2 * max(TOLERANCE[model.dtype], TOLERANCE[getattr(torch, record["dtype"])])
-    for name, held in trial["plain"].items():
-        error = _error(_along(swept[name]), torch.tensor(held, dtype=torch.float64))
+    for name, projection in trial["plain"].items():
+        error = _error(_along(swept[name]), torch.tensor(projection, dtype=torch.float64))
         if not error <= tolerance:
             raise UserError(
                 f"{model.folder}: is not the model that was checked: {name} differs by {error:.1e},"
@@ -152,7 +151,7 @@ def _rounded(tree: Any) -> Any:
 
 
 def _along(values: Float[Tensor, "*n width"]) -> Float[Tensor, "*n directions"]:
-    """What values are along random directions, the same for all that are as wide."""
+    """Projections on random directions, the same ones for all vectors of a width."""
     generator = torch.Generator().manual_seed(0)
     width = values.shape[-1]
     directions = torch.randn(width, DIRECTIONS, generator=generator, dtype=torch.float64)
@@ -165,25 +164,25 @@ def _between(start: Float[Tensor, "n d"]) -> Float[Tensor, "n k d"]:
     return start[:, None] + alphas[:, None] * (start.roll(-1, 0) - start)[:, None]
 
 
-def _plainly(
+def _full_outputs(
     model: Model, tokens: Int[Tensor, "n seq"], layer: int, points: Float[Tensor, "n k d"]
 ) -> dict[str, Float[Tensor, "n k width"]]:
-    """What plain patching gives at each prompt's points."""
+    """Outputs of plain patching at each prompt's points."""
     rows = [
-        plain(model, layer, prompt, its, CHECKED)
+        full_forward(model, layer, prompt, its, CHECKED)
         for prompt, its in zip(tokens, points, strict=True)
     ]
     return {site: torch.stack([row[site] for row in rows]) for site in CHECKED}
 
 
-def _swept(
+def _sweep_outputs(
     model: Model,
     tokens: Int[Tensor, "n seq"],
     layer: int,
     points: Float[Tensor, "n k d"],
     budget: int,
 ) -> dict[str, Float[Tensor, "n k width"]]:
-    """What a sweep gives at each prompt's points."""
+    """Outputs of a sweep at each prompt's points."""
     rows = torch.arange(len(tokens))
     parts = sweep(model, layer, tokens, rows, points.__getitem__, CHECKED, budget=budget)
     outs = [out for _, out in parts]

@@ -1,4 +1,4 @@
-"""What a model is, of its architecture without its weights: the paper's Table 1."""
+"""Facts about a model's architecture: the paper's Table 1."""
 
 import re
 from collections.abc import Sequence
@@ -30,9 +30,9 @@ def model_facts(folder: Path) -> dict[str, Any]:
     """
     from stable_regions.models import huggingface  # importing it takes seconds
 
-    read = huggingface.read_config(folder)
+    raw_config = huggingface.read_config(folder)
     try:
-        model = huggingface.initialise(read, device="meta")
+        model = huggingface.initialise(raw_config, device="meta")
     except Exception as error:  # whatever the code of its architecture stumbles on
         where = (folder / "config.json").resolve()  # of a linked one, the user's own file
         reason = first_line(error)
@@ -56,8 +56,12 @@ def training_state(source: dict[str, Any], revision: str) -> tuple[int | None, i
 
     The name gives the tokens rounded, as whoever published the checkpoint did.
     """
-    named = CHECKPOINT.fullmatch(revision)
-    step, tokens = (int(named[1]), int(named[2]) * UNITS[named[3]]) if named else (None, None)
+    step_match = CHECKPOINT.fullmatch(revision)
+    step, tokens = (
+        (int(step_match[1]), int(step_match[2]) * UNITS[step_match[3]])
+        if step_match
+        else (None, None)
+    )
     return source.get("step", step), source.get("tokens", tokens)
 
 

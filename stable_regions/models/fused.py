@@ -19,26 +19,26 @@ from torch.nn import functional as F
 if TYPE_CHECKING:  # importing transformers takes longer than a small model's sweeps
     from transformers import PretrainedConfig
 
-# The families, and what a config.json must hold, beside WRITTEN_OUT, to leave nothing to defaults.
+# The families, and what a config.json must hold, beside REQUIRED_KEYS, to leave nothing to defaults.
 FAMILIES = {
     "llama": {"rms_norm_eps"},
     "mistral": {"rms_norm_eps", "sliding_window"},
     "qwen2": {"rms_norm_eps", "sliding_window", "layer_types"},
     "olmo": {"clip_qkv"},
 }
-WRITTEN_OUT = {
+REQUIRED_KEYS = {
     "hidden_act", "hidden_size", "intermediate_size", "max_position_embeddings",
     "num_attention_heads", "num_hidden_layers", "num_key_value_heads", "rope_parameters",
     "tie_word_embeddings",
 }  # fmt: skip
-NONE_IS_SAID = {"sliding_window", "clip_qkv"}  # for others null means the default
+EXPLICIT_NULLS = {"sliding_window", "clip_qkv"}  # for others null means the default
 # Where a config that says so has biases; queries, keys and values of Qwen2 have them unasked.
 BIASES = {
     "attention_bias": ("q_proj", "k_proj", "v_proj", "o_proj"),
     "mlp_bias": ("gate_proj", "up_proj", "down_proj"),
 }
 # What else the library writes into such a config: nothing that a sweep reads, but the head's width.
-OF_NO_MATTER = {
+IGNORED_KEYS = {
     "architectures", "attention_dropout", "bos_token_id", "dtype", "eos_token_id", "head_dim",
     "initializer_range", "max_window_layers", "model_type", "pad_token_id", "pretraining_tp",
     "torch_dtype", "transformers_version", "use_cache", "use_sliding_window", "vocab_size",
@@ -117,7 +117,7 @@ class Fused:
         """Start from the points after `layer`, each behind its row's prefix; read the sites."""
         rows, k, width = points.shape
         resid = points.reshape(-1, width).clone()
-        read: dict[str, Tensor] = {}
+        outputs: dict[str, Tensor] = {}
         for n, block in list(enumerate(self.layers))[layer + 1 :]:
             past_keys, past_values = (past[row] for past in pasts[n])
             query, key, value = _project(self, block, resid)
@@ -131,17 +131,17 @@ class Fused:
             resid += block.out(mixed)
             gate = _mlp(block, resid)
             if f"gate.{n}" in sites:
-                read[f"gate.{n}"] = gate.contiguous()
+                outputs[f"gate.{n}"] = gate.contiguous()
             del gate  # a view that holds the up-projection too
             if f"resid.{n}" in sites:
-                read[f"resid.{n}"] = resid.clone()
+                outputs[f"resid.{n}"] = resid.clone()
         if "pre_norm" in sites:
-            read["pre_norm"] = resid
+            outputs["pre_norm"] = resid
         if "post_norm" in sites or "logits" in sites:
-            read["post_norm"] = self.norm(resid)
+            outputs["post_norm"] = self.norm(resid)
         if "logits" in sites:
-            read["logits"] = self.head(read["post_norm"])
-        return {site: read[site].unflatten(0, (rows, k)) for site in sites}
+            outputs["logits"] = self.head(outputs["post_norm"])
+        return {site: outputs[site].unflatten(0, (rows, k)) for site in sites}
 
     @torch.no_grad()
     def clean(
@@ -180,7 +180,7 @@ class Fused:
         return pasts
 
 
-def joins(name: str) -> bool:
+def is_concatenated(name: str) -> bool:
     """Whether a weight of this name becomes part of a larger one."""
     return name.rpartition(".")[0].endswith((*QKV, *GATE_UP))
 
@@ -213,8 +213,8 @@ def regroup(weights: dict[str, Tensor], config: "PretrainedConfig") -> Fused | N
 
     def product(*names: str) -> Product:
         bias = [take(f"{name}.bias") for name in names if name.rpartition(".")[2] in biased]
-        weight = _joined([take(f"{name}.weight") for name in names])
-        return Product(weight, _joined(bias) if bias else None)
+        weight = _concatenated([take(f"{name}.weight") for name in names])
+        return Product(weight, _concatenated(bias) if bias else None)
 
     def norm(name: str) -> Norm:
         if config.model_type == "olmo":
@@ -321,7 +321,7 @@ def _d_head(config: "PretrainedConfig") -> int:
     return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
 
 
-def _joined(parts: list[Tensor]) -> Tensor:
+def _concatenated(parts: list[Tensor]) -> Tensor:
     """One tensor in place of several, which become views of it."""
     if len(parts) == 1:
         return parts[0]

@@ -96,7 +96,7 @@ class Hooked:
         return out
 
     @torch.no_grad()
-    def plain(
+    def full_forward(
         self,
         layer: int,
         tokens: Int[Tensor, "k seq"],
@@ -191,11 +191,11 @@ def _probe(bridge: TransformerBridge, device: torch.device) -> tuple[bool, tuple
         for layer in range(len(bridge.blocks))
         for before, after in PRE_ACTIVATIONS
     ]
-    read = {name for _, *names in pairs for name in names} & set(bridge.hook_dict)
+    hook_names = {name for _, *names in pairs for name in names} & set(bridge.hook_dict)
     handed: list[type] = []
     handle = bridge.blocks[0].register_forward_hook(lambda _, __, out: handed.append(type(out)))
     tokens = torch.zeros(2, 3, dtype=torch.long, device=device)
-    with bridge.hooks(fwd_hooks=[(name, note) for name in sorted(read)]):
+    with bridge.hooks(fwd_hooks=[(name, note) for name in sorted(hook_names)]):
         bridge(tokens, return_type=None)
     handle.remove()
     gates: list[Gate | None] = [None] * len(bridge.blocks)

@@ -216,8 +216,8 @@ def _renaming(base: str) -> dict[str, str]:
 
 def _renamed(name: str, renaming: Mapping[str, str]) -> str:
     """A weight's name in the decoder."""
-    for pattern, put in renaming.items():
-        name = re.sub(pattern, put, name)
+    for pattern, replacement in renaming.items():
+        name = re.sub(pattern, replacement, name)
     return name
 
 
@@ -235,23 +235,23 @@ def _check_left_over(
     in the log; so is what stands beside the decoder in a model of texts and images.
     """
     prefix = f"{hf.base_model_prefix}."
-    known = {short for name in hf.state_dict() for short in (name, name.removeprefix(prefix))}
+    names = {short for name in hf.state_dict() for short in (name, name.removeprefix(prefix))}
     passed = [*(hf._keys_to_ignore_on_load_unexpected or ()), CONSTANT.pattern]
     whole = any(re.match(INSIDE, name) for name in shapes)
     parts = {name for each in (hf, hf.base_model) for name, _ in each.named_children()}
-    left = [
+    left_over = [
         name
         for name in sorted(shapes)
         if {name, _renamed(name, renaming)} & {*unexpected}
         or (
-            _renamed(name, renaming) not in known
+            _renamed(name, renaming) not in names
             and any(re.search(pattern, name) for pattern in passed)
         )
     ]
     others = []
-    for path in (folder / name for name in weight_files(folder)) if left else ():
+    for path in (folder / name for name in weight_files(folder)) if left_over else ():
         with safe_open(path, framework="pt") as file:
-            for name in sorted({*left} & {*file.keys()}):
+            for name in sorted({*left_over} & {*file.keys()}):
                 own = _renamed(name, renaming)
                 constant = CONSTANT.search(own)
                 if constant and _is_computed(hf, own, file.get_tensor(name)):
@@ -280,31 +280,31 @@ def _why(hf: Any, name: str) -> str:
     )
 
 
-def _is_computed(hf: nn.Module, name: str, held: Tensor) -> bool:
+def _is_computed(hf: nn.Module, name: str, weight: Tensor) -> bool:
     """Whether a constant is what the model computes: a mask, or frequencies to 16 bits."""
     if name.endswith("inv_freq"):
         ours = [each for key, each in hf.named_buffers() if key.endswith("inv_freq")]
         return any(
-            each.shape == held.shape
-            and torch.allclose(each.float().cpu(), held.float(), rtol=1e-2, atol=1e-7)
+            each.shape == weight.shape
+            and torch.allclose(each.float().cpu(), weight.float(), rtol=1e-2, atol=1e-7)
             for each in ours
         )
     if name.endswith("position_ids"):
-        return torch.equal(held.flatten(), torch.arange(held.numel()))
-    if held.ndim < 2:
-        return held.numel() == 1
-    causal = torch.ones_like(held, dtype=torch.bool).tril()
+        return torch.equal(weight.flatten(), torch.arange(weight.numel()))
+    if weight.ndim < 2:
+        return weight.numel() == 1
+    causal = torch.ones_like(weight, dtype=torch.bool).tril()
     masks = (each for key, each in hf.named_buffers() if key.endswith(name))  # some see a window
-    return torch.equal(held.bool(), next(masks, causal).bool().cpu())
+    return torch.equal(weight.bool(), next(masks, causal).bool().cpu())
 
 
 def _misfit(config: PretrainedConfig, shapes: Mapping[str, list[int]]) -> str | None:
     """The first weight whose shape is not what the config asks for, in words."""
     try:
-        wanted = initialise(config, device="meta").state_dict()
+        expected = initialise(config, device="meta").state_dict()
     except Exception:  # the config alone is wrong: the error that led here says more
         return None
-    for name, weight in wanted.items():
+    for name, weight in expected.items():
         if shapes.get(name, list(weight.shape)) != list(weight.shape):
             return f"{name} has the shape {shapes[name]}; config.json asks for {[*weight.shape]}"
     return None

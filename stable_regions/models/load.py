@@ -16,11 +16,11 @@ from stable_regions.base.progress import log
 from stable_regions.models.check import check
 from stable_regions.models.fused import (
     BIASES,
+    EXPLICIT_NULLS,
     FAMILIES,
-    NONE_IS_SAID,
-    OF_NO_MATTER,
-    WRITTEN_OUT,
-    joins,
+    IGNORED_KEYS,
+    REQUIRED_KEYS,
+    is_concatenated,
     regroup,
 )
 from stable_regions.models.model import DTYPES, Gate, Model
@@ -103,7 +103,7 @@ def load_model(
 
 def _load_fused(folder: Path, dtype: torch.dtype, place: torch.device) -> Model | None:
     """A model for fused sweeps alone; None if its files say anything that is not read here."""
-    config = _written_out(folder)
+    config = _complete_config(folder)
     if config is None:
         return None
     weight_shapes(folder)  # each file is whole
@@ -112,7 +112,7 @@ def _load_fused(folder: Path, dtype: torch.dtype, place: torch.device) -> Model 
         # a file is mapped twice: with the last of those that are joined, their mapping goes
         for joined in (True, False):
             with safe_open(path, framework="pt", device=str(place)) as file:
-                names = [name for name in file.keys() if joins(name) == joined]  # noqa: SIM118
+                names = [name for name in file.keys() if is_concatenated(name) == joined]  # noqa: SIM118
                 weights.update({name: file.get_tensor(name).to(dtype) for name in names})
     fused = regroup(weights, config)
     if fused is None or fused.n_parameters != sum(each.numel() for each in weights.values()):
@@ -247,7 +247,7 @@ def placed(device: str) -> torch.device:
         ) from None
 
 
-def _written_out(folder: Path) -> "PretrainedConfig | None":
+def _complete_config(folder: Path) -> "PretrainedConfig | None":
     """The config of a model whose file says all that a sweep needs, and nothing unknown.
 
     None of any other. It spares the import of transformers, which takes longer than many a job's
@@ -255,13 +255,13 @@ def _written_out(folder: Path) -> "PretrainedConfig | None":
     """
     where = folder / "config.json"
     values = read_object(where) if where.is_file() else {}
-    said = {key for key, value in values.items() if value is not None or key in NONE_IS_SAID}
+    explicit = {key for key, value in values.items() if value is not None or key in EXPLICIT_NULLS}
     rotation = values.get("rope_parameters")
     family = str(values.get("model_type"))
     plain = (
         family in FAMILIES
-        and said >= (needed := WRITTEN_OUT | FAMILIES[family])
-        and values.keys() <= needed | OF_NO_MATTER | BIASES.keys()
+        and explicit >= (needed := REQUIRED_KEYS | FAMILIES[family])
+        and values.keys() <= needed | IGNORED_KEYS | BIASES.keys()
         and isinstance(rotation, dict)
         and rotation.keys() == {"rope_type", "rope_theta"}
         and rotation["rope_type"] == "default"

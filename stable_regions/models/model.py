@@ -49,7 +49,7 @@ class Runner(Protocol):
 class Hooks(Runner, Protocol):
     """A runner that can write and read anywhere, one full forward pass a prompt."""
 
-    def plain(
+    def full_forward(
         self,
         layer: int,
         tokens: Int[Tensor, "k seq"],

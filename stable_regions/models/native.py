@@ -72,10 +72,13 @@ class Native:
         """Feed each row's last token once a point, the stream overwritten; read the sites."""
         k = points.shape[1]
         of_point = row.repeat_interleave(k)
-        given = {pasts.name: _spread(pasts.cache, of_point)}
+        cache_arguments = {pasts.name: _spread(pasts.cache, of_point)}
         with self._hooked(layer, points.flatten(0, 1), sites) as out:
             result = self.hf(
-                input_ids=pasts.last[of_point][:, None], use_cache=True, logits_to_keep=1, **given
+                input_ids=pasts.last[of_point][:, None],
+                use_cache=True,
+                logits_to_keep=1,
+                **cache_arguments,
             )
         if "logits" in sites:
             out["logits"] = result.logits[:, -1]
@@ -89,7 +92,7 @@ class Native:
         return self._whole(None, None, tokens, sites)
 
     @torch.no_grad()
-    def plain(
+    def full_forward(
         self,
         layer: int,
         tokens: Int[Tensor, "k seq"],
@@ -208,7 +211,7 @@ def _gates(hf: Any, layers: nn.ModuleList) -> tuple[Gate | None, ...]:
     """By layer, the one activation function that sees one number for each position and channel."""
     names = {id(module): name for name, module in hf.named_modules()}
     tokens = torch.zeros(2, 3, dtype=torch.long, device=next(hf.parameters()).device)
-    found: list[list[Gate]] = [[] for _ in layers]
+    gates: list[list[Gate]] = [[] for _ in layers]
     handles = []
     for index, layer in enumerate(layers):
         for module in layer.modules():
@@ -216,7 +219,7 @@ def _gates(hf: Any, layers: nn.ModuleList) -> tuple[Gate | None, ...]:
 
                 def note(module: nn.Module, given: Any, index: int = index) -> None:
                     if given[0].shape[:-1] == tokens.shape:
-                        found[index].append(Gate(names[id(module)], given[0].shape[-1]))
+                        gates[index].append(Gate(names[id(module)], given[0].shape[-1]))
 
                 handles.append(module.register_forward_pre_hook(note))
     hf(input_ids=tokens, use_cache=False)
@@ -224,7 +227,7 @@ def _gates(hf: Any, layers: nn.ModuleList) -> tuple[Gate | None, ...]:
         handle.remove()
     return tuple(
         seen[0] if len(seen) == 1 and not _mixes(layer) else None
-        for seen, layer in zip(found, layers, strict=True)
+        for seen, layer in zip(gates, layers, strict=True)
     )
 
 

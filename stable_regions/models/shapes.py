@@ -117,7 +117,7 @@ class Shape(Strict):
     def _matrices(self, hidden: int) -> int:
         return (3 if self.gated else 2) * self.width * hidden
 
-    def held(self, dtypes: Collection[str], budget: int) -> int:
+    def peak_memory(self, dtypes: Collection[str], budget: int) -> int:
         """Bytes that a job holds beside its libraries: the weights in each dtype, and batches.
 
         While one batch of `budget` bytes is worked on, what is kept of the one before still lies.
@@ -134,12 +134,12 @@ class Shape(Strict):
         return 2 * (run + (self.head_weights if logits else 0))
 
 
-def check_shape(told: Shape, config: Mapping[str, Any], key: str) -> None:
+def check_shape(expected: Shape, config: Mapping[str, Any], key: str) -> None:
     """UserError unless a shape that was written down is that of a model's config."""
-    found = shape_of(config)
-    compared = ("model_type", "layers", "width", "mlp", "vocabulary", "tied", "block_weights")
-    for name in (*compared, "weights"):
-        ours, theirs = getattr(told, name), getattr(found, name)
+    actual = shape_of(config)
+    fields = ("model_type", "layers", "width", "mlp", "vocabulary", "tied", "block_weights")
+    for name in (*fields, "weights"):
+        ours, theirs = getattr(expected, name), getattr(actual, name)
         if ours != theirs:
             raise UserError(f"{key}.{name}: holds {ours!r}; the model's config says {theirs!r}")
 
@@ -160,13 +160,13 @@ def size_of(config: Mapping[str, Any], names: Sequence[str], where: Any) -> int 
     UserError
         If that is no positive whole number.
     """
-    held = {name: config[name] for name in names if config.get(name) is not None}
-    for name, value in held.items():
+    values = {name: config[name] for name in names if config.get(name) is not None}
+    for name, value in values.items():
         if type(value) is not int or value < 1:
             raise UserError(
                 f"{where}: {name}: holds {short(value)}; a positive whole number is right"
             )
-    return next(iter(held.values()), None)
+    return next(iter(values.values()), None)
 
 
 def first_of(config: Mapping[str, Any], names: Sequence[str], where: Any = "config.json") -> int:
@@ -194,7 +194,7 @@ def shape_of(config: Mapping[str, Any], where: Any = "config.json") -> Shape:
     UserError
         If it tells of none, with the key that is wrong.
     """
-    whole, config = config, _written_out(config, where)
+    whole, config = config, _complete_config(config, where)
     tied = whole.get("tie_word_embeddings", config.get("tie_word_embeddings"))
     kind, width = kind_of(config, where), first_of(config, WIDTH, where)
     try:
@@ -214,7 +214,7 @@ def shape_of(config: Mapping[str, Any], where: Any = "config.json") -> Shape:
         raise UserError(f"{where}: {one_line(error, config)}") from None
 
 
-def _written_out(config: Mapping[str, Any], where: Any) -> Mapping[str, Any]:
+def _complete_config(config: Mapping[str, Any], where: Any) -> Mapping[str, Any]:
     """The decoder's part of a config with the defaults of what it does not say."""
     part = decoder(config, where)
     needed = (LAYERS, WIDTH, HEADS, ("vocab_size",))
@@ -230,28 +230,28 @@ def _written_out(config: Mapping[str, Any], where: Any) -> Mapping[str, Any]:
         return part
     settings = {key: value for key, value in config.items() if key != "model_type"}
     try:
-        known = AutoConfig.for_model(kind, **settings).get_text_config()
+        default = AutoConfig.for_model(kind, **settings).get_text_config()
     except Exception as error:  # of a wrong value, whatever the code behind it stumbles on
         raise UserError(f"{where}: {first_line(error)}") from None
-    return known.to_dict() | {name: getattr(known, name) for name in known.attribute_map}
+    return default.to_dict() | {name: getattr(default, name) for name in default.attribute_map}
 
 
 def _mixture(config: Mapping[str, Any], where: Any) -> dict[str, Any]:
     """What a config tells of experts, as fields of a shape; nothing of a model without them."""
-    said = {key: value for key, value in config.items() if value != 0}  # as some write "none"
-    experts = size_of(said, EXPERTS, where)
+    values = {key: value for key, value in config.items() if value != 0}  # as some write "none"
+    experts = size_of(values, EXPERTS, where)
     if experts is None:
         return {}
     layers = first_of(config, LAYERS, where)
-    width = size_of(said, EXPERT, where) or first_of(config, MLP, where)
-    shared = size_of(said, SHARED, where) or width * (size_of(said, SHARED_EXPERTS, where) or 0)
-    first = size_of(said, DENSE, where) or 0
-    step = said.get("decoder_sparse_step") or said.get("moe_layer_interval") or 1
+    width = size_of(values, EXPERT, where) or first_of(config, MLP, where)
+    shared = size_of(values, SHARED, where) or width * (size_of(values, SHARED_EXPERTS, where) or 0)
+    first = size_of(values, DENSE, where) or 0
+    step = values.get("decoder_sparse_step") or values.get("moe_layer_interval") or 1
     dense = {n for n in range(layers) if n < first or (n - first + 1) % step}
-    dense |= {*(said.get("mlp_only_layers") or ())}
+    dense |= {*(values.get("mlp_only_layers") or ())}
     return {
         "experts": experts,
-        "experts_used": size_of(said, USED, where) or 1,
+        "experts_used": size_of(values, USED, where) or 1,
         "expert_mlp": width,
         "shared_mlp": shared,
         "dense_layers": len(dense),

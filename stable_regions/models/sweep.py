@@ -133,7 +133,7 @@ def after_prefix(
     return partial(model.runner.run, model.runner.prefixes(contexts))
 
 
-def plain(
+def full_forward(
     model: Model,
     layer: int,
     tokens: Int[Tensor, " seq"],
@@ -142,11 +142,11 @@ def plain(
 ) -> dict[str, Float[Tensor, "k width"]]:
     """Compute F_p the plain way: a full forward pass a point, the last position overwritten.
 
-    The reference that a sweep is held against. All points go through in one batch.
+    The reference for a sweep. All points go through in one batch.
     """
     check_layer(model, layer)
     prompts = _checked(model, tokens[None]).expand(len(points), -1)
-    return model.hooked.plain(layer, prompts, points.to(model.device, model.dtype), sites)
+    return model.hooked.full_forward(layer, prompts, points.to(model.device, model.dtype), sites)
 
 
 def batch_rows(model: Model, *, k: int, seq: int, sites: Sequence[str], budget: int) -> int:

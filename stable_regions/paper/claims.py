@@ -1,4 +1,4 @@
-"""The ledger of claims: what is said, what is estimated from which data, and whether it holds.
+"""The ledger of claims: the statement, the estimates and their data, and the verdict.
 
 A claim has one test or more, and says all that they test. A test makes one estimate, with a 95 %
 interval, for each model, series of models or pair, and has one threshold. The same rule decides all
@@ -54,7 +54,7 @@ Draw = Callable[..., np.ndarray]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its 95 % interval: of what, on which models, over how many pairs (if any)."""
+    """A number with its 95 % interval: the subject, its models, and the number of pairs (if any)."""
 
     of: str
     models: list[str]
@@ -64,13 +64,13 @@ class Estimate:
     high: float
 
 
-def chosen(table: pd.DataFrame, where: Mapping[str, Value | list[Value]]) -> pd.DataFrame:
+def select_rows(table: pd.DataFrame, where: Mapping[str, Value | list[Value]]) -> pd.DataFrame:
     """The rows whose columns hold the given value, or one of the given values, as they are written.
 
     A column of names is read from CSV as one of numbers where all of them look like numbers.
     """
-    for column, wanted in where.items():
-        names = map(str, wanted if isinstance(wanted, list) else [wanted])
+    for column, value in where.items():
+        names = map(str, value if isinstance(value, list) else [value])
         table = table[table[column].astype(str).isin(list(names))]
     return table
 
@@ -93,20 +93,20 @@ def cells(test: Cells, table: pd.DataFrame, models: pd.DataFrame, draw: Draw) ->
     """
     if test.families is not None:
         models = models[models["family"].isin(test.families)]
-    found = chosen(table, test.where)
-    found = found[found["model"].isin(refs(models, test.models)) & found[test.value].notna()]
+    rows = select_rows(table, test.where)
+    rows = rows[rows["model"].isin(refs(models, test.models)) & rows[test.value].notna()]
     low, high = test.interval or [test.value, test.value]
-    told = [column for column, wanted in test.where.items() if isinstance(wanted, list)]
+    list_columns = [column for column, value in test.where.items() if isinstance(value, list)]
     return [
         Estimate(
-            of=", ".join(str(row[column]) for column in ["model", *told]),
+            of=", ".join(str(row[column]) for column in ["model", *list_columns]),
             models=[row["model"]],
             pairs=int(row["pairs"]) if "pairs" in row else 1 if "pair" in row else None,
             value=row[test.value],
             low=row[low],
             high=row[high],
         )
-        for row in found.to_dict("records")
+        for row in rows.to_dict("records")
     ]
 
 
@@ -125,10 +125,10 @@ def _share(model: str, values: np.ndarray, block: int, draw: Draw) -> Estimate:
 
 def share(test: Share, table: pd.DataFrame, models: pd.DataFrame, draw: Draw) -> list[Estimate]:
     """Share of the chosen pairs for which a column (of 0 and 1) is 1, by trained model."""
-    found = chosen(table[table["model"].isin(refs(models, "trained"))], test.where)
+    rows = select_rows(table[table["model"].isin(refs(models, "trained"))], test.where)
     return [
         _share(str(model), part[test.value].to_numpy(dtype=np.float64), block_of(part), draw)
-        for model, part in found.groupby("model", sort=False)
+        for model, part in rows.groupby("model", sort=False)
     ]
 
 
@@ -142,14 +142,14 @@ def rest(test: Rest, raw: Raw, models: pd.DataFrame, draw: Draw) -> list[Estimat
 
     Of trained models; read after the norm. Even movement has a share of 0.
     """
-    found = []
+    estimates = []
     for table, model in _raw_parts(test, raw, models):
         pace = speed(stacked(table["step_post_norm"]))
         pace = pace[np.isfinite(pace).all(axis=1)]
         slow = (pace < test.slower_than).mean(axis=1)
         if len(slow):
-            found.append(_median(model, slow, block_of(table), draw))
-    return found
+            estimates.append(_median(model, slow, block_of(table), draw))
+    return estimates
 
 
 def jumps(test: Jumps, raw: Raw, models: pd.DataFrame, draw: Draw) -> list[Estimate]:
@@ -159,7 +159,7 @@ def jumps(test: Jumps, raw: Raw, models: pd.DataFrame, draw: Draw) -> list[Estim
     the Jensen-Shannon divergence of successive predictions. Boundaries as in `boundaries.MAIN`;
     paths without one, and those on which the prediction doesn't move, do not count.
     """
-    found = []
+    estimates = []
     for table, model in _raw_parts(test, raw, models):
         mask = in_boundary(stacked(table["step_post_norm"]))
         moves = stacked(table[test.of])
@@ -168,8 +168,8 @@ def jumps(test: Jumps, raw: Raw, models: pd.DataFrame, draw: Draw) -> list[Estim
         used = mask.any(axis=1) & (moves.max(axis=1) > 0)
         inside = mask[used][np.arange(used.sum()), moves[used].argmax(axis=1)]
         if len(inside):
-            found.append(_share(model, inside.astype(np.float64), block_of(table), draw))
-    return found
+            estimates.append(_share(model, inside.astype(np.float64), block_of(table), draw))
+    return estimates
 
 
 def _raw_parts(test: OnRaw, raw: Raw, models: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, str]]:
@@ -191,19 +191,19 @@ def series(test: Series, table: pd.DataFrame, models: pd.DataFrame) -> dict[str,
     """
     first = int(table["layer"].min())
     models = models[models["model"].isin(table["model"]) & (models["source"] != "random")]
-    found: dict[str, list[Point]] = {}
+    points_of: dict[str, list[Point]] = {}
     if test.series == "write layers":
         layers = sorted(map(int, table["layer"].unique()))
         for model in models["model"]:
-            found[model] = [(layer, model, layer) for layer in layers]
+            points_of[model] = [(layer, model, layer) for layer in layers]
     elif test.series == "training":
         tokens = models.set_index("model")["tokens"]
         for name, refs in checkpoints(models).items():
-            found[name] = [(float(tokens[ref]), ref, first) for ref in refs]
+            points_of[name] = [(float(tokens[ref]), ref, first) for ref in refs]
     else:
         for one in sizes(models)[0]:
-            found[size_name(one)] = [(i, ref, first) for i, ref in enumerate(one.models)]
-    return {name: points for name, points in found.items() if len(points) > 1}
+            points_of[size_name(one)] = [(i, ref, first) for i, ref in enumerate(one.models)]
+    return {name: points for name, points in points_of.items() if len(points) > 1}
 
 
 def size_name(one: Sizes) -> str:
@@ -215,15 +215,15 @@ def size_name(one: Sizes) -> str:
 def _along(
     test: Series,
     table: pd.DataFrame,
-    found: Mapping[str, list[Point]],
+    points_of: Mapping[str, list[Point]],
     statistic: Callable[[np.ndarray, np.ndarray], float],
     draw: Draw,
 ) -> list[Estimate]:
     """The statistic of (places in the series, medians over pairs), the same pairs at each point."""
     estimates = []
-    for name, points in found.items():
+    for name, points in points_of.items():
         columns = [
-            chosen(table, {"model": model, "layer": layer}).set_index("pair")[test.value]
+            select_rows(table, {"model": model, "layer": layer}).set_index("pair")[test.value]
             for _, model, layer in points
         ]
         slopes = pd.concat(columns, axis=1, join="inner").dropna().to_numpy(dtype=np.float64)
@@ -241,18 +241,18 @@ def _along(
 
 def change(test: Change, table: pd.DataFrame, models: pd.DataFrame, draw: Draw) -> list[Estimate]:
     """Median max slope at the last point of a series (or at `to`) over that at its first."""
-    found: dict[str, list[Point]] = {}
+    points_of: dict[str, list[Point]] = {}
     for name, points in series(test, table, models).items():
         last = points[-1:] if test.to is None else [p for p in points[1:] if p[0] == test.to]
-        found |= {name: [points[0], *last]} if last else {}
-    return change_between(test, table, found, draw)
+        points_of |= {name: [points[0], *last]} if last else {}
+    return change_between(test, table, points_of, draw)
 
 
 def change_between(
-    test: Series, table: pd.DataFrame, found: Mapping[str, list[Point]], draw: Draw
+    test: Series, table: pd.DataFrame, points_of: Mapping[str, list[Point]], draw: Draw
 ) -> list[Estimate]:
     """Median max slope at the last of the points given over that at the first."""
-    return _along(test, table, found, lambda _, medians: float(medians[-1] / medians[0]), draw)
+    return _along(test, table, points_of, lambda _, medians: float(medians[-1] / medians[0]), draw)
 
 
 def kendall(x: np.ndarray, y: np.ndarray) -> float:
@@ -264,9 +264,9 @@ def kendall(x: np.ndarray, y: np.ndarray) -> float:
 def trend(test: Trend, table: pd.DataFrame, models: pd.DataFrame, draw: Draw) -> list[Estimate]:
     """Rank correlation of the median max slope with the place in a series, of three points on."""
     start = int(test.after_start)
-    found = {name: points[start:] for name, points in series(test, table, models).items()}
-    found = {name: points for name, points in found.items() if len(points) > 2}
-    return _along(test, table, found, kendall, draw)
+    points_of = {name: points[start:] for name, points in series(test, table, models).items()}
+    points_of = {name: points for name, points in points_of.items() if len(points) > 2}
+    return _along(test, table, points_of, kendall, draw)
 
 
 # The verdict
@@ -277,25 +277,25 @@ TESTS: Mapping[str, Callable[..., list[Estimate]]] = {
 
 
 def estimates(
-    test: AnyTest, held: pd.DataFrame | Raw, models: pd.DataFrame, draw: Draw
+    test: AnyTest, data: pd.DataFrame | Raw, models: pd.DataFrame, draw: Draw
 ) -> list[dict[str, Any]]:
     """What a test estimates, of data it reads: the fields of `Estimate`, and `outcome`."""
-    return with_outcomes(test, TESTS[test.test](test, held, models, draw))
+    return with_outcomes(test, TESTS[test.test](test, data, models, draw))
 
 
-def with_outcomes(test: Test, found: list[Estimate]) -> list[dict[str, Any]]:
-    """Estimates as plain values, each with its outcome by the test's threshold."""
-    return [asdict(one) | {"outcome": test.outcome(one.low, one.high)} for one in found]
+def with_outcomes(test: Test, estimates: list[Estimate]) -> list[dict[str, Any]]:
+    """Estimates as plain values, each with its outcome against the test's threshold."""
+    return [asdict(one) | {"outcome": test.outcome(one.low, one.high)} for one in estimates]
 
 
 def verdict(outcomes: list[list[str]], needs: list[str]) -> str:
-    """What the outcomes of a claim's estimates, test by test, come to: see the module's rule."""
+    """The verdict from the outcomes of a claim's estimates, test by test: see the module's rule."""
     if needs:
         return f"not run: needs {'; '.join(needs)}"
-    held = [test.count("holds") for test in outcomes]
-    if held == [len(test) for test in outcomes]:
+    holding = [test.count("holds") for test in outcomes]
+    if holding == [len(test) for test in outcomes]:
         return "replicated"
-    return "partly" if all(held) else "not replicated"
+    return "partly" if all(holding) else "not replicated"
 
 
 def check(
@@ -307,7 +307,7 @@ def check(
     resamples: int,
     seed: int,
 ) -> dict[str, Any]:
-    """Run the tests of a claim on what a study has.
+    """Run the tests of a claim on a study's data.
 
     Parameters
     ----------
@@ -330,11 +330,11 @@ def check(
     tests, needs = [], []
     for test in claim.tests:
         judged: list[dict[str, Any]] = []
-        held = tables.get(test.source) if isinstance(test, OnTable) else raw.get(test.source)
-        if held is None:
+        data = tables.get(test.source) if isinstance(test, OnTable) else raw.get(test.source)
+        if data is None:
             needs.append(test.experiment)
         else:
-            judged = estimates(test, _read(claim, test, held), models, draw)
+            judged = estimates(test, _read(claim, test, data), models, draw)
             if not judged:
                 needs.append(f"{test.needs} in {test.experiment}")
         tests.append(test.model_dump() | {"estimates": judged})
@@ -349,18 +349,18 @@ def check(
     }
 
 
-def _read(claim: Claim, test: Test, held: pd.DataFrame | Raw) -> pd.DataFrame | Raw:
+def _read(claim: Claim, test: Test, data: pd.DataFrame | Raw) -> pd.DataFrame | Raw:
     """The columns that a test names, and no others."""
-    frames = [held] if isinstance(held, pd.DataFrame) else [table for table, _ in held]
+    frames = [data] if isinstance(data, pd.DataFrame) else [table for table, _ in data]
     for frame in frames:
         if missing := [name for name in test.columns if name not in frame]:
             raise UserError(
                 f"claim {claim.id}: {test.source} has no column {missing[0]!r}; "
                 f"it has {', '.join(map(str, frame.columns))}"
             )
-    if isinstance(held, pd.DataFrame):
-        return held[test.columns]
-    return [(table[test.columns], meta) for table, meta in held]
+    if isinstance(data, pd.DataFrame):
+        return data[test.columns]
+    return [(table[test.columns], meta) for table, meta in data]
 
 
 def flat(results: list[dict[str, Any]]) -> pd.DataFrame:

@@ -1,11 +1,11 @@
-"""The ledger of deviations: what we do otherwise than the paper or its code, and what it moves."""
+"""The ledger of deviations from the paper or its code, with their measured effects."""
 
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from stable_regions.base.errors import UserError
-from stable_regions.paper.claims import chosen
+from stable_regions.paper.claims import select_rows
 from stable_regions.paper.ledger import Deviation
 
 
@@ -24,8 +24,8 @@ def tabulate(deviations: Sequence[Deviation], tables: Mapping[str, pd.DataFrame]
     for entry in deviations:
         row = entry.model_dump(exclude={"id", "effect"})
         row = {"deviation": entry.id, **row, "number": entry.effect and entry.effect.number}
-        found = _cells(entry, tables) or [{}]
-        rows += [{**row, **cell} for cell in found]
+        cells = _cells(entry, tables) or [{}]
+        rows += [{**row, **cell} for cell in cells]
     columns = [
         "deviation", "of", "theirs", "ours", "number", "model", "pairs", "value", "low", "high",
         "reason",
@@ -41,10 +41,10 @@ def _cells(entry: Deviation, tables: Mapping[str, pd.DataFrame]) -> list[dict]:
     for column in [*cell.where, cell.value, *ends]:
         if column not in table:
             raise UserError(f"deviation {entry.id}: {cell.table} has no column {column!r}")
-    found = chosen(table, cell.where)
-    found = found[found[cell.value].notna()]
+    rows = select_rows(table, cell.where)
+    rows = rows[rows[cell.value].notna()]
     return [
         {"model": row["model"], "pairs": row.get("pairs"), "value": row[cell.value]}
         | dict(zip(("low", "high"), (row[end] for end in ends), strict=False))
-        for row in found.to_dict("records")
+        for row in rows.to_dict("records")
     ]

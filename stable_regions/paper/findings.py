@@ -1,4 +1,4 @@
-"""The judgements that the text of the paper makes: what is compared, and how it comes out.
+"""The judgements that the text of the paper makes: comparisons and their outcomes.
 
 The rule is the ledger's (`claims`): a comparison is `above` or `below` its threshold if its whole
 95 % interval is, on resampled pairs, and else `open`. Where a claim of the ledger asks the same of
@@ -25,7 +25,7 @@ KINDS = ("words_comparisons", "words-many_comparisons", "words-training_comparis
 
 
 def side(test: Mapping[str, Any], outcome: str) -> str:
-    """On which side of a test's threshold an estimate lies whose outcome is this."""
+    """The side of a test's threshold on which an estimate with this outcome lies."""
     if outcome == "open":
         return "open"
     return "above" if (outcome == "holds") == (test["above"] is not None) else "below"
@@ -47,9 +47,12 @@ def judged(
     """
     question = test.model_dump(include=QUESTION)
     for claim in ledger:
-        for held in claim["tests"]:
-            if {key: held.get(key) for key in question} == question:
-                return {one["of"]: _entry(held, one, claim["id"]) for one in held["estimates"]}
+        for ledger_test in claim["tests"]:
+            if {key: ledger_test.get(key) for key in question} == question:
+                return {
+                    one["of"]: _entry(ledger_test, one, claim["id"])
+                    for one in ledger_test["estimates"]
+                }
     own = claims.estimates(test, table, models, draw)
     return {one["of"]: _entry(test.model_dump(), one, None) for one in own}
 
@@ -75,11 +78,11 @@ def _change(table: str, along: str, to: int | None = None) -> claims.Change:
 
 
 def _cells(table: str, where: Mapping[str, Any], value: str, **changes: Any) -> claims.Cells:
-    given = {
+    fields = {
         "test": "cells", "estimand": value, "table": table, "where": where, "value": value,
         "columns": [value], "models": "trained", "reason": "As in the ledger.", "needs": "a model",
     }  # fmt: skip
-    return claims.Cells.model_validate(given | changes)
+    return claims.Cells.model_validate(fields | changes)
 
 
 def findings(
@@ -90,7 +93,7 @@ def findings(
     resamples: int,
     seed: int,
 ) -> list[Finding]:
-    """Everything that the text judges, from the tables that the study has.
+    """All judgements of the text, from the tables that the study has.
 
     Parameters
     ----------
@@ -109,28 +112,28 @@ def findings(
     """
     draw = partial(block_bootstrap, resamples=resamples, seed=seed)
     ask = partial(judged, ledger=ledger, models=models, draw=draw)
-    found: list[Finding] = []
+    rows: list[Finding] = []
     if "size_pairs" in tables:
-        found += _sizes(ask, tables["size_pairs"], models)
+        rows += _sizes(ask, tables["size_pairs"], models)
     if "training_pairs" in tables:
-        found += _training(ask, tables["training_pairs"], models, draw)
+        rows += _training(ask, tables["training_pairs"], models, draw)
     if "layers_pairs" in tables:
-        found += _layers(ask, tables["layers_pairs"])
+        rows += _layers(ask, tables["layers_pairs"])
     if "sharpness" in tables:
-        found += _twins(ask, tables["sharpness"])
+        rows += _twins(ask, tables["sharpness"])
     for name, table in tables.items():
         if name in KINDS:
-            found += _kinds(ask, name, table)
-    if "choices" in tables:
-        found += _choices(tables["choices"])
-    return found
+            rows += _kinds(ask, name, table)
+    if "robustness" in tables:
+        rows += _robustness(tables["robustness"])
+    return rows
 
 
 def _named(
-    topic: str, experiment: str, of: str, compared: str, one: Finding, **facts: Any
+    topic: str, experiment: str, of: str, comparison: str, one: Finding, **facts: Any
 ) -> Finding:
     return {
-        "id": f"{topic}: {of}", "topic": topic, "experiment": experiment, "compared": compared,
+        "id": f"{topic}: {of}", "topic": topic, "experiment": experiment, "compared": comparison,
         "of": of, **facts, **one,
     }  # fmt: skip
 
@@ -138,10 +141,10 @@ def _named(
 def _sizes(ask: Any, table: pd.DataFrame, models: pd.DataFrame) -> Iterator[Finding]:
     """Is the largest of a series of sizes sharper than the smallest?"""
     answers = ask(_change("size_pairs", "size"), table=table)
-    compared = "median max slope of the largest model over that of the smallest"
+    comparison = "median max slope of the largest model over that of the smallest"
     for one in series.sizes(models[models["model"].isin(table["model"])])[0]:
         if (of := claims.size_name(one)) in answers:
-            yield _named("size", "size", of, compared, answers[of], models=one.models)
+            yield _named("size", "size", of, comparison, answers[of], models=one.models)
 
 
 def _training(
@@ -149,27 +152,27 @@ def _training(
 ) -> Iterator[Finding]:
     """Is the last checkpoint sharper than the first, and an earlier one sharper than the last?"""
     test = _change("training_pairs", "training")
-    compared = "median max slope at the last checkpoint over that at the first"
+    comparison = "median max slope at the last checkpoint over that at the first"
     for of, one in ask(test, table=table).items():
-        yield _named("training", "training", of, compared, one)
+        yield _named("training", "training", of, comparison, one)
     first = table[table["layer"] == table["layer"].min()]
     medians = first.groupby("model")[SLOPE].median()
-    compared = "median max slope at the sharpest checkpoint over that at the last"
+    comparison = "median max slope at the sharpest checkpoint over that at the last"
     for name, points in claims.series(test, table, models).items():
         best = max(points, key=lambda point: medians[point[1]])
         if best != points[-1]:
             peak = claims.change_between(test, table, {name: [points[-1], best]}, draw)
             for answer in claims.with_outcomes(test, peak):
                 one = _entry(test.model_dump(), answer, None)
-                yield _named("peak", "training", name, compared, one, model=best[1])
+                yield _named("peak", "training", name, comparison, one, model=best[1])
 
 
 def _layers(ask: Any, table: pd.DataFrame) -> Iterator[Finding]:
     """Is the path smoother after the last write layer than after the first?"""
     test = _change("layers_pairs", "write layers", to=int(table["layer"].max()))
-    compared = "median max slope at the last write layer over that at the first"
+    comparison = "median max slope at the last write layer over that at the first"
     for of, one in ask(test, table=table).items():
-        yield _named("layers", "layers", of, compared, one)
+        yield _named("layers", "layers", of, comparison, one)
 
 
 def _twins(ask: Any, table: pd.DataFrame) -> Iterator[Finding]:
@@ -185,7 +188,7 @@ def _twins(ask: Any, table: pd.DataFrame) -> Iterator[Finding]:
 
 
 def _kinds(ask: Any, name: str, table: pd.DataFrame) -> Iterator[Finding]:
-    """Does the barrier know more of the kinds of words than the input's geometry does?
+    """Does the barrier separate kinds of words better than the input's geometry does?
 
     It does if the difference is above 0, and larger than what swapping the two by kinds explains.
     """
@@ -202,14 +205,17 @@ def _kinds(ask: Any, name: str, table: pd.DataFrame) -> Iterator[Finding]:
         chances = ask(_cells(name, where, "p", below=0.05), table=table)
         for of, one in differences.items():
             sure = of in chances and chances[of]["verdict"] == "below"
-            told = one | {"verdict": one["verdict"] if sure else "open"}
-            compared = f"{score} of kinds by barrier less by input distance"
+            judgement = one | {"verdict": one["verdict"] if sure else "open"}
+            comparison = f"{score} of kinds by barrier less by input distance"
             experiment = name.removesuffix("_comparisons")
             facts = {"id": f"kinds: {experiment}, {of}, {score}", "score": score}
-            yield _named("kinds", experiment, of, compared, told, p=chances[of]["value"]) | facts
+            yield (
+                _named("kinds", experiment, of, comparison, judgement, p=chances[of]["value"])
+                | facts
+            )
 
 
-def _choices(table: pd.DataFrame) -> Iterator[Finding]:
+def _robustness(table: pd.DataFrame) -> Iterator[Finding]:
     """Does a choice change the median max slope?"""
     for row in table[table["change"].notna()].to_dict("records"):
         low, high = row["change_low"], row["change_high"]
@@ -217,23 +223,23 @@ def _choices(table: pd.DataFrame) -> Iterator[Finding]:
         one = {"verdict": verdict, "pairs": row["pairs"], "value": row["change"], "low": low,
                "high": high, "threshold": 0, "claim": None}  # fmt: skip
         of = f"{row['model']}, {row['choice']} {row['value']}"
-        compared = "median max slope with the choice changed less that by default"
+        comparison = "median max slope with the choice changed less that by default"
         facts = {"model": row["model"], "choice": row["choice"], "changed_to": row["value"]}
-        yield _named("choice", "choices", of, compared, one, **facts)
+        yield _named("choice", "robustness", of, comparison, one, **facts)
 
 
 def series_of(tables: Tables, models: pd.DataFrame) -> dict[str, Any]:
     """The series that the text goes through: `sizes`, who is `left_out` of them, `checkpoints`."""
-    found: dict[str, Any] = {"sizes": [], "left_out": {}, "checkpoints": {}}
+    content: dict[str, Any] = {"sizes": [], "left_out": {}, "checkpoints": {}}
     if "size_pairs" in tables:
         used = models[models["model"].isin(tables["size_pairs"]["model"])]
-        listed, found["left_out"] = series.sizes(used)
-        found["sizes"] = [
+        size_series, content["left_out"] = series.sizes(used)
+        content["sizes"] = [
             {"of": claims.size_name(one), "family": one.family, "varies": one.varies, "at": one.at,
              "alone": one.alone, "models": one.models}
-            for one in listed
+            for one in size_series
         ]  # fmt: skip
     if "training_pairs" in tables:
         used = models[models["model"].isin(tables["training_pairs"]["model"])]
-        found["checkpoints"] = series.checkpoints(used)
-    return found
+        content["checkpoints"] = series.checkpoints(used)
+    return content

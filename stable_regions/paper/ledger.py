@@ -11,8 +11,8 @@ from stable_regions.base.strict import Strict, one_line
 from stable_regions.base.yaml_file import read_yaml
 from stable_regions.study.fields import Layer, Name
 
-Text = Annotated[str, StringConstraints(min_length=1)]
-Columns = Annotated[list[Text], Field(min_length=1)]
+NonEmptyStr = Annotated[str, StringConstraints(min_length=1)]
+Columns = Annotated[list[NonEmptyStr], Field(min_length=1)]
 Value = str | int
 
 
@@ -24,12 +24,12 @@ class Test(Strict):
     where the data hold nothing to estimate it from.
     """
 
-    estimand: Text
+    estimand: NonEmptyStr
     columns: Columns
     above: float | None = None
     below: float | None = None
-    reason: Text
-    needs: Text
+    reason: NonEmptyStr
+    needs: NonEmptyStr
 
     @model_validator(mode="after")
     def _one_threshold(self) -> "Test":
@@ -58,7 +58,7 @@ class Test(Strict):
 class OnTable(Test):
     """A test on a table of results, `<experiment>` or `<experiment>_<what>`."""
 
-    table: Text
+    table: NonEmptyStr
 
     @property
     def source(self) -> str:
@@ -80,19 +80,19 @@ class Cells(OnTable):
     """Estimates that a table holds: see `claims.cells`."""
 
     test: Literal["cells"]
-    where: dict[Text, Value | list[Value]]
-    value: Text
-    interval: Annotated[list[Text], Field(min_length=2, max_length=2)] | None = None
+    where: dict[NonEmptyStr, Value | list[Value]]
+    value: NonEmptyStr
+    interval: Annotated[list[NonEmptyStr], Field(min_length=2, max_length=2)] | None = None
     models: Literal["trained", "random", "untrained", "last"]
-    families: Annotated[list[Text], Field(min_length=1)] | None = None
+    families: Annotated[list[NonEmptyStr], Field(min_length=1)] | None = None
 
 
 class Share(OnTable):
     """A share of pairs: see `claims.share`."""
 
     test: Literal["share"]
-    where: dict[Text, Value | list[Value]]
-    value: Text
+    where: dict[NonEmptyStr, Value | list[Value]]
+    value: NonEmptyStr
 
 
 class Series(OnTable):
@@ -102,7 +102,7 @@ class Series(OnTable):
     """
 
     series: Literal["training", "size", "write layers"]
-    value: Text
+    value: NonEmptyStr
 
 
 class Change(Series):
@@ -146,10 +146,10 @@ class Claim(Strict):
     """
 
     id: Name
-    statement: Text
+    statement: NonEmptyStr
     whose: Literal["paper", "ours"]
-    place: Text
-    found: Text | None = None
+    place: NonEmptyStr
+    original_result: NonEmptyStr | None = None
     tests: list[AnyTest] = Field(min_length=1)
 
     @property
@@ -173,14 +173,14 @@ def load_ledger(path: Path, entry: type[E]) -> dict[str, E]:
     if not isinstance(raw, list):
         raise UserError(f"{path.name}: holds no list; a list of entries is right")
     ledger: dict[str, E] = {}
-    for number, held in enumerate(raw, 1):
-        if not isinstance(held, Mapping):
-            raise UserError(f"{path.name}: entry {number}: holds {held!r}; keys are right")
-        name = held.get("id", f"entry {number}")
+    for number, item in enumerate(raw, 1):
+        if not isinstance(item, Mapping):
+            raise UserError(f"{path.name}: entry {number}: holds {item!r}; keys are right")
+        name = item.get("id", f"entry {number}")
         try:
-            ledger[name] = entry.model_validate(held)
+            ledger[name] = entry.model_validate(item)
         except ValidationError as error:
-            line = one_line(error, held, "test")
+            line = one_line(error, item, "test")
             raise UserError(f"{path.name}: {name}: {line}") from None
         if len(ledger) < number:
             raise UserError(f"{path.name}: {name}: this id is there twice; once is right")
@@ -190,11 +190,11 @@ def load_ledger(path: Path, entry: type[E]) -> dict[str, E]:
 class Cell(Strict):
     """A number in a table of results: `number` says what it is."""
 
-    number: Text
-    table: Text
-    where: dict[Text, Value]
-    value: Text
-    interval: Annotated[list[Text], Field(min_length=2, max_length=2)] | None = None
+    number: NonEmptyStr
+    table: NonEmptyStr
+    where: dict[NonEmptyStr, Value]
+    value: NonEmptyStr
+    interval: Annotated[list[NonEmptyStr], Field(min_length=2, max_length=2)] | None = None
 
     @property
     def experiment(self) -> str:
@@ -211,10 +211,10 @@ class Deviation(Strict):
 
     id: Name
     of: Literal["text", "code", "text and code"]
-    theirs: Text
-    ours: Text
+    theirs: NonEmptyStr
+    ours: NonEmptyStr
     effect: Cell | None = None
-    reason: Text | None = None
+    reason: NonEmptyStr | None = None
 
     @model_validator(mode="after")
     def _one_of_two(self) -> "Deviation":

@@ -53,7 +53,7 @@ def tree(table: pd.DataFrame, keys: list[str]) -> dict[str, Any]:
     return result
 
 
-def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+def rows_as_dicts(table: pd.DataFrame) -> list[dict[str, Any]]:
     """A table as a list of rows; missing values are None."""
     return [
         {str(k): None if pd.isna(v) else v for k, v in row.items()}
@@ -76,9 +76,9 @@ def collect(
     """
     return {
         **facts,
-        "models": records(models),
+        "models": rows_as_dicts(models),
         "tables": {
-            name: tree(table, keys) if keys else records(table)
+            name: tree(table, keys) if keys else rows_as_dicts(table)
             for name, (table, keys) in tables.items()
         },
     }

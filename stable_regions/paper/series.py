@@ -1,4 +1,4 @@
-"""The series that a study's models are in: sizes of a family, and checkpoints of a model.
+"""The series of a study's models: sizes of a family, and checkpoints of a model.
 
 Claims, figures, the page and the paper all read them here, so that they speak of the same models.
 """
@@ -60,7 +60,7 @@ def sizes(models: pd.DataFrame) -> tuple[list[Sizes], dict[str, str]]:
         earlier = part.sort_values("tokens", kind="stable")["model"].iloc[:-1]
         left_out |= dict.fromkeys(earlier, f"an earlier checkpoint of {name}")
     models = models[~models["model"].isin(left_out)]
-    found = []
+    size_series = []
     order = models.groupby("family", sort=False)["parameters"].min().sort_values(kind="stable")
     for family in order.index:
         part = models[models["family"] == family]
@@ -71,10 +71,10 @@ def sizes(models: pd.DataFrame) -> tuple[list[Sizes], dict[str, str]]:
             ordered = part.sort_values("parameters", kind="stable")
             pure = {("parameters", None): list(ordered["model"])}
         alone = len(pure) == 1
-        found += [
+        size_series += [
             Sizes(family, varies, at, alone, members) for (varies, at), members in pure.items()
         ]
-    return found, left_out
+    return size_series, left_out
 
 
 def _family(row: dict) -> str:
@@ -94,7 +94,7 @@ def _unlike(
 
 def _pure(part: pd.DataFrame) -> dict[tuple[Varied, int | None], list[str]]:
     """Models that differ in depth alone and in width alone, smallest first."""
-    found: dict[tuple[Varied, int | None], list[str]] = {}
+    members: dict[tuple[Varied, int | None], list[str]] = {}
     ways: list[tuple[Varied, str, str]] = [
         ("depth", "layers", "hidden_size"),
         ("width", "hidden_size", "layers"),
@@ -103,8 +103,8 @@ def _pure(part: pd.DataFrame) -> dict[tuple[Varied, int | None], list[str]]:
         for _, some in part.groupby(fixed):
             if len(some) > 1:
                 ordered = some.sort_values(by, kind="stable")
-                found[varies, int(some[fixed].iloc[0])] = list(ordered["model"])
-    return found
+                members[varies, int(some[fixed].iloc[0])] = list(ordered["model"])
+    return members
 
 
 def checkpoints(models: pd.DataFrame) -> dict[str, list[str]]:
@@ -115,8 +115,8 @@ def checkpoints(models: pd.DataFrame) -> dict[str, list[str]]:
     models
         The table of models, or some of its rows, in the order of the study.
     """
-    known = models[models["tokens"].notna() & (models["source"] != "random")]
+    dated = models[models["tokens"].notna() & (models["source"] != "random")]
     return {
         str(name): list(part.sort_values("tokens", kind="stable")["model"])
-        for name, part in known.groupby("name", sort=False)
+        for name, part in dated.groupby("name", sort=False)
     }

@@ -46,14 +46,14 @@ def encode(tokenizer: Tokenizer, texts: Iterable[str]) -> list[Encoding]:
         raise UserError(f"the tokenizer cannot take these texts: {first_line(error)}") from None
 
 
-def lost(tokenizer: Tokenizer, text: str, ids: Sequence[int]) -> str | None:
+def lost_text(tokenizer: Tokenizer, text: str, ids: Sequence[int]) -> str | None:
     """The first character of a text that its tokens do not give back; spaces do not count.
 
     Some tokenizers leave out what they don't know, others have one token for all of it.
     """
-    kept = tokenizer.normalizer.normalize_str(text) if tokenizer.normalizer else text
+    normalized = tokenizer.normalizer.normalize_str(text) if tokenizer.normalizer else text
     back = tokenizer.decode(list(ids), skip_special_tokens=False)
-    return next((c for c in kept if c not in back and not c.isspace() and c != SPACE), None)
+    return next((c for c in normalized if c not in back and not c.isspace() and c != SPACE), None)
 
 
 def token_text(tokenizer: Tokenizer, token: int) -> str:
@@ -73,12 +73,12 @@ def bos_token(folder: Path, tokenizer: Tokenizer) -> int:
         If it names none, or the tokenizer has no such token.
     """
     path = folder / "tokenizer_config.json"
-    named = read_object(path).get("bos_token") if path.exists() else None
-    text = named.get("content") if isinstance(named, dict) else named
-    found = tokenizer.token_to_id(text) if isinstance(text, str) else None
-    if found is None:
+    token = read_object(path).get("bos_token") if path.exists() else None
+    text = token.get("content") if isinstance(token, dict) else token
+    token_id = tokenizer.token_to_id(text) if isinstance(text, str) else None
+    if token_id is None:
         raise UserError(f"{path}: names no BOS token of the tokenizer; `bos` can't be set")
-    return found
+    return token_id
 
 
 def chunk_prompts(
@@ -104,14 +104,14 @@ def chunk_prompts(
     UserError
         If the corpus has fewer chunks than `count`.
     """
-    drawn = list(islice(_chunks(works, tokenizer, tokens=tokens, seed=seed), count))
-    if len(drawn) < count:
+    chunks = list(islice(_chunks(works, tokenizer, tokens=tokens, seed=seed), count))
+    if len(chunks) < count:
         raise UserError(
-            f"the corpus has {len(drawn)} chunks of {tokens} tokens; {count} prompts are asked for"
+            f"the corpus has {len(chunks)} chunks of {tokens} tokens; {count} prompts are asked for"
         )
     rows = [
         (number, *_texts(tokenizer, ids), work, offset)
-        for number, (ids, work, offset) in enumerate(drawn)
+        for number, (ids, work, offset) in enumerate(chunks)
     ]
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -218,19 +218,21 @@ def recurring_prompts(
     UserError
         If fewer than `last_tokens` tokens end `each` different chunks.
     """
-    drawn: dict[int, dict[tuple[int, ...], tuple]] = {}
+    chunks_of: dict[int, dict[tuple[int, ...], tuple]] = {}
     for ids, *origin in _chunks(works, tokenizer, tokens=tokens, seed=seed):
-        drawn.setdefault(ids[-1], {}).setdefault(tuple(ids), (ids, origin))
-    common = sorted(drawn, key=lambda token: (-len(drawn[token]), token))[:last_tokens]
-    enough = [token for token in common if len(drawn[token]) >= each]
+        chunks_of.setdefault(ids[-1], {}).setdefault(tuple(ids), (ids, origin))
+    common = sorted(chunks_of, key=lambda token: (-len(chunks_of[token]), token))[:last_tokens]
+    enough = [token for token in common if len(chunks_of[token]) >= each]
     if len(enough) < last_tokens:
         raise UserError(
             f"the corpus has {len(enough)} tokens that end {each} chunks of {tokens} tokens; "
             f"{last_tokens} are asked for"
         )
-    chosen = [chunk for token in sorted(enough) for chunk in islice(drawn[token].values(), each)]
+    chunks = [
+        chunk for token in sorted(enough) for chunk in islice(chunks_of[token].values(), each)
+    ]
     rows = [
-        (number, *_texts(tokenizer, ids), *origin) for number, (ids, origin) in enumerate(chosen)
+        (number, *_texts(tokenizer, ids), *origin) for number, (ids, origin) in enumerate(chunks)
     ]
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -259,10 +261,10 @@ def written_pairs(
     """
     texts = list(dict.fromkeys(text for pair in pairs.values() for text in pair))
     encoded = encode(tokenizer, texts)
-    ids = {text: found.ids for text, found in zip(texts, encoded, strict=True)}
+    ids = {text: encoding.ids for text, encoding in zip(texts, encoded, strict=True)}
     for name, (a, b) in pairs.items():
         for text in (a, b):
-            if (unknown := lost(tokenizer, text, ids[text])) is not None:
+            if (unknown := lost_text(tokenizer, text, ids[text])) is not None:
                 raise UserError(
                     f"pair {name}: {text!r}: the tokenizer has no token for {unknown!r}"
                 )

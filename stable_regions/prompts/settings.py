@@ -1,4 +1,4 @@
-"""What the section `prompts` of `config.yaml` may say: a class a kind of prompt set."""
+"""The section `prompts` of `config.yaml`: a class per kind of prompt set."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
@@ -8,22 +8,31 @@ from pydantic import Field
 from stable_regions.base.errors import UserError, short
 from stable_regions.base.strict import Strict
 from stable_regions.prompts.word_list import WordList
-from stable_regions.study.fields import MOST, Count, Name, Place, Seed, Text, TwoOrMore, known
+from stable_regions.study.fields import (
+    INT32_END,
+    Count,
+    LocalPath,
+    Name,
+    NonEmptyStr,
+    Seed,
+    TwoOrMore,
+    check_known,
+)
 
 if TYPE_CHECKING:
     from stable_regions.study.config import Config
 
 
 class PromptSet(Strict):
-    """What prompts are drawn or taken from; each kind says below what is otherwise of it."""
+    """A prompt set; each kind overrides what differs."""
 
-    every_two: ClassVar[bool] = False  # prompts in one context are a pair
+    pairs_all_prompts: ClassVar[bool] = False  # prompts in one context are a pair
     first: ClassVar[bool] = False  # what it is used for is made before all else
 
     def check(self, config: "Config", key: str, where: str) -> None:
         """UserError if it names what the configuration lacks, or contradicts itself."""
         for corpus in self.corpora():
-            known("corpus", corpus, config.corpora, f"{key}.corpus", where)
+            check_known("corpus", corpus, config.corpora, f"{key}.corpus", where)
 
     def corpora(self) -> Sequence[str]:
         """The corpora that it is drawn from."""
@@ -42,7 +51,7 @@ class PromptSet(Strict):
         raise NotImplementedError
 
     @property
-    def most_pairs(self) -> int:
+    def max_pairs(self) -> int:
         """The pairs that these prompts give, one after another."""
         raise NotImplementedError
 
@@ -74,7 +83,7 @@ class RandomPrompts(PromptSet):
         return Size(1, self.count, self.count)
 
     @property
-    def most_pairs(self) -> int:
+    def max_pairs(self) -> int:
         return self.count - 1
 
 
@@ -101,7 +110,7 @@ class CrossedPrompts(PromptSet):
         return Size(1, 4 * self.crossings, 4 * self.crossings)
 
     @property
-    def most_pairs(self) -> int:
+    def max_pairs(self) -> int:
         return 3 * self.crossings
 
 
@@ -112,8 +121,8 @@ class PromptPair(Strict):
     of what results are held to.
     """
 
-    a: Text
-    b: Text
+    a: NonEmptyStr
+    b: NonEmptyStr
     similar: bool = Field(default=False, exclude=True)
 
 
@@ -141,7 +150,7 @@ class PairPrompts(PromptSet):
         return Size(1, 2 * len(self.pairs), 2 * len(self.pairs))
 
     @property
-    def most_pairs(self) -> int:
+    def max_pairs(self) -> int:
         return len(self.pairs)
 
 
@@ -154,7 +163,7 @@ class RecurringPrompts(PromptSet):
     last_tokens: TwoOrMore
     each: TwoOrMore
     seed: Seed = 0
-    every_two: ClassVar[bool] = True
+    pairs_all_prompts: ClassVar[bool] = True
 
     def corpora(self) -> Sequence[str]:
         return [self.corpus]
@@ -173,12 +182,12 @@ class WordPrompts(PromptSet):
     """
 
     kind: Literal["words"]
-    list: Place
+    list: LocalPath
     corpus: Name
     contexts: Count | None = None  # the first so many of the list's; all where not given
-    words_per_kind: Annotated[int, Field(ge=6, lt=MOST)] | None = None
+    words_per_kind: Annotated[int, Field(ge=6, lt=INT32_END)] | None = None
     not_single: Literal["refuse", "leave out"] = "refuse"
-    every_two: ClassVar[bool] = True
+    pairs_all_prompts: ClassVar[bool] = True
 
     def corpora(self) -> Sequence[str]:
         return [self.corpus]

@@ -1,4 +1,4 @@
-"""Lists of words of known kinds, as a person writes them."""
+"""Lists of words of known kinds, as written in YAML."""
 
 from collections import Counter
 from pathlib import Path
@@ -10,7 +10,7 @@ from stable_regions.base.errors import UserError
 from stable_regions.base.strict import Strict, one_line
 from stable_regions.base.yaml_file import read_yaml
 
-Text = Annotated[str, Field(min_length=1)]
+NonEmptyStr = Annotated[str, Field(min_length=1)]
 # Words of a kind: fewer than the six that five nearest neighbours need would cap their score.
 FEWEST = 6
 
@@ -18,17 +18,17 @@ FEWEST = 6
 class Kind(Strict):
     """A group of meaning; all its words share one part of speech."""
 
-    name: Text
-    part_of_speech: Text
-    words: Annotated[list[Text], Field(min_length=FEWEST)]
+    name: NonEmptyStr
+    part_of_speech: NonEmptyStr
+    words: Annotated[list[NonEmptyStr], Field(min_length=FEWEST)]
 
 
 class WordList(Strict):
     """Kinds of words, the contexts they are put in, and where they come from."""
 
-    source: Text
-    rule: Text
-    contexts: Annotated[list[Text], Field(min_length=1)]
+    source: NonEmptyStr
+    rule: NonEmptyStr
+    contexts: Annotated[list[NonEmptyStr], Field(min_length=1)]
     kinds: Annotated[list[Kind], Field(min_length=2)]
 
 

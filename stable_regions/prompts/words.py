@@ -9,7 +9,7 @@ import pandas as pd
 from tokenizers import Tokenizer
 
 from stable_regions.base.errors import UserError
-from stable_regions.prompts.draw import COLUMNS, encode, lost
+from stable_regions.prompts.draw import COLUMNS, encode, lost_text
 from stable_regions.prompts.word_list import FEWEST, WordList
 
 
@@ -49,11 +49,12 @@ def _tokens(words: Sequence[str], tokenizer: Tokenizer, context: str) -> list[li
     that a word by itself is other tokens than inside. Of a word that changes the context's, all.
     """
     before, *whole = (
-        found.ids for found in encode(tokenizer, [context, *(f"{context} {w}" for w in words)])
+        encoding.ids
+        for encoding in encode(tokenizer, [context, *(f"{context} {w}" for w in words)])
     )
     ids = [some[len(before) :] if some[: len(before)] == before else some for some in whole]
     return [
-        some if lost(tokenizer, f" {word}", some) is None else []
+        some if lost_text(tokenizer, f" {word}", some) is None else []
         for word, some in zip(words, ids, strict=True)
     ]
 
@@ -124,7 +125,7 @@ def word_prompts(
     parts = []
     for number, text in enumerate(words.contexts[:contexts]):
         context = encode(tokenizer, [text])[0].ids
-        if (unknown := lost(tokenizer, text, context)) is not None:
+        if (unknown := lost_text(tokenizer, text, context)) is not None:
             raise UserError(f"context {text!r}: the tokenizer has no token for {unknown!r}")
         token = single_tokens(list(table["word"]), tokenizer, text)
         part = table.assign(
@@ -146,8 +147,8 @@ def log_frequency(words: Sequence[str], texts: Sequence[str]) -> list[float]:
 
     A confounder, not a measurement of the model: capital letters count as they stand.
     """
-    wanted = set(words)
+    vocabulary = set(words)
     counts = Counter(
-        token for text in texts for token in re.findall(r"[^\W\d_]+", text) if token in wanted
+        token for text in texts for token in re.findall(r"[^\W\d_]+", text) if token in vocabulary
     )
     return [math.log1p(counts[word]) for word in words]

@@ -110,8 +110,8 @@ def convert_gguf(gguf: Path, target: Path) -> None:
         tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name)
     except Exception as error:  # the readers below raise whatever they stumble on
         if "ignore_mismatched_sizes" in str(error):
-            said = "the weights have other shapes than the metadata says"
-            raise UserError(f"{name}: {said}") from None
+            problem = "the weights have other shapes than the metadata says"
+            raise UserError(f"{name}: {problem}") from None
         raise UserError(f"{name}: not a whole, readable GGUF file ({first_line(error)})") from None
     model, info = loaded
     # transformers fills what the file lacks with random numbers
@@ -136,15 +136,15 @@ def convert_gguf(gguf: Path, target: Path) -> None:
 
 def _scalars(reader: GGUFReader) -> dict[str, Any]:
     """The metadata; of an array, the value that all its entries are, or else how many there are."""
-    found = {}
+    scalars = {}
     for key, field in reader.fields.items():
         if field.types and field.types[0] == GGUFValueType.ARRAY:
             numbers = field.types[-1] != GGUFValueType.STRING and len(field.data) <= 1024
             values = set(field.contents()) if numbers else set()
-            found[key] = values.pop() if len(values) == 1 else [len(field.data)]
+            scalars[key] = values.pop() if len(values) == 1 else [len(field.data)]
         else:
-            found[key] = field.contents()
-    return found
+            scalars[key] = field.contents()
+    return scalars
 
 
 def _check_metadata(
@@ -180,7 +180,7 @@ def _check_metadata(
         elif own.startswith("rope.scaling."):
             right = rotation is not None
         elif own in STATED and architecture not in GGUF_CONFIG_ARCHS:
-            right = _says(config, STATED[own], value)
+            right = _matches(config, STATED[own], value)
         else:  # what the library reads into attributes of its own
             right = own in read or architecture in GGUF_CONFIG_ARCHS
         if not right:
@@ -191,7 +191,7 @@ def _check_metadata(
     return rotation
 
 
-def _says(config: Any, attributes: tuple[str, ...], value: Any) -> bool:
+def _matches(config: Any, attributes: tuple[str, ...], value: Any) -> bool:
     """Whether the first of these attributes that a config has is a value, to float32's bits."""
     held = next((x for name in attributes if (x := getattr(config, name, None)) is not None), None)
     if held is None and "head_dim" in attributes:
@@ -212,9 +212,9 @@ def _frequencies(model: Any) -> list[torch.Tensor]:
 
 def _rotations(config: Any) -> list[Mapping[str, Any]]:
     """The rotations of a config: one, or one for each kind of layer."""
-    held = getattr(config, "rope_parameters", None) or {}
-    nested = [each for each in held.values() if isinstance(each, Mapping)]
-    return nested or [held]
+    parameters = getattr(config, "rope_parameters", None) or {}
+    nested = [each for each in parameters.values() if isinstance(each, Mapping)]
+    return nested or [parameters]
 
 
 def _bases(config: Any) -> list[float]:
@@ -224,10 +224,10 @@ def _bases(config: Any) -> list[float]:
 def _linear(metadata: Mapping[str, Any], architecture: str, config: Any) -> dict[str, Any] | None:
     """The rotation that a file's scaling asks for: none, or a linear one; None for any other."""
     prefix = f"{architecture}.rope.scaling."
-    said = {key.removeprefix(prefix): value for key, value in metadata.items() if prefix in key}
-    said.pop("finetuned", None)
-    kind, factor = said.pop("type", "none"), said.pop("factor", 1.0)
-    if said or kind not in ("none", "linear") or len(_rotations(config)) > 1:
+    values = {key.removeprefix(prefix): value for key, value in metadata.items() if prefix in key}
+    values.pop("finetuned", None)
+    kind, factor = values.pop("type", "none"), values.pop("factor", 1.0)
+    if values or kind not in ("none", "linear") or len(_rotations(config)) > 1:
         return None
     if kind == "none":
         return {} if factor in (0.0, 1.0) else None
@@ -241,23 +241,23 @@ def _check_tensors(
 ) -> dict[str, Any] | None:
     """See that each tensor has its place; return the rotation that the file's frequencies are."""
     architecture = str(reader.fields["general.architecture"].contents())
-    held = {tensor.name: tensor for tensor in reader.tensors}
+    tensors = {tensor.name: tensor for tensor in reader.tensors}
     if is_gguf_arch_supported(architecture):
-        left = sorted(unexpected)
+        unused = sorted(unexpected)
     else:
         processor = TENSOR_PROCESSORS.get(architecture, TensorProcessor)(config=model.config)
         places = get_gguf_hf_weights_map(model, processor)
-        left = [
-            each for each in held if each not in places and each.rpartition(".")[0] not in places
+        unused = [
+            each for each in tensors if each not in places and each.rpartition(".")[0] not in places
         ]
     rotation = None
-    if "rope_freqs.weight" in left:
-        rotation = _scaled(model, torch.from_numpy(held["rope_freqs.weight"].data.copy()))
+    if "rope_freqs.weight" in unused:
+        rotation = _scaled(model, torch.from_numpy(tensors["rope_freqs.weight"].data.copy()))
         if rotation is not None:
-            left.remove("rope_freqs.weight")
-    if left:
+            unused.remove("rope_freqs.weight")
+    if unused:
         raise UserError(
-            f"{name}: holds {left[0]}, for which the model has no place; give the model as a "
+            f"{name}: holds {unused[0]}, for which the model has no place; give the model as a "
             "folder with config.json"
         )
     return rotation

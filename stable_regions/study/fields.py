@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
 from stable_regions.base.errors import UserError
-from stable_regions.base.redact import homeless
+from stable_regions.base.redact import with_tilde
 from stable_regions.base.strict import did_you_mean
 
 
@@ -20,7 +20,7 @@ def _inside(pattern: str) -> str:
     return pattern
 
 
-def _once(values: list) -> list:
+def _unique(values: list) -> list:
     twice = [value for value, count in Counter(values).items() if count > 1]
     if twice:
         raise PydanticCustomError("twice", "{value} is there twice", {"value": repr(twice[0])})
@@ -43,25 +43,25 @@ Repository = Annotated[
     str, StringConstraints(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]*/)?[A-Za-z0-9_][A-Za-z0-9._-]*$")
 ]
 FilePattern = Annotated[str, AfterValidator(_inside)]
-# A place on this disk; `~` stands for the home folder, whose name then gets into no result.
-Place = Annotated[str, StringConstraints(pattern=r"^[^\x00]+$"), AfterValidator(homeless)]
-Text = Annotated[str, Field(min_length=1)]
+# A path on this disk; with `~` for the home folder, whose name then gets into no result.
+LocalPath = Annotated[str, StringConstraints(pattern=r"^[^\x00]+$"), AfterValidator(with_tilde)]
+NonEmptyStr = Annotated[str, Field(min_length=1)]
 Device = Annotated[str, StringConstraints(pattern=r"^(auto|(cpu|cuda|mps|xpu)(:[0-9]+)?)$")]
 Dtype = Literal["float32", "float64", "bfloat16"]
 # Numbers are bounded by what the libraries that get them can hold.
-MOST = 2**31
-Count = Annotated[int, Field(gt=0, lt=MOST)]
-TwoOrMore = Annotated[int, Field(ge=2, lt=MOST)]
-NotNegative = Annotated[int, Field(ge=0, lt=MOST)]
+INT32_END = 2**31
+Count = Annotated[int, Field(gt=0, lt=INT32_END)]
+TwoOrMore = Annotated[int, Field(ge=2, lt=INT32_END)]
+NotNegative = Annotated[int, Field(ge=0, lt=INT32_END)]
 Layer = NotNegative
 T = TypeVar("T")
-Once = Annotated[list[T], AfterValidator(_once)]
-Layers = Annotated[Once[Layer], Field(min_length=1)]
+Unique = Annotated[list[T], AfterValidator(_unique)]
+Layers = Annotated[Unique[Layer], Field(min_length=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Threads = Annotated[int, Field(gt=0, le=1024)]
 
 
-def known(kind: str, name: str, among: Mapping[str, Any], key: str, where: str) -> None:
+def check_known(kind: str, name: str, among: Mapping[str, Any], key: str, where: str) -> None:
     """UserError unless `name` is one of the names defined in a section."""
     if name not in among:
         hint = did_you_mean(name, among)

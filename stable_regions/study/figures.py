@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 
 class FigureModule(NamedTuple):
-    """What a module says of its figure.
+    """What a module states about its figure.
 
     Attributes
     ----------
@@ -40,17 +40,21 @@ def figure_modules(home: Path) -> dict[str, FigureModule]:
     figures = {}
     for path in sorted((home / "stable_regions" / "figures").glob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        said = _constants(tree)
-        if "TABLES" in said:
+        constants = _constants(tree)
+        if "TABLES" in constants:
             title = (ast.get_docstring(tree) or path.stem).splitlines()[0]
             figures[path.stem] = FigureModule(
-                title, said["TABLES"], said["SECTION"], said["SHOWS"], said.get("ORIGINAL", "none")
+                title,
+                constants["TABLES"],
+                constants["SECTION"],
+                constants["SHOWS"],
+                constants.get("ORIGINAL", "none"),
             )
     return figures
 
 
 def _constants(tree: ast.Module) -> dict[str, Any]:
-    """The constants that a module says these things by."""
+    """A module's constants."""
     return {
         node.targets[0].id: ast.literal_eval(node.value)
         for node in tree.body

@@ -1,22 +1,22 @@
-"""Where things lie, below the folder that a study is run in."""
+"""Paths of files, relative to the folder that a study is run in."""
 
 from collections.abc import Iterable
 from urllib.parse import quote, unquote
 
 
-def join(name: str, revision: str | None) -> str:
+def join_ref(name: str, revision: str | None) -> str:
     """A model and its revision -> `model@revision`, which is a part of paths: `/` becomes `%2F`."""
     return name if revision is None else f"{name}@{quote(revision, safe='')}"
 
 
-def split(ref: str) -> tuple[str, str | None]:
+def split_ref(ref: str) -> tuple[str, str | None]:
     """`model@revision` -> (model, revision); `model` -> (model, None)."""
     name, _, revision = ref.partition("@")
     return name, unquote(revision) or None
 
 
 def inputs(files: Iterable[str]) -> list[str]:
-    """Those of a user's files that Snakemake can be told of: in braces it sees a wildcard.
+    """The user's files that Snakemake can track: it takes braces for a wildcard.
 
     The others are followed by their size and time, which are a parameter of the same rules.
     """
@@ -60,7 +60,7 @@ def corpus(name: str) -> str:
 
 def prompts(study: str, prompt_set: str, ref: str, what: str = "prompts") -> str:
     """A prompt set's table of prompts or of pairs; all revisions of a model share a tokenizer."""
-    return f"results/{study}/prompts/{prompt_set}/{split(ref)[0]}.{what}.parquet"
+    return f"results/{study}/prompts/{prompt_set}/{split_ref(ref)[0]}.{what}.parquet"
 
 
 def activations(study: str, prompt_set: str, ref: str) -> str:

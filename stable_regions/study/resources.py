@@ -1,14 +1,14 @@
-"""What jobs ask for: threads, memory, time, GPUs, and which of them go first."""
+"""Resources of jobs: threads, memory, time, GPUs and priority."""
 
 import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from stable_regions.estimate import gpus as machine
-from stable_regions.study.paths import split
+from stable_regions.study.paths import split_ref
 from stable_regions.study.study import Job, Study
 
-FIRST = 2000  # the priority of what the first figure is made of: before training
+FIRST_FIGURE = 2000  # the priority of what the first figure is made of: before training
 # Operations a second, slow for what it is: a core does 37 GFLOP/s or more in a sweep, and a T4
 # would do three TFLOP/s at 40 % of its peak.
 CORE_SPEED, GPU_SPEED = 20e9, 2e12
@@ -21,7 +21,7 @@ def threads(study: Study, ref: str) -> int:
 
 
 def compute(study: Study, ref: str) -> dict[str, Any]:
-    """How a model is run, as plain values."""
+    """The compute settings of a model, as plain values."""
     ours, model = study.config.compute, study.model(ref)
     return {
         "threads": threads(study, ref),
@@ -33,7 +33,7 @@ def compute(study: Study, ref: str) -> dict[str, Any]:
 
 
 def gpus(study: Study, ref: str, *, local: bool) -> int:
-    """GPUs that a job takes which runs a model: on "auto" as many if this machine has any.
+    """The number of GPUs of a job that runs a model; on "auto" only if this machine has any.
 
     On a cluster they must be named, by `device: cuda`: there this machine is only where jobs are
     submitted, and a node may have GPUs that a job was not given.
@@ -50,18 +50,18 @@ def gpus(study: Study, ref: str, *, local: bool) -> int:
 
 
 def memory(study: Study, ref: str, others: Iterable[str] = ()) -> int:
-    """Megabytes of memory that a job asks for which runs a model, in other dtypes too."""
-    shape = study.shape(split(ref)[0])
+    """Megabytes of memory that a job requests to run a model, in other dtypes too."""
+    shape = study.shape(split_ref(ref)[0])
     if shape is None:
         return 16_000
     dtypes = [study.model(ref).dtype, *others]
-    held = shape.held(dtypes, study.config.compute.memory_budget_mb * 2**20)
-    return 1_500 + held // 10**6  # the libraries take 0.6 GB; the rest is to be safe
+    peak = shape.peak_memory(dtypes, study.config.compute.memory_budget_mb * 2**20)
+    return 1_500 + peak // 10**6  # the libraries take 0.6 GB; the rest is to be safe
 
 
 def minutes(study: Study, ref: str, points: int, gpus: int = 0) -> int:
-    """Minutes that a job surely needs no more of to load a model and run points or tokens on it."""
-    shape = study.shape(split(ref)[0])
+    """An upper bound on the minutes to load a model and run points or tokens on it."""
+    shape = study.shape(split_ref(ref)[0])
     if shape is None:
         return 240
     speed = gpus * GPU_SPEED or threads(study, ref) * CORE_SPEED
@@ -69,43 +69,43 @@ def minutes(study: Study, ref: str, points: int, gpus: int = 0) -> int:
     return 10 + math.ceil((seconds + 4 * shape.weights / FETCH_SPEED) / 60)
 
 
-class Asked(NamedTuple):
-    """What a job asks a scheduler for: megabytes of memory, minutes, and GPUs."""
+class Request(NamedTuple):
+    """What a job requests from a scheduler: megabytes of memory, minutes, GPUs."""
 
     memory: int
     minutes: int
     gpus: int
 
 
-def caching(study: Study, job: Job, *, local: bool) -> Asked:
-    """What a job asks for that caches activations."""
-    return _asked(study, job, study.tokens(job.of), local=local)
+def caching(study: Study, job: Job, *, local: bool) -> Request:
+    """The request of a job that caches activations."""
+    return _request(study, job, study.tokens(job.of), local=local)
 
 
-def measuring(study: Study, job: Job, *, local: bool) -> Asked:
-    """What a job asks for that measures models."""
+def measuring(study: Study, job: Job, *, local: bool) -> Request:
+    """The request of a job that measures models."""
     others = study.entry(job.of).other_dtypes()
-    return _asked(study, job, points(study, job.of), others, local=local)
+    return _request(study, job, points(study, job.of), others, local=local)
 
 
-def _asked(
+def _request(
     study: Study, job: Job, points: int, others: Iterable[str] = (), *, local: bool
-) -> Asked:
-    taken = gpus(study, job.name, local=local)
-    time = len(job.refs) * minutes(study, job.name, points, taken)
-    return Asked(memory(study, job.name, others), time, taken)
+) -> Request:
+    gpu_count = gpus(study, job.name, local=local)
+    time = len(job.refs) * minutes(study, job.name, points, gpu_count)
+    return Request(memory(study, job.name, others), time, gpu_count)
 
 
 def points(study: Study, experiment: str) -> int:
-    """Points that one of the jobs of an experiment runs one model on."""
+    """Points that one job of an experiment runs one model on."""
     return study.points(experiment) // study.parts(experiment)
 
 
 def priority(study: Study, experiment: str) -> int:
-    """Of an experiment's jobs: the longer ones first, so that none is left alone at the end.
+    """The priority of an experiment's jobs: longer ones first, so that none runs alone at the end.
 
     But before all, training too, what the first figure is made of.
     """
     if study.config.prompts[study.entry(experiment).prompts].first:
-        return FIRST
+        return FIRST_FIGURE
     return min(100, points(study, experiment) // 1000)

@@ -1,4 +1,4 @@
-"""A study: what is run on what, in which jobs, and what comes of it."""
+"""A study: which experiments run on which models, in which jobs, and with which results."""
 
 import re
 from collections import Counter
@@ -21,7 +21,7 @@ from stable_regions.study import config as settings
 from stable_regions.study import paths
 from stable_regions.study.config import Config
 from stable_regions.study.figures import FigureModule, figure_modules
-from stable_regions.study.paths import split
+from stable_regions.study.paths import split_ref
 
 # Experiments whose single pairs the text's judgements resample.
 JUDGED = ("size", "training", "layers")
@@ -41,37 +41,37 @@ class Job:
         Its models.
     parts
         What each process measures, where the work of one job is cut.
-    cut
-        Whether parts are files of their own, which are put together.
+    sharded
+        Whether parts are separate files, which `gather` joins.
     """
 
     of: str
     name: str
     refs: tuple[str, ...]
     parts: Sequence[Any] = (None,)
-    cut: bool = False
+    sharded: bool = False
 
     @property
     def revisions(self) -> tuple[str, ...]:
-        """What comes to the job's name in those of its models."""
+        """What the names of its models add to the name of the job."""
         return tuple(ref.removeprefix(self.name) for ref in self.refs)
 
 
 @dataclass(frozen=True)
 class JobRule:
-    """What one rule of Snakemake's is for: jobs whose files have the same names but for wildcards.
+    """One Snakemake rule: jobs whose file names differ in wildcards alone.
 
     Attributes
     ----------
     revisions
-        What comes to the job's name in those of its models.
-    cut
+        What the names of its models add to the name of the job.
+    sharded
         Whether the jobs write shards.
     """
 
     name: str
     revisions: tuple[str, ...]
-    cut: bool
+    sharded: bool
     jobs: tuple[Job, ...]
 
     @property
@@ -89,29 +89,29 @@ class JobRule:
 
     def outputs(self, folder: str, ending: str) -> list[str]:
         """The files that a job writes below a folder, one a model."""
-        end = f".shards/{{shard}}.{ending}" if self.cut else f".{ending}"
+        end = f".shards/{{shard}}.{ending}" if self.sharded else f".{ending}"
         return [f"{folder}/{{job}}{revision}{end}" for revision in self.revisions]
 
     def log(self, folder: str, ending: str) -> str:
-        """The file below a folder that tells of a job."""
-        return f"{folder}/{{job}}{'.{shard}' if self.cut else ''}.{ending}"
+        """A job's log, or benchmark, below a folder."""
+        return f"{folder}/{{job}}{'.{shard}' if self.sharded else ''}.{ending}"
 
     def each(self, path: str) -> list[str]:
-        """What a path with wildcards is for each job."""
+        """A path with wildcards, filled in for each job."""
         return [
             path.format(
                 experiment=job.of, prompts=job.of, model=job.name, job=job.name, shard=shard
             )
             for job in self.jobs
-            for shard in (range(len(job.parts)) if self.cut else [0])
+            for shard in (range(len(job.parts)) if self.sharded else [0])
         ]
 
 
 def job_rules(verb: str, jobs: Iterable[Job], several: str = "_checkpoints") -> list[JobRule]:
-    """The rules that jobs need: one, and others for checkpoints, which share a job, and shards."""
+    """The rules that jobs need: separate ones for checkpoints, which share a job, and for shards."""
     alike: dict[tuple[tuple[str, ...], bool], list[Job]] = {}
     for job in jobs:
-        alike.setdefault((job.revisions, job.cut), []).append(job)
+        alike.setdefault((job.revisions, job.sharded), []).append(job)
     names: Counter[str] = Counter()
     rules = []
     for (revisions, cut), some in alike.items():
@@ -123,7 +123,7 @@ def job_rules(verb: str, jobs: Iterable[Job], several: str = "_checkpoints") -> 
 
 
 def any_of(names: Iterable[str]) -> str:
-    """A pattern for some names and nothing else."""
+    """A regular expression that matches exactly these names."""
     return f"(?:{'|'.join(map(re.escape, names))})" if (names := list(names)) else "(?!)"
 
 
@@ -151,7 +151,7 @@ class Study:
 
     @classmethod
     def load(cls, raw: Any, home: Path) -> "Study":
-        """Check a configuration as read from YAML, and all that is known before a run.
+        """Check a configuration as read from YAML, and all else that can be checked before a run.
 
         Raises
         ------
@@ -194,9 +194,9 @@ class Study:
         """The experiments of one kind."""
         return [name for name in self.experiments if type(self.entry(name)) is kind]
 
-    def explored(self, what: str) -> list[str]:
-        """The experiments of which the page to explore shows paths, series, planes or maps."""
-        return [name for kind in self.kinds if what in kind.explored for name in self.of_kind(kind)]
+    def on_page(self, what: str) -> list[str]:
+        """The experiments that the page to explore shows as `paths`, `series`, `planes` or `maps`."""
+        return [name for kind in self.kinds if what in kind.on_page for name in self.of_kind(kind)]
 
     def entry(self, experiment: str) -> Measurement:
         """An experiment as the study has it."""
@@ -204,31 +204,35 @@ class Study:
 
     def model(self, ref: str) -> Model:
         """The entry of the model that `model` or `model@revision` names."""
-        return self.config.models[split(ref)[0]]
+        return self.config.models[split_ref(ref)[0]]
 
     @cached_property
     def refs(self) -> list[str]:
         """Every model, each once, in the order of the configuration, and each checkpoint."""
         used = {ref for refs in self.experiments.values() for ref in refs}
         order = list(self.config.models)
-        return sorted(used, key=lambda ref: (order.index(split(ref)[0]), ref))
+        return sorted(used, key=lambda ref: (order.index(split_ref(ref)[0]), ref))
 
     @cached_property
     def models(self) -> list[str]:
         """The same without revisions."""
-        return list(dict.fromkeys(split(ref)[0] for ref in self.refs))
+        return list(dict.fromkeys(split_ref(ref)[0] for ref in self.refs))
 
     @cached_property
     def trained(self) -> dict[str, TrainSource]:
         """The models that are trained here, and how."""
-        names = dict.fromkeys(split(ref)[0] for refs in self.experiments.values() for ref in refs)
+        names = dict.fromkeys(
+            split_ref(ref)[0] for refs in self.experiments.values() for ref in refs
+        )
         sources = {name: self.config.models[name].source for name in names}
         return {name: s for name, s in sources.items() if isinstance(s, TrainSource)}
 
     @cached_property
     def checkpoints(self) -> dict[str, list[str]]:
         """Those of the models that are trained here."""
-        return {name: [ref for ref in self.refs if split(ref)[0] == name] for name in self.trained}
+        return {
+            name: [ref for ref in self.refs if split_ref(ref)[0] == name] for name in self.trained
+        }
 
     @cached_property
     def prompt_sets(self) -> list[str]:
@@ -240,9 +244,11 @@ class Study:
     @cached_property
     def corpora(self) -> list[str]:
         """Every corpus, each once: of its prompts, and of what it trains."""
-        drawn = [name for p in self.prompt_sets for name in self.config.prompts[p].corpora()]
-        read = [name for source in self.trained.values() for name in source.corpora(self.config)]
-        return list(dict.fromkeys(drawn + read))
+        of_prompts = [name for p in self.prompt_sets for name in self.config.prompts[p].corpora()]
+        of_training = [
+            name for source in self.trained.values() for name in source.corpora(self.config)
+        ]
+        return list(dict.fromkeys(of_prompts + of_training))
 
     def named(self, section: str, *kinds: str) -> str:
         """A pattern for the models or the corpora whose source is of one of these kinds."""
@@ -251,11 +257,11 @@ class Study:
         return any_of(name for name in entries if kind[name] in kinds)
 
     def shape(self, model: str) -> Shape | None:
-        """A model's shape; None of a hub model without one, before its config is here."""
+        """A model's shape; None for a hub model whose config has not been fetched."""
         if model in self.shapes:
             return self.shapes[model]
-        known = self.config.models[model].known_shape(self.config, model)
-        return shape_of(read_object(known), known) if isinstance(known, str) else known
+        source = self.config.models[model].known_shape(self.config, model)
+        return shape_of(read_object(source), source) if isinstance(source, str) else source
 
     def word_list(self, path: str) -> WordList:
         """A list of words: of this package, or a user's."""
@@ -289,8 +295,8 @@ class Study:
         return {name if len(some) > 1 else some[0]: some for name, some in shared.items()}
 
     def alike(self, ref: str) -> str:
-        """What those models have in common that may share a job, or an entry of a queue."""
-        name, _ = split(ref)
+        """A label that models share which may share a job, or a scheduler's entry."""
+        name, _ = split_ref(ref)
         return name if name in self.trained else ref
 
     @cached_property
@@ -302,7 +308,7 @@ class Study:
             prompts = self.config.prompts[entry.prompts]
             parts = entry.parts(prompts, self.config.compute.shard_points)
             jobs[name] = {
-                job: Job(name, job, tuple(some), parts, entry.is_cut(parts))
+                job: Job(name, job, tuple(some), parts, entry.is_sharded(parts))
                 for job, some in self.by_job(refs).items()
             }
         return jobs
@@ -350,9 +356,9 @@ class Study:
         return job_rules("copy_checkpoints", self.checkpoint_jobs.values(), several="")
 
     @cached_property
-    def cut(self) -> list[str]:
-        """The experiments whose parts are put together."""
-        return [n for n, jobs in self.measuring_jobs.items() if next(iter(jobs.values())).cut]
+    def sharded(self) -> list[str]:
+        """The experiments that are measured in shards."""
+        return [n for n, jobs in self.measuring_jobs.items() if next(iter(jobs.values())).sharded]
 
     def table_rules(self) -> list[tuple[type[Measurement], Tables, list[str]]]:
         """The rules that tables are made by, and the experiments of a kind that each is for."""
@@ -364,15 +370,15 @@ class Study:
                     rules.setdefault(tables, []).append(name)
         return [(type(self.entry(names[0])), tables, names) for tables, names in rules.items()]
 
-    def layers_written(self, prompt_set: str, ref: str) -> list[int]:
+    def write_layers(self, prompt_set: str, ref: str) -> list[int]:
         """The write layers that the study needs of a model on a prompt set."""
         entries = self._needing(prompt_set, ref)
         return sorted({layer for entry in entries for layer in entry.layers})
 
-    def layers_compared(self, prompt_set: str, ref: str) -> list[int]:
-        """The layers of which it needs the activations of clean runs alone."""
-        layers = {n for entry in self._needing(prompt_set, ref) for n in entry.compared()}
-        return sorted(layers - set(self.layers_written(prompt_set, ref)))
+    def clean_layers(self, prompt_set: str, ref: str) -> list[int]:
+        """The layers of which only the activations of clean runs are needed."""
+        layers = {n for entry in self._needing(prompt_set, ref) for n in entry.clean_layers()}
+        return sorted(layers - set(self.write_layers(prompt_set, ref)))
 
     def _needing(self, prompt_set: str, ref: str) -> list[Measurement]:
         entries = [self.entry(name) for name, refs in self.experiments.items() if ref in refs]
@@ -384,18 +390,18 @@ class Study:
         return layers * sum(each.number for each in self.sweeps(experiment))
 
     def sweeps(self, experiment: str) -> Sequence[Points]:
-        """The ways in which it runs them, at each write layer."""
+        """How it runs them, at each write layer."""
         entry = self.entry(experiment)
         return entry.points(self.config.prompts[entry.prompts], self.size(entry.prompts))
 
     def parts(self, experiment: str) -> int:
-        """Jobs that an experiment is measured in, on one model."""
+        """The number of jobs that measure an experiment on one model."""
         return len(next(iter(self.measuring_jobs[experiment].values())).parts)
 
-    # Where its files lie
+    # Paths of its files
 
     def raw_folder(self, experiment: str) -> str:
-        """Where the raw outputs of an experiment lie: a folder a kind, a folder an experiment."""
+        """The folder of an experiment's raw outputs, below that of its kind."""
         return f"results/{self.name}/{self.entry(experiment).folder}/{experiment}"
 
     def raw(self, experiment: str, ref: str) -> str:
@@ -407,7 +413,7 @@ class Study:
         return [self.raw(experiment, ref) for ref in self.experiments[experiment]]
 
     def shards(self, experiment: str, ref: str) -> list[str]:
-        """The parts of a raw output that are put together."""
+        """The shards of a raw output."""
         folder, ending = (
             f"{self.raw_folder(experiment)}/{ref}.shards",
             self.entry(experiment).ending,
@@ -423,7 +429,7 @@ class Study:
         return [self.prompts(experiment, ref) for ref in self.experiments[experiment]]
 
     def measuring_inputs(self, experiment: str, job: str) -> dict[str, Any]:
-        """What a job reads that measures models."""
+        """The inputs of a measuring job."""
         entry, refs = self.entry(experiment), self.measuring_jobs[experiment][job].refs
         inputs: dict[str, Any] = {
             "models": [paths.model(ref) for ref in refs],
@@ -449,14 +455,14 @@ class Study:
         return [paths.load_check(self.name, prompts, ref) for prompts, ref in sorted(pairs)]
 
     def tokenizer_folder(self, ref: str) -> str:
-        """Where a model's tokenizer lies."""
-        return self.model(ref).source.tokenizer_folder(split(ref)[0])
+        """The folder of a model's tokenizer."""
+        return self.model(ref).source.tokenizer_folder(split_ref(ref)[0])
 
     # What comes of it
 
     @cached_property
-    def checked_twice(self) -> list[str]:
-        """The models whose max slopes are computed by other means too.
+    def cross_checked(self) -> list[str]:
+        """The models whose max slopes are checked by the independent implementation.
 
         In bfloat16 rounding alone moves a slope by more than two ways of computing it may differ.
         """
@@ -465,13 +471,13 @@ class Study:
 
     @cached_property
     def predicting(self) -> list[str]:
-        """The models that predictions were read of."""
-        names = [name for name in self.explored("paths") if self.entry(name).reads_tokens()]
+        """The models whose predictions are read."""
+        names = [name for name in self.on_page("paths") if self.entry(name).reads_tokens()]
         return list(dict.fromkeys(ref for name in names for ref in self.experiments[name]))
 
     def has_table(self, table: str) -> bool:
         """Whether the study has a table: its own, or one of an experiment that it runs."""
-        own = {"models", "deviations", *(["second-road"] if self.checked_twice else [])}
+        own = {"models", "deviations", *(["independent-check"] if self.cross_checked else [])}
         of_models = table != "training_losses" or bool(self.trained)
         return table in own or (table.partition("_")[0] in self.experiments and of_models)
 
@@ -485,18 +491,18 @@ class Study:
         }
 
     @cached_property
-    def quoted(self) -> dict[str, list[str]]:
+    def paper_tables(self) -> dict[str, list[str]]:
         """The tables that the paper quotes: columns that a row is looked up by, or none."""
         tables: dict[str, list[str]] = {}
         for name in self.experiments:
             entry = self.entry(name)
-            tables |= entry.quoted(name, self.config.prompts[entry.prompts])
-        own = [name for name in ("deviations", "second-road") if self.has_table(name)]
+            tables |= entry.paper_tables(name, self.config.prompts[entry.prompts])
+        own = [name for name in ("deviations", "independent-check") if self.has_table(name)]
         return tables | {name: [] for name in own}
 
     @property
-    def judged(self) -> list[str]:
-        """The tables of single pairs that the text's judgements resample."""
+    def pair_tables(self) -> list[str]:
+        """The tables of single pairs that the paper's judgements resample."""
         return [f"{name}_pairs" for name in JUDGED if name in self.experiments]
 
     @property
@@ -508,11 +514,11 @@ class Study:
         }
 
     def figure_settings(self, figure: str) -> dict[str, Any]:
-        """What a figure is told beside its tables: Figure 2, which pairs are of similar prompts."""
+        """What a figure needs besides its tables: for Figure 2, which pairs are similar prompts."""
         if figure != "fig2":
             return {}
-        shown = self.config.prompts[self.entry("examples").prompts]
-        return {"similar": shown.similar if isinstance(shown, PairPrompts) else []}
+        prompts = self.config.prompts[self.entry("examples").prompts]
+        return {"similar": prompts.similar if isinstance(prompts, PairPrompts) else []}
 
     @property
     def figure_modules(self) -> dict[str, FigureModule]:
@@ -535,17 +541,17 @@ class Study:
 
     def deviation_tables(self) -> list[str]:
         """The tables that hold the effects of deviations."""
-        named = {entry.effect.table for entry in self.deviations.values() if entry.effect}
-        return sorted(filter(self.has_table, named))
+        names = {entry.effect.table for entry in self.deviations.values() if entry.effect}
+        return sorted(filter(self.has_table, names))
 
     def cost(self, claim: str) -> dict[str, int]:
-        """What a claim takes in this study, from nothing, in units that no machine changes.
+        """The cost of a claim in this study from scratch, in units that do not depend on the machine.
 
         Points of paths that models are run on, jobs that run or train a model, and tokens trained
         on.
         """
         names = [name for name in self.claims[claim].experiments if name in self.experiments]
-        used = {split(ref)[0] for name in names for ref in self.experiments[name]}
+        used = {split_ref(ref)[0] for name in names for ref in self.experiments[name]}
         trained = [source for name, source in self.trained.items() if name in used]
         jobs = [job for name in names for job in self.measuring_jobs[name].values()]
         return {

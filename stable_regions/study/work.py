@@ -1,19 +1,18 @@
-"""What a study asks of each model: what a plan reckons with, and what there must be room for."""
+"""The work that a study asks of each model: for the estimate, and the check of capacity."""
 
 from typing import Any
 
 from stable_regions.base.errors import UserError
-from stable_regions.estimate import capacity as room
-from stable_regions.estimate.workload import Source, Sweep, Work
-from stable_regions.estimate.workload import room as needed
+from stable_regions.estimate import capacity
+from stable_regions.estimate.workload import Source, Sweep, Work, disk_and_memory
 from stable_regions.study import paths, resources
-from stable_regions.study.paths import split
+from stable_regions.study.paths import split_ref
 from stable_regions.study.study import Job, Study
 
 
 def works(study: Study) -> list[Work]:
     """What the study asks of each model, job by job."""
-    found = [
+    all_works = [
         Work(
             "training",
             model,
@@ -29,30 +28,30 @@ def works(study: Study) -> list[Work]:
     for prompts, jobs in study.activation_jobs.items():
         size = study.size(prompts)
         for job in jobs.values():
-            kept = 2 + sum(
+            sites = 2 + sum(
                 len(layers(prompts, job.refs[0]))
-                for layers in (study.layers_written, study.layers_compared)
+                for layers in (study.write_layers, study.clean_layers)
             )
             count = size.contexts * size.prompts * len(job.refs)
             tokens = study.tokens(prompts) * len(job.refs)
-            found.append(_work(study, "activations", job, tokens=tokens, vectors=count * kept))
+            all_works.append(_work(study, "activations", job, tokens=tokens, vectors=count * sites))
     for kind in study.kinds:
         for name in study.of_kind(kind):
             for job in study.measuring_jobs[name].values():
                 dtype, layers = study.model(job.name).dtype, study.entry(name).layers
-                swept = [
+                sweeps = [
                     Sweep(each.way.name, each.dtype or dtype, each.number * len(job.refs), layers)
                     for each in study.sweeps(name)
                 ]
-                found.append(_work(study, study.entry(name).kind, job, sweeps=swept))
-    return found
+                all_works.append(_work(study, study.entry(name).kind, job, sweeps=sweeps))
+    return all_works
 
 
 def _work(study: Study, stage: str, job: Job, **asked: Any) -> Work:
-    """What is said of every job that runs models."""
+    """The fields that every job has that runs models."""
     return Work(
         stage,
-        split(job.name)[0],
+        split_ref(job.name)[0],
         jobs=len(job.parts),
         threads=resources.threads(study, job.name),
         loads=len(job.parts) * len(job.refs),
@@ -66,7 +65,7 @@ def sources(study: Study) -> dict[str, dict[str, Any]]:
     return {
         model: {
             "kind": (source := study.config.models[model].source).kind,
-            "revisions": sum(split(ref)[0] == model for ref in study.refs),
+            "revisions": sum(split_ref(ref)[0] == model for ref in study.refs),
             "checkpoints": bool(source.revisions()),
             "megabytes": source.megabytes(study.config),
         }
@@ -83,20 +82,20 @@ def texts(study: Study) -> float:
 
 
 def tabulating(study: Study) -> list[tuple[str, dict[str, int]]]:
-    """What tables of experiments take long for, and of which kind each is."""
-    asked = []
+    """The experiments whose tables take long, with their kinds."""
+    tables = []
     for name, refs in study.experiments.items():
         entry = study.entry(name)
         if facts := entry.tabulating(study.size(entry.prompts), len(refs)):
-            asked.append((entry.kind, facts))
-    return asked
+            tables.append((entry.kind, facts))
+    return tables
 
 
-def check_room(study: Study, *, local: bool) -> None:
-    """UserError if this machine has no room for the study.
+def check_capacity(study: Study, *, local: bool) -> None:
+    """UserError if this machine's disk or memory is too small for the study.
 
-    What comes from the hub is held against the disk of its cache, when it is fetched. On a GPU or
-    under a scheduler it is not this machine's memory that counts.
+    Downloads from the hub are checked against the disk of its cache when they are fetched. On a GPU
+    or under a scheduler this machine's memory does not count.
 
     Parameters
     ----------
@@ -104,17 +103,17 @@ def check_room(study: Study, *, local: bool) -> None:
         Whether jobs run on this machine.
     """
     shapes = {name: shape for name in study.models if (shape := study.shape(name))}
-    placed = {
+    origins = {
         name: Source.of(shapes[name], **facts)
         for name, facts in sources(study).items()
         if name in shapes and facts["kind"] != "hub"
     }
     budget = study.config.compute.memory_budget_mb * 2**20
-    disk, memory = needed(works(study), shapes, placed, budget)
+    disk, memory = disk_and_memory(works(study), shapes, origins, budget)
     folders = [paths.model(ref) for ref in study.refs] + list(map(paths.training, study.trained))
     try:
-        room.check_disk(disk, room.bytes_below([f"results/{study.name}", *folders]))
+        capacity.check_disk(disk, capacity.bytes_below([f"results/{study.name}", *folders]))
         if local and not any(resources.gpus(study, ref, local=local) for ref in study.refs):
-            room.check_memory(memory)
+            capacity.check_memory(memory)
     except UserError as error:
         raise UserError(f"study {study.name}: {error}") from None

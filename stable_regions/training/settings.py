@@ -1,4 +1,4 @@
-"""How a model of the suite is trained, and what makes such settings wrong.
+"""How a model of the suite is trained, and checks of these settings.
 
 It is apart from `stable_regions.training.train` so that a configuration is checked without torch.
 """
@@ -58,12 +58,12 @@ class TrainingSettings:
         _require(self, "learning_rate", 0 < rate < math.inf, "must be positive and finite")
         in_steps = 0 <= self.warmup <= self.steps
         _require(self, "warmup", in_steps, f"must be between 0 and the {self.steps} steps")
-        known = self.schedule in ("constant", "cosine")
-        _require(self, "schedule", known, "must be constant or cosine")
+        is_known = self.schedule in ("constant", "cosine")
+        _require(self, "schedule", is_known, "must be constant or cosine")
         _require(self, "weight_decay", 0 <= self.weight_decay < 1, "must be from 0 to below 1")
         _require(self, "seed", self.seed >= 0, "must be at least 0")
-        kept = list(self.checkpoints)
-        ends = kept == sorted(set(kept)) and kept[:1] == [0] and kept[-1:] == [self.steps]
+        steps = list(self.checkpoints)
+        ends = steps == sorted(set(steps)) and steps[:1] == [0] and steps[-1:] == [self.steps]
         _require(self, "checkpoints", ends, f"must rise from 0 to the {self.steps} steps")
 
 

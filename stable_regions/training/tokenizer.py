@@ -1,4 +1,4 @@
-"""A byte-level BPE tokenizer of one's own, and texts as one stream of its tokens."""
+"""A byte-level BPE tokenizer trained here, and texts as one stream of its tokens."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,8 +52,8 @@ def save_tokenizer(tokenizer: Tokenizer, folder: str | Path) -> None:
         pad_token=END_OF_TEXT,
         clean_up_tokenization_spaces=False,
     )
-    with atomic(folder) as made:
-        wrapped.save_pretrained(made)
+    with atomic(folder) as target:
+        wrapped.save_pretrained(target)
 
 
 def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> Int32[np.ndarray, " tokens"]:

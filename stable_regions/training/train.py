@@ -80,7 +80,7 @@ def first_model(settings: TrainingSettings, vocab_size: int) -> LlamaForCausalLM
         return LlamaForCausalLM(config)
 
 
-def split(
+def split_held_out(
     tokens: Int[np.ndarray, " tokens"], context: int
 ) -> tuple[Int64[Tensor, "rows sequence"], Int64[Tensor, "held_out sequence"]]:
     """Cut a stream into rows of `context` tokens and the one that follows; hold some out.
@@ -93,9 +93,9 @@ def split(
         raise UserError(f"tokens: holds {len(tokens)}; must be at least {2 * context + 1}")
     starts = np.arange(count) * context
     rows = torch.from_numpy(np.asarray(tokens)[starts[:, None] + np.arange(context + 1)]).long()
-    held = max(1, min(HELD_OUT_TOKENS // context, count // 10))
+    held_rows = max(1, min(HELD_OUT_TOKENS // context, count // 10))
     mask = torch.zeros(count, dtype=torch.bool)
-    mask[torch.arange(held) * count // held + count // held // 2] = True
+    mask[torch.arange(held_rows) * count // held_rows + count // held_rows // 2] = True
     return rows[~mask], rows[mask]
 
 
@@ -133,7 +133,7 @@ def train(
             f"tokens: holds ids from {np.min(tokens)} to {np.max(tokens)}; "
             f"must be from 0 to {vocab_size - 1}, as the vocabulary has {vocab_size}"
         )
-    rows, held_out = split(tokens, settings.context)
+    rows, held_out = split_held_out(tokens, settings.context)
     work = folder.parent / f".{folder.name}.work"
     with _threads(threads):
         run = TrainingRun(
@@ -147,8 +147,8 @@ def train(
         progress = Progress(f"training {folder.name}", settings.steps - run.step, "steps")
         saved = time.monotonic()
         while run.step < settings.steps:
-            chosen = order[run.step * settings.batch : (run.step + 1) * settings.batch]
-            run.update(rows[chosen])
+            batch = order[run.step * settings.batch : (run.step + 1) * settings.batch]
+            run.update(rows[batch])
             if run.step in settings.checkpoints:
                 run.evaluate(held_out)
                 run.write_checkpoint(work)
@@ -156,14 +156,14 @@ def train(
                 run.save(work)
                 saved = time.monotonic()
             progress.advance(1)
-    with atomic(folder) as made:  # the state stays until all is done
-        shutil.copytree(work, made, ignore=shutil.ignore_patterns(STATE, ".*"))
-        write_csv(made / "loss.csv", pd.DataFrame(run.curve, columns=CURVE))
+    with atomic(folder) as target:  # the state stays until all is done
+        shutil.copytree(work, target, ignore=shutil.ignore_patterns(STATE, ".*"))
+        write_csv(target / "loss.csv", pd.DataFrame(run.curve, columns=CURVE))
     shutil.rmtree(work)
 
 
 class TrainingRun:
-    """A model in training. It exists to keep together what an interruption must not part."""
+    """A model in training: all the state that is saved together."""
 
     def __init__(self, settings: TrainingSettings, vocab_size: int, identity: str) -> None:
         self.settings, self.identity = settings, identity
@@ -185,8 +185,8 @@ class TrainingRun:
         self._note(0.0, None)
 
     def _note(self, rate: float, loss: float | None) -> None:
-        seen = self.step * self.settings.batch * self.settings.context
-        values = [self.step, seen, rate, loss, None]
+        tokens = self.step * self.settings.batch * self.settings.context
+        values = [self.step, tokens, rate, loss, None]
         self.curve.append(dict(zip(CURVE, values, strict=True)))
 
     def update(self, rows: Int64[Tensor, "batch sequence"]) -> None:
@@ -211,10 +211,10 @@ class TrainingRun:
         log.info("step %d of %d: held-out loss %.3f", self.step, self.settings.steps, loss)
 
     def write_checkpoint(self, work: Path) -> None:
-        with atomic(work / f"step{self.step}") as made:
-            self.model.config.save_pretrained(made)
+        with atomic(work / f"step{self.step}") as target:
+            self.model.config.save_pretrained(target)
             tensors = {name: weight.detach() for name, weight in self.weights.items()}
-            save_file(tensors, made / WEIGHTS, metadata={"format": "pt"})
+            save_file(tensors, target / WEIGHTS, metadata={"format": "pt"})
         self.written[f"step{self.step}"] = sha256(work / f"step{self.step}" / WEIGHTS)
 
     def save(self, work: Path) -> None:
@@ -233,7 +233,7 @@ class TrainingRun:
         write_safetensors(work / STATE, tensors, facts | {"digest": _digest(tensors, facts)})
 
     def load(self, work: Path) -> bool:
-        """Take up the state in `work`; False if none is there, whole and of this very run."""
+        """Resume from the state in `work`; False if there is none of this very run."""
         if not (work / STATE).exists():
             return False
         try:
@@ -271,7 +271,7 @@ def _loss(model: LlamaForCausalLM, rows: Int64[Tensor, "batch sequence"]) -> Ten
 
 
 def _order(settings: TrainingSettings, rows: int) -> Int64[Tensor, " draws"]:
-    """Which row is read when: every row once, then all in another order, for all the steps."""
+    """The order in which rows are read: every row once, then all in another order, and so on."""
     random = np.random.default_rng(settings.seed)
     draws = settings.steps * settings.batch
     passes = [random.permutation(rows) for _ in range(math.ceil(draws / rows))]
@@ -285,14 +285,14 @@ def _identity(
     threads: int,
     code: str,
 ) -> str:
-    """All that the bytes of a run depend on, as a digest."""
+    """A digest of everything that a run depends on."""
     facts = [asdict(settings), vocab_size, threads, code, torch.__version__]
     stream = np.ascontiguousarray(tokens, dtype=np.int64).tobytes()
     return hashlib.sha256(json.dumps(facts).encode() + stream).hexdigest()
 
 
 def _digest(tensors: dict[str, Tensor], facts: dict[str, Any]) -> str:
-    """Of a whole state: what is read back with another digest is not what was written."""
+    """The digest of a state, to detect damage when it is read back."""
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())

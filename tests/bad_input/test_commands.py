@@ -17,9 +17,9 @@ def said_by(folder: Path, *arguments: str) -> list[str]:
     """The lines of a run that fails."""
     done = snakemake(folder, *arguments)
     assert done.returncode != 0
-    said = done.stdout + done.stderr
-    assert "Traceback" not in said
-    return said.splitlines()
+    message = done.stdout + done.stderr
+    assert "Traceback" not in message
+    return message.splitlines()
 
 
 @pytest.mark.parametrize(

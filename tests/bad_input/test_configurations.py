@@ -133,14 +133,14 @@ CONFIGS: dict[str, tuple[str, Any, str]] = {
 
 @pytest.mark.parametrize("mistake", CONFIGS)
 def test_a_wrong_configuration(mistake: str) -> None:
-    path, value, said = CONFIGS[mistake]
+    path, value, message = CONFIGS[mistake]
     raw = copy.deepcopy(SHIPPED)
     *parents, last = path.split("/")
     place = raw
     for key in parents:
         place = place[key]
     place[last] = value
-    with refused(said):
+    with refused(message):
         config.load(raw if path else value)
 
 
@@ -167,7 +167,7 @@ ASKED: dict[str, tuple[Changed, str]] = {
 
 @pytest.mark.parametrize("mistake", ASKED)
 def test_a_study_asks_for_what_is_not_there(mistake: str) -> None:
-    change, said = ASKED[mistake]
+    change, message = ASKED[mistake]
     raw = copy.deepcopy(SHIPPED)
     raw["models"]["m"] = raw["models"]["smollm2-135m"]
     raw["studies"]["embedded"]["experiments"] = {"words": ["m"]}
@@ -181,7 +181,7 @@ def test_a_study_asks_for_what_is_not_there(mistake: str) -> None:
     check()
     clusters = entry["clusters"] | change.get("clusters", {})
     raw["experiments"]["words"] = entry | change | {"clusters": clusters}
-    with refused(said):
+    with refused(message):
         check()
 
 
@@ -206,28 +206,28 @@ FILES: dict[str, tuple[bytes, str]] = {
 
 @pytest.mark.parametrize("mistake", FILES)
 def test_a_wrong_file_of_a_configuration(tmp_path: Path, mistake: str) -> None:
-    content, said = FILES[mistake]
+    content, message = FILES[mistake]
     (tmp_path / "x.yaml").write_bytes(content)
-    with refused(said):
-        config.check_file(tmp_path / "x.yaml")
+    with refused(message):
+        config.check_config_file(tmp_path / "x.yaml")
 
 
 def test_a_file_of_a_configuration_that_is_not_there(tmp_path: Path) -> None:
     with refused("x.yaml: cannot be read (No such file or directory)"):
-        config.check_file(tmp_path / "x.yaml")
+        config.check_config_file(tmp_path / "x.yaml")
 
 
 def test_what_a_merge_key_overrides_is_not_there_twice() -> None:
     assert "<<: *suite" in (ROOT / "config.yaml").read_text()
-    config.check_file(ROOT / "config.yaml")
-    config.check_file(CONFIG)
+    config.check_config_file(ROOT / "config.yaml")
+    config.check_config_file(CONFIG)
 
 
 def test_what_stands_in_many_places_is_looked_at_once(tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     levels = [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 40)]
     path.write_text("a0: &a0 [*a0]\n" + "".join(levels))
-    config.check_file(path)
+    config.check_config_file(path)
 
 
 # Anything at any place of the configuration.

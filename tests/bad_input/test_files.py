@@ -103,8 +103,8 @@ PACKAGES: dict[str, tuple[Callable[[Path], Path], Read, str]] = {
 
 @pytest.mark.parametrize("mistake", PACKAGES)
 def test_a_wrong_package_or_corpus(tmp_path: Path, mistake: str) -> None:
-    made, read, said = PACKAGES[mistake]
-    with refused(said):
+    made, read, message = PACKAGES[mistake]
+    with refused(message):
         read(made(tmp_path))
 
 
@@ -145,14 +145,14 @@ NOT_TEXTS = {
 @pytest.mark.hub
 @pytest.mark.parametrize("mistake", NOT_TEXTS)
 def test_wrong_texts_on_the_hub(tmp_path: Path, mistake: str) -> None:
-    texts, share, said = NOT_TEXTS[mistake]
+    texts, share, message = NOT_TEXTS[mistake]
     path = tmp_path / "r" / "x.parquet"
     path.parent.mkdir()
     pd.DataFrame({"TEXT": texts}).to_parquet(path)
     os.truncate(path, int(path.stat().st_size * share))
     with serve() as running, visited(running.url, tmp_path / "cache"):
         running.repositories["me/data"] = Repository({"main": tmp_path / "r"})
-        with refused(said):
+        with refused(message):
             hub.read_texts(
                 "me/data", "main", files=["*.parquet"], column="TEXT", works=1, draw="first", seed=0
             )
@@ -243,12 +243,12 @@ RAW = {
 
 @pytest.mark.parametrize("mistake", RAW)
 def test_a_raw_file(tmp_path: Path, mistake: str) -> None:
-    name, said = RAW[mistake]
+    name, message = RAW[mistake]
     (tmp_path / "folder.safetensors").mkdir()
     pd.DataFrame({"x": [1]}).to_parquet(tmp_path / "x.parquet")
     save_file({"x": torch.ones(1)}, tmp_path / "x.safetensors")
     read = files.read_parquet if name.endswith("parquet") else files.read_safetensors
-    with refused(f"{tmp_path / name}: {said}"):
+    with refused(f"{tmp_path / name}: {message}"):
         read(tmp_path / name)
 
 

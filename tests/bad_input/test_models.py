@@ -50,9 +50,9 @@ def saying(**changes: Any) -> Spoil:
     """The config says this; None takes a key out."""
 
     def spoil(folder: Path) -> None:
-        said = json.loads((folder / "config.json").read_text()) | changes
-        said = {key: value for key, value in said.items() if value is not None}
-        (folder / "config.json").write_text(json.dumps(said))
+        message = json.loads((folder / "config.json").read_text()) | changes
+        message = {key: value for key, value in message.items() if value is not None}
+        (folder / "config.json").write_text(json.dumps(message))
 
     return spoil
 
@@ -339,18 +339,18 @@ def test_the_folder_that_is_spoilt_is_right(whole: Path, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("mistake", MADE)
 def test_a_wrong_model_folder_becomes_no_model(whole: Path, tmp_path: Path, mistake: str) -> None:
-    spoil, said = MADE[mistake]
+    spoil, message = MADE[mistake]
     folder = spoilt(whole, tmp_path, spoil)
     before = sorted(tmp_path.rglob("*"))
-    with refused(str(folder), said):
+    with refused(str(folder), message):
         make(folder, tmp_path / "made" / "model")
     assert set(tmp_path.rglob("*")) == {*before, tmp_path / "made"}
 
 
 @pytest.mark.parametrize("mistake", LOADED)
 def test_a_wrong_model_is_not_loaded(whole: Path, tmp_path: Path, mistake: str) -> None:
-    spoil, said = LOADED[mistake]
-    with refused(said):
+    spoil, message = LOADED[mistake]
+    with refused(message):
         load_model(spoilt(whole, tmp_path, spoil), device="cpu", threads=1)
 
 
@@ -402,7 +402,7 @@ LOCAL = {
 
 @pytest.mark.parametrize("mistake", LOCAL)
 def test_a_wrong_path_is_told_before_anything_runs(tmp_path: Path, mistake: str) -> None:
-    name, content, said = LOCAL[mistake]
+    name, content, message = LOCAL[mistake]
     place = tmp_path / name
     place.mkdir() if name.endswith("/") else place.write_bytes(content)
     raw = copy.deepcopy(SHIPPED)
@@ -410,7 +410,7 @@ def test_a_wrong_path_is_told_before_anything_runs(tmp_path: Path, mistake: str)
         "family": "F", "licence": "L", "source": {"kind": "local", "path": str(place)},
     }  # fmt: skip
     raw["studies"]["embedded"]["experiments"] = {"examples": ["m"]}
-    with refused("config.yaml: models.m.source.path: ", said):
+    with refused("config.yaml: models.m.source.path: ", message):
         config.check_paths(config.load(raw))
 
 

@@ -72,8 +72,8 @@ PROMPTS: dict[str, tuple[str, str, Tokenizer, str]] = {
 
 @pytest.mark.parametrize("mistake", PROMPTS)
 def test_a_wrong_pair_of_prompts(mistake: str) -> None:
-    a, b, spoilt, said = PROMPTS[mistake]
-    with refused(said):
+    a, b, spoilt, message = PROMPTS[mistake]
+    with refused(message):
         prompts.written_pairs({"P": (a, b)}, spoilt)
 
 
@@ -100,12 +100,12 @@ WORDS = {
 
 @pytest.mark.parametrize("mistake", WORDS)
 def test_a_wrong_list_of_words(mistake: str) -> None:
-    change, said = WORDS[mistake]
+    change, message = WORDS[mistake]
     known = {letter: number for number, letter in enumerate("abcdefghijklmnopqr")}
     made = split_at_spaces(models.WordLevel(known | {"[UNK]": 99}, unk_token="[UNK]"))
     made.normalizer = normalizers.Lowercase()
     words.word_prompts(word_list(), made, [])
-    with refused(said):
+    with refused(message):
         words.word_prompts(word_list(**change), made, [])
 
 

@@ -1,4 +1,4 @@
-"""A little of an interpolation, for an estimate of what one costs."""
+"""A short interpolation, timed to estimate what one costs."""
 
 from functools import partial
 from typing import Any

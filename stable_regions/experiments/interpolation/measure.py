@@ -24,7 +24,7 @@ Measure = Callable[[int, Int[Tensor, "pair seq"], np.ndarray, np.ndarray], dict[
 
 
 def promoted(tensor: Tensor) -> Tensor:
-    """The tensor in float32 or better: only a model itself computes in less."""
+    """The tensor in float32 or higher precision: only the model itself computes in less."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
@@ -48,7 +48,7 @@ def sweep_paths(
     budget: int,
     progress: Progress | None = None,
 ) -> dict[str, np.ndarray]:
-    """Run all points of all paths, and keep of each batch what `reduce` makes of it.
+    """Run all points of all paths, and keep what `reduce` returns for each batch.
 
     Parameters
     ----------
@@ -80,20 +80,20 @@ def sweep_paths(
 
 
 def output_movement(out: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """How far the output is from where it started, and how far each step takes it.
+    """Distance of the output from its start, and the length of each step.
 
     Returns
     -------
     For both read sites, L2: `distance_<site>` `[pair, step]` and `step_<site>` `[pair, step - 1]`,
     the distance between successive outputs.
     """
-    read = {site: promoted(out[site]) for site in READ_SITES}
+    outputs = {site: promoted(out[site]) for site in READ_SITES}
     return {
         f"distance_{site}": torch.linalg.vector_norm(value - value[:, :1], dim=-1)
-        for site, value in read.items()
+        for site, value in outputs.items()
     } | {
         f"step_{site}": torch.linalg.vector_norm(value.diff(dim=1), dim=-1)
-        for site, value in read.items()
+        for site, value in outputs.items()
     }
 
 
@@ -133,9 +133,11 @@ def interpolate(
     sites = READ_SITES if top_tokens is None else (*READ_SITES, "logits")
 
     def reduce(rows: slice, out: dict[str, Tensor]) -> dict[str, Tensor]:
-        found = output_movement(out)
+        columns = output_movement(out)
         return (
-            found if top_tokens is None else found | _predictions(out["logits"], top_tokens[rows])
+            columns
+            if top_tokens is None
+            else columns | _predictions(out["logits"], top_tokens[rows])
         )
 
     return sweep_paths(
@@ -233,15 +235,15 @@ def path_table(
         table["input_distance"] = torch.linalg.vector_norm(difference, dim=-1).numpy()
         parts = []
         for index, context in by_length([tokens[i] for i in a]):
-            found = measure(layer, torch.from_numpy(context), a[index], b[index])
-            columns = {name: list(value) for name, value in found.items()}
+            by_column = measure(layer, torch.from_numpy(context), a[index], b[index])
+            columns = {name: list(value) for name, value in by_column.items()}
             parts.append(pd.DataFrame(columns, index=table.index[index]))
         tables.append(table.join(pd.concat(parts)))
     return pd.concat(tables, ignore_index=True)
 
 
 def measure(job: Measuring) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Interpolate between the prompts of one shard of pairs: the table, and what is said of it."""
+    """Interpolate between the prompts of one shard of pairs: the table and its metadata."""
     table = interpolation_table(
         job.model,
         job.prompts,

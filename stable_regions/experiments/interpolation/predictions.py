@@ -1,4 +1,4 @@
-"""What goes with a sharp boundary: last tokens, contexts, and predictions (paper, appendix G)."""
+"""What sharp boundaries correlate with: last tokens, contexts, predictions (paper, appendix G)."""
 
 from collections.abc import Iterator, Sequence
 
@@ -48,7 +48,7 @@ def slopes(raw: Raw) -> pd.DataFrame:
 
 
 def groups(table: pd.DataFrame, *, resamples: int, seed: int) -> pd.DataFrame:
-    """What holds in each group of pairs, with intervals: shares, and medians.
+    """Shares and medians in each group of pairs, with intervals.
 
     Pairs are grouped by their max slope (`low`, `middle`, `high`, and `all` together), and by what
     differs between their prompts.
@@ -118,15 +118,15 @@ def examples(
             if group == "middle":
                 continue
             rng = np.random.default_rng(seed)
-            drawn = some.iloc[rng.permutation(len(some))[:number]]
-            part = pd.DataFrame({"model": model, "layer": layer, "group": group}, drawn.index)
+            sample = some.iloc[rng.permutation(len(some))[:number]]
+            part = pd.DataFrame({"model": model, "layer": layer, "group": group}, sample.index)
             part["available"] = len(some)
-            part["pair"] = drawn["pair"]
+            part["pair"] = sample["pair"]
             for side in "ab":
-                numbers = drawn[f"prompt_{side}"]
+                numbers = sample[f"prompt_{side}"]
                 part[f"text_{side}"] = list(map(quoted, texts["text"].loc[numbers]))
                 part[f"last_token_{side}"] = list(map(quoted, texts["last_token"].loc[numbers]))
-            part["max_slope"], part["distance"] = drawn["max_slope"], drawn["distance"]
+            part["max_slope"], part["distance"] = sample["max_slope"], sample["distance"]
             parts.append(part)
     columns = [
         "model", "layer", "group", "available", "pair", "text_a", "last_token_a", "text_b",

@@ -1,20 +1,20 @@
-"""A sample of an interpolation's raw output, measured again."""
+"""A sample of an interpolation's raw output, recomputed."""
 
 from collections.abc import Iterator
 
 from stable_regions.experiments.interpolation.measure import interpolation_table
-from stable_regions.experiments.sampling import Compared, Drawing, sample_pairs
+from stable_regions.experiments.sampling import Compared, Sampling, sample_pairs
 
 BY_PAIR = True
 
 
-def sample(given: Drawing) -> Iterator[Compared]:
+def sample(job: Sampling) -> Iterator[Compared]:
     """Some of its rows."""
-    entry = given.facts["experiment"]
-    asked = {"steps": entry["steps"], "logits": entry["logits"]}
+    entry = job.facts["experiment"]
+    options = {"steps": entry["steps"], "logits": entry["logits"]}
     return sample_pairs(
-        given,
+        job,
         lambda prompts, pairs, clean, how: interpolation_table(
-            given.model, prompts, pairs, clean, **asked, **how
+            job.model, prompts, pairs, clean, **options, **how
         ),
     )

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
-from stable_regions.experiments.settings import OnPairs, Points, Tables, Way, cut
+from stable_regions.experiments.settings import OnPairs, Points, Tables, Way, shard_ranges
 from stable_regions.prompts.settings import Prompts, Size
 from stable_regions.study.fields import TwoOrMore
 
-PATHS = Way("paths", kept=4)
-PREDICTIONS = Way("predictions", kept=8, logits=True)
+PATHS = Way("paths", values_per_point=4)
+PREDICTIONS = Way("predictions", values_per_point=8, logits=True)
 TABLES = Tables("interpolation_tables", "Summarise", ("", "curves", "pairs"))
 EACH_PATH = Tables("path_table", "Lay out each path of", ("paths",), function="lay_out", first=True)
 MEANING = Tables(
@@ -28,13 +28,13 @@ class Settings(OnPairs):
     stage: ClassVar[str] = "paths"
     folder: ClassVar[str] = "interpolation"
     ways: ClassVar[tuple[Way, ...]] = (PATHS, PREDICTIONS)
-    explored: ClassVar[tuple[str, ...]] = ("paths", "series")
+    on_page: ClassVar[tuple[str, ...]] = ("paths", "series")
     kind: Literal["interpolation"]
     steps: TwoOrMore = 50
     logits: bool = False
 
     def parts(self, prompts: Prompts, shard_points: int) -> Sequence[Any]:
-        return cut(self.count(prompts), self.steps * len(self.layers), shard_points)
+        return shard_ranges(self.count(prompts), self.steps * len(self.layers), shard_points)
 
     def points(self, prompts: Prompts, size: Size) -> Sequence[Points]:
         way = PREDICTIONS if self.logits else PATHS
@@ -44,10 +44,10 @@ class Settings(OnPairs):
         return self.logits
 
     def tables(self, prompts: Prompts) -> Sequence[Tables]:
-        drawn = self.logits and not prompts.first
-        return [TABLES, EACH_PATH, MEANING] if drawn else [TABLES, EACH_PATH]
+        is_laid_out = self.logits and not prompts.first
+        return [TABLES, EACH_PATH, MEANING] if is_laid_out else [TABLES, EACH_PATH]
 
-    def quoted(self, name: str, prompts: Prompts) -> dict[str, list[str]]:
+    def paper_tables(self, name: str, prompts: Prompts) -> dict[str, list[str]]:
         keys = ["model", "layer", "read_site"]
         tables: dict[str, list[str]] = {name: keys}
         if prompts.first:

@@ -1,4 +1,4 @@
-"""Raw outputs -> tidy tables: one row a number, with its interval and its count."""
+"""Raw outputs -> tidy tables: one row per number, with its interval and its count."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -27,7 +27,7 @@ def stacked(column: pd.Series) -> np.ndarray:
 
 
 def block_of(table: pd.DataFrame) -> int:
-    """How many consecutive pairs are resampled together: one, unless pairs share prompts."""
+    """The number of consecutive pairs that are resampled together: one, unless pairs share prompts."""
     return BLOCK if shared_prompts(table[["prompt_a", "prompt_b"]].to_numpy()) else 1
 
 
@@ -74,15 +74,15 @@ def sharpness(raw: Raw, *, resamples: int, seed: int) -> pd.DataFrame:
             block = block_of(part)
             for site in READ_SITES:
                 slopes = max_slope(stacked(part[f"distance_{site}"]))
-                found = slopes[np.isfinite(slopes)]
+                finite = slopes[np.isfinite(slopes)]
                 rows.append(
                     {
                         "model": meta["model"],
                         "parameters": meta["parameters"],
                         "layer": layer,
                         "read_site": site,
-                        **spread(found, block=block, resamples=resamples, seed=seed),
-                        "undefined": len(slopes) - len(found),
+                        **spread(finite, block=block, resamples=resamples, seed=seed),
+                        "undefined": len(slopes) - len(finite),
                     }
                 )
     return pd.DataFrame(rows)

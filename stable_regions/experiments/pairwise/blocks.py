@@ -1,4 +1,4 @@
-"""The rows of a matrix of distances between prompts: cut into blocks, and put together again."""
+"""Blocks of rows of a matrix of distances between prompts."""
 
 from itertools import pairwise
 
@@ -9,7 +9,7 @@ from stable_regions.base.errors import UserError
 
 
 def by_context(prompts: pd.DataFrame) -> list[np.ndarray]:
-    """Numbers of the prompts of each context; one group if the table has no contexts."""
+    """Indices of the prompts of each context; one group if the table has no contexts."""
     context = prompts["context"].to_numpy() if "context" in prompts else np.zeros(len(prompts))
     groups = [np.flatnonzero(context == name) for name in pd.unique(pd.Series(context))]
     if len({len(group) for group in groups}) > 1:
@@ -40,6 +40,6 @@ def row_blocks(prompts: pd.DataFrame, blocks: int) -> list[tuple[int, int]]:
     done = np.cumsum(pairs) / pairs.sum()
     ends = [0]
     for block in range(1, blocks + 1):
-        wanted = int(np.searchsorted(done, block / blocks - 1e-9)) + 1
-        ends.append(min(max(wanted, ends[-1] + 1), count - blocks + block))
+        end = int(np.searchsorted(done, block / blocks - 1e-9)) + 1
+        ends.append(min(max(end, ends[-1] + 1), count - blocks + block))
     return list(pairwise(ends))

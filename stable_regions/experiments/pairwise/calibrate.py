@@ -1,4 +1,4 @@
-"""A little of the work on distances between prompts, for an estimate of what it costs."""
+"""A little of the work on distances between prompts, timed to estimate what it costs."""
 
 import time
 from typing import Any
@@ -62,13 +62,13 @@ def _cluster(prompts: int, *, labels: int, draws: int, sizes: int) -> None:
     """Cluster a matrix of each distance, and score the clusters."""
     random = np.random.default_rng(0)
     points = random.normal(size=(3, prompts, 3)) + random.integers(8, size=prompts)[:, None] * 3
-    apart = np.linalg.norm(points[:, :, None] - points[:, None], axis=-1)
-    some = {(0, name): apart[[n]] for n, name in enumerate(CLUSTERED)}
+    distances = np.linalg.norm(points[:, :, None] - points[:, None], axis=-1)
+    some = {(0, name): distances[[n]] for n, name in enumerate(CLUSTERED)}
     words = [str(number) for number in range(prompts)]
     kinds = {f"label {n}": random.integers(8, size=(1, prompts)) for n in range(labels)}
-    given = tables.Prompts(words, kinds, {})
-    found = tables.clusters(some, given, min_cluster_size=4, min_samples=4)
-    tables.scores(some, found["labels"], given, draws=draws, seed=0)
-    tables.comparisons(some, found["labels"], given, draws=draws, seed=0)
-    tables.confounded(some, given, seed=0)
-    tables.sweeps(some, given, min_cluster_sizes=[4] * sizes, min_samples=4)
+    examples = tables.Prompts(words, kinds, {})
+    clusters = tables.clusters(some, examples, min_cluster_size=4, min_samples=4)
+    tables.scores(some, clusters["labels"], examples, draws=draws, seed=0)
+    tables.comparisons(some, clusters["labels"], examples, draws=draws, seed=0)
+    tables.confounded(some, examples, seed=0)
+    tables.sensitivity(some, examples, min_cluster_sizes=[4] * sizes, min_samples=4)

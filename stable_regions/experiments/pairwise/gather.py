@@ -1,4 +1,4 @@
-"""Blocks of rows of the distances between prompts put together."""
+"""Gather blocks of rows of the distances between prompts."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from stable_regions.experiments.raw import Raw
 
 
 def gather(shards: Sequence[Raw], prompts: pd.DataFrame) -> Raw:
-    """Put the blocks of `pairwise_arrays` together, context by context.
+    """Concatenate the blocks of `pairwise_arrays`, context by context.
 
     Returns
     -------
@@ -22,11 +22,11 @@ def gather(shards: Sequence[Raw], prompts: pd.DataFrame) -> Raw:
     contexts = len(by_context(prompts))
     whole = {}
     for name in blocks[0]:
-        apart = name == "fine_pair" or name == "top_token" or name.startswith("geometry")
-        value = np.concatenate([block[name] for block in blocks], axis=0 if apart else 1)
+        is_shared = name == "fine_pair" or name == "top_token" or name.startswith("geometry")
+        value = np.concatenate([block[name] for block in blocks], axis=0 if is_shared else 1)
         if name.startswith("geometry"):
             value = value.reshape(contexts, -1, *value.shape[1:])
-        elif not apart and not name.startswith("fine"):
+        elif not is_shared and not name.startswith("fine"):
             value = value.reshape(len(value), contexts, -1, *value.shape[2:])
         whole[name] = value
     return whole, shards[0][1]

@@ -1,4 +1,4 @@
-"""Distances between all prompts of a set, by what the model does with them.
+"""Distances between all prompts of a set, by the model's outputs.
 
 For prompts i and j of one length, `D[i, j] = || F_i(A_i) - F_i(A_j) ||` is the output distance of
 their path's ends (paper, section 3), and directed, since the context is that of i. What happens on
@@ -86,29 +86,31 @@ def pairwise_arrays(
     progress = Progress("pairwise", pairs * len(layers), "pairs")
     parts: dict[str, list[np.ndarray]] = {}
     for layer in layers:
-        found: dict[str, list[np.ndarray]] = {}
+        arrays: dict[str, list[np.ndarray]] = {}
         for group, start in inside:
             measured = _group_rows(
                 model, prompts, activations[f"resid.{layer}"], group, layer=layer, rows=rows,
                 steps=steps, first_pair=start, every=every, budget=budget, progress=progress,
             )  # fmt: skip
             for name, value in measured.items():
-                found.setdefault(name, []).append(value)
-        for name, pieces in found.items():
+                arrays.setdefault(name, []).append(value)
+        for name, pieces in arrays.items():
             parts.setdefault(name, []).append(np.concatenate(pieces))
     result = {name: np.stack(values) for name, values in parts.items()}
     result["fine_pair"] = result["fine_pair"][0]
-    result["input"] = np.stack([_apart(activations[f"resid.{n}"], groups, rows) for n in layers])
+    result["input"] = np.stack(
+        [_activation_distances(activations[f"resid.{n}"], groups, rows) for n in layers]
+    )
     for n in geometry:
-        result[f"geometry.{n}"] = _apart(activations[f"resid.{n}"], groups, rows)
+        result[f"geometry.{n}"] = _activation_distances(activations[f"resid.{n}"], groups, rows)
     result["top_token"] = activations["top_token"][rows[0] : rows[1]].numpy()
     return result
 
 
-def _apart(
+def _activation_distances(
     activations: Float[Tensor, "prompt d"], groups: Sequence[np.ndarray], rows: tuple[int, int]
 ) -> Float[np.ndarray, "row n"]:
-    """L2 distances of the activations of some prompts from those of all in their contexts."""
+    """L2 distances between the activations of some prompts and all prompts of their contexts."""
     values = promoted(activations).double().numpy()
     own = np.arange(*rows)
     return np.concatenate(
@@ -145,7 +147,7 @@ def _group_rows(
         for site in READ_SITES:
             ends[site][part] = promoted(out[site]).cpu()
     row = torch.from_numpy(which.reshape(-1))
-    found = {
+    columns = {
         f"directed_{site}": _norm(ends[site][row] - ends[site][row, own][:, None]).numpy()
         for site in READ_SITES
     }
@@ -185,7 +187,7 @@ def _group_rows(
             for name, measured in _grids(out).items():
                 moved.setdefault(f"fine_{name}", []).append(measured)
     whole = {name: np.concatenate(values) for name, values in moved.items()}
-    return found | _empty(steps) | whole | {"fine_pair": pair[fine]}
+    return columns | _empty(steps) | whole | {"fine_pair": pair[fine]}
 
 
 def fine_grids(steps: int) -> list[int]:
@@ -195,7 +197,7 @@ def fine_grids(steps: int) -> list[int]:
 
 def _grids(out: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
     """`path_measures` on each of the grids: `<measure>_<site>` `[pair, grid]`."""
-    found: dict[str, list[np.ndarray]] = {}
+    arrays: dict[str, list[np.ndarray]] = {}
     for stride in STRIDES:
         moved = output_movement({site: value[:, ::stride] for site, value in out.items()})
         for site in READ_SITES:
@@ -203,12 +205,12 @@ def _grids(out: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
                 moved[f"distance_{site}"].numpy(), moved[f"step_{site}"].numpy()
             )
             for name, value in measures.items():
-                found.setdefault(f"{name}_{site}", []).append(value)
-    return {name: np.stack(values, axis=-1) for name, values in found.items()}
+                arrays.setdefault(f"{name}_{site}", []).append(value)
+    return {name: np.stack(values, axis=-1) for name, values in arrays.items()}
 
 
 def _empty(steps: int) -> dict[str, np.ndarray]:
-    """What no pairs give."""
+    """The arrays of no pairs."""
     coarse, fine = (
         {site: torch.zeros(0, points, 1) for site in READ_SITES}
         for points in (steps, (steps - 1) * FINER + 1)
@@ -238,7 +240,7 @@ def _tokens(prompts: pd.DataFrame, group: np.ndarray) -> Int[np.ndarray, "n seq"
 
 
 def measure(job: Measuring) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Measure one block of rows of the distances: the arrays, and what is said of them."""
+    """Measure one block of rows of the distances: the arrays and their metadata."""
     entry, layers = job.entry, job.entry["layers"]
     rows = row_blocks(job.prompts, entry["blocks"])[job.part]
     pairs = job.pairs["prompt_a"].between(rows[0], rows[1] - 1).sum()
@@ -246,7 +248,7 @@ def measure(job: Measuring) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         "rows %d to %d of %d: %d pairs of %d points between their ends at each of %d layers",
         rows[0], rows[1] - 1, len(job.prompts), pairs, entry["steps"] - 2, len(layers),
     )  # fmt: skip
-    found = pairwise_arrays(
+    arrays = pairwise_arrays(
         job.model,
         job.prompts,
         job.activations,
@@ -257,7 +259,7 @@ def measure(job: Measuring) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         fine_pairs=entry["fine_pairs"],
         budget=job.budget,
     )
-    return found, {
+    return arrays, {
         "dimensions": {
             "directed_*, input": "layer context prompt prompt",
             "distance_*, step_*": "layer context pair step; pairs are the upper triangle's",

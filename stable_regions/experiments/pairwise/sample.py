@@ -1,4 +1,4 @@
-"""A sample of a raw output of distances between all prompts, measured again."""
+"""A sample of a raw output of distances between all prompts, recomputed."""
 
 from collections.abc import Iterator
 
@@ -12,8 +12,8 @@ from stable_regions.experiments.pairwise.measure import pairwise_arrays
 from stable_regions.experiments.sampling import (
     PROMPTS,
     Compared,
-    Drawing,
-    compared,
+    Sampling,
+    compare,
     largest,
     some_prompts,
 )
@@ -21,19 +21,19 @@ from stable_regions.experiments.sampling import (
 NOT_SAMPLED = "geometry and finer grids"  # they take all prompts at once
 
 
-def sample(given: Drawing) -> Iterator[Compared]:
+def sample(job: Sampling) -> Iterator[Compared]:
     """All pairs of a few prompts of one context."""
-    stored, _ = read_safetensors(given.path, framework="numpy")
-    entry = given.facts["experiment"]
-    groups = by_context(given.prompts)
-    context = int(given.rng.integers(len(groups)))
+    stored, _ = read_safetensors(job.path, framework="numpy")
+    entry = job.facts["experiment"]
+    groups = by_context(job.prompts)
+    context = int(job.rng.integers(len(groups)))
     group = groups[context]
-    some = np.sort(given.rng.choice(len(group), min(PROMPTS, len(group)), replace=False))
-    few = some_prompts(given.prompts, given.prompts["prompt"].to_numpy()[group[some]])
-    clean = cache(given.model, list(few["tokens"]), entry["layers"], budget=given.budget)
+    some = np.sort(job.rng.choice(len(group), min(PROMPTS, len(group)), replace=False))
+    few = some_prompts(job.prompts, job.prompts["prompt"].to_numpy()[group[some]])
+    clean = cache(job.model, list(few["tokens"]), entry["layers"], budget=job.budget)
     new = pairwise_arrays(
-        given.model, few, clean, rows=(0, len(some)), layers=entry["layers"], steps=entry["steps"],
-        fine_pairs=1, budget=given.budget,
+        job.model, few, clean, rows=(0, len(some)), layers=entry["layers"], steps=entry["steps"],
+        fine_pairs=1, budget=job.budget,
     )  # fmt: skip
     i, j = (some[side] for side in np.triu_indices(len(some), 1))
     n = len(group)
@@ -41,10 +41,8 @@ def sample(given: Drawing) -> Iterator[Compared]:
     for site in READ_SITES:
         for name in (f"distance_{site}", f"step_{site}"):
             old = stored[name]
-            yield compared(
-                name, old[:, context][:, place], new[name], largest(old), given.tolerance
-            )
+            yield compare(name, old[:, context][:, place], new[name], largest(old), job.tolerance)
     for name in ("input", *(f"directed_{site}" for site in READ_SITES)):
         old = stored[name]
         part = old[:, context][:, some][:, :, some]
-        yield compared(name, part, new[name], largest(old), given.tolerance)
+        yield compare(name, part, new[name], largest(old), job.tolerance)

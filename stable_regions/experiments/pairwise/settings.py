@@ -9,21 +9,25 @@ from stable_regions.base.errors import UserError
 from stable_regions.base.strict import Strict
 from stable_regions.experiments.settings import Measurement, Points, Way
 from stable_regions.prompts.settings import Prompts, Size, WordPrompts
-from stable_regions.study.fields import MOST, Count, Layer, Once, TwoOrMore
+from stable_regions.study.fields import INT32_END, Count, Layer, TwoOrMore, Unique
 
-SHORT = Way("short", kept=4)  # paths between all prompts of a set, which share few contexts
+SHORT = Way(
+    "short", values_per_point=4
+)  # paths between all prompts of a set, which share few contexts
 
 
 class Clusters(Strict):
-    """How prompts are clustered with HDBSCAN, and what the clusters are held against.
+    """How prompts are clustered with HDBSCAN, and which labels the clusters are compared with.
 
     The labels are columns of the prompt table, and the model's `top_token`.
     """
 
-    labels: Once[Literal["kind", "part_of_speech", "last_token", "top_token"]] = Field(min_length=1)
+    labels: Unique[Literal["kind", "part_of_speech", "last_token", "top_token"]] = Field(
+        min_length=1
+    )
     min_cluster_size: TwoOrMore
     min_samples: Count
-    sweep: Once[TwoOrMore] = Field(min_length=1)  # other values of the first
+    sweep: Unique[TwoOrMore] = Field(min_length=1)  # other values of the first
     draws: Count = 200  # resamples and shuffles of the scores
 
 
@@ -40,18 +44,18 @@ class Settings(Measurement):
     folder: ClassVar[str] = "pairwise"
     ending: ClassVar[str] = "safetensors"
     ways: ClassVar[tuple[Way, ...]] = (SHORT,)
-    explored: ClassVar[tuple[str, ...]] = ("maps",)
+    on_page: ClassVar[tuple[str, ...]] = ("maps",)
     kind: Literal["pairwise"]
-    steps: Annotated[int, Field(ge=3, lt=MOST)]
+    steps: Annotated[int, Field(ge=3, lt=INT32_END)]
     fine_pairs: Count = 200
     # layers whose clean activations are compared beside the write layer's
-    geometry: Once[Layer] = []
+    geometry: Unique[Layer] = []
     # jobs that the rows of the matrix are spread over
     blocks: Annotated[int, Field(gt=0, le=10_000)] = 1
     clusters: Clusters
 
     def check_prompts(self, prompts: Prompts, name: str, key: str, where: str) -> None:
-        if not prompts.every_two:
+        if not prompts.pairs_all_prompts:
             raise UserError(
                 f"{where}: {key}: the prompt set {name!r} is of kind {prompts.kind!r}; "
                 "distances between all prompts are measured on a set of kind 'recurring' or 'words'"
@@ -71,25 +75,25 @@ class Settings(Measurement):
 
     def check_size(self, size: Size, key: str, where: str) -> None:
         contexts, count, _ = size
-        for part, asked, most in [
+        for part, limits, most in [
             ("blocks", self.blocks, contexts * count),
             ("clusters.min_cluster_size", self.clusters.min_cluster_size, count),
             ("clusters.min_samples", self.clusters.min_samples + 1, count),
             ("clusters.sweep", max(self.clusters.sweep), count),
         ]:
-            if asked > most:
+            if limits > most:
                 raise UserError(
-                    f"{where}: {key}.{part}: asks for {asked} prompts; "
+                    f"{where}: {key}.{part}: asks for {limits} prompts; "
                     f"the prompt set {self.prompts!r} has {most}"
                 )
 
-    def compared(self) -> Sequence[int]:
+    def clean_layers(self) -> Sequence[int]:
         return self.geometry
 
     def parts(self, prompts: Prompts, shard_points: int) -> Sequence[Any]:
         return range(self.blocks)
 
-    def is_cut(self, parts: Sequence[Any]) -> bool:
+    def is_sharded(self, parts: Sequence[Any]) -> bool:
         return True
 
     def points(self, prompts: Prompts, size: Size) -> Sequence[Points]:
@@ -101,7 +105,7 @@ class Settings(Measurement):
     def measuring(self) -> dict[str, Any]:
         return self.model_dump(exclude={"clusters"})  # those are a later stage's
 
-    def quoted(self, name: str, prompts: Prompts) -> dict[str, list[str]]:
+    def paper_tables(self, name: str, prompts: Prompts) -> dict[str, list[str]]:
         place = ["model", "layer"]
         return {
             f"{name}_scores": [*place, "distance", "labels", "score"],

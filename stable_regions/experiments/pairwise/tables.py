@@ -1,6 +1,6 @@
-"""Clusters of prompts under each distance, and what they know: raw matrices -> tidy tables.
+"""Clusters of prompts under each distance, and their scores: raw matrices -> tidy tables.
 
-All distances are taken after the final norm. Where nothing else is said a value is the mean over
+All distances are taken after the final norm. Unless noted otherwise, a value is the mean over
 the contexts that the same words stand in.
 """
 
@@ -24,14 +24,14 @@ from stable_regions.measures.paths import PATH_MEASURES, path_measures
 SITE = "post_norm"
 NEIGHBOURS = 5
 SWAPS, SHUFFLES = 10_000, 1_000  # of the permutation tests: cheap, and small p-values need many
-# Scores of which one distance is held against another: those that are sums over prompts.
+# Scores that are compared between distances: those that are sums over prompts.
 COMPARED = {"neighbours": clustering.share_of_counts, "ari": clustering.rand_of_counts}
 Matrices = dict[tuple[int, str], Float[np.ndarray, "context n n"]]
 
 
 @dataclass(frozen=True)
 class Prompts:
-    """The prompts of one context, in order, and what is known of them.
+    """The prompts of one context, in order, with their labels.
 
     Attributes
     ----------
@@ -76,11 +76,11 @@ def matrices(raw: Mapping[str, np.ndarray], layers: Sequence[int]) -> Matrices:
     UserError
         A path with no max slope, since its ends give one output.
     """
-    found: Matrices = {}
+    by_place: Matrices = {}
     for index, layer in enumerate(layers):
-        found[layer, "input"] = np.stack([clustering.symmetrise(m) for m in raw["input"][index]])
+        by_place[layer, "input"] = np.stack([clustering.symmetrise(m) for m in raw["input"][index]])
         directed = raw[f"directed_{SITE}"][index]
-        found[layer, "output"] = np.stack([clustering.symmetrise(m) for m in directed])
+        by_place[layer, "output"] = np.stack([clustering.symmetrise(m) for m in directed])
         measures = path_measures(
             raw[f"distance_{SITE}"][index].astype(np.float64),
             raw[f"step_{SITE}"][index].astype(np.float64),
@@ -91,12 +91,12 @@ def matrices(raw: Mapping[str, np.ndarray], layers: Sequence[int]) -> Matrices:
                     f"pairwise distances: {int(np.isnan(value).sum())} pairs of prompts give one "
                     "output at both ends and have no max slope; leave one of each such pair out"
                 )
-            found[layer, name.replace("_", " ")] = np.stack([squareform(v) for v in value])
+            by_place[layer, name.replace("_", " ")] = np.stack([squareform(v) for v in value])
     later = sorted(int(name.partition(".")[2]) for name in raw if name.startswith("geometry."))
     for number in later:
         symmetric = [clustering.symmetrise(m) for m in raw[f"geometry.{number}"]]
-        found[layers[0], f"layer {number}"] = np.stack(symmetric)
-    return found
+        by_place[layers[0], f"layer {number}"] = np.stack(symmetric)
+    return by_place
 
 
 def clusters(
@@ -116,23 +116,23 @@ def clusters(
             matrix = clustering.check_distances(
                 matrix, name=f"{distance} at layer {layer}", prompts=prompts.names
             )
-            found = clustering.cluster(
+            result = clustering.cluster(
                 matrix, min_cluster_size=min_cluster_size, min_samples=min_samples,
                 name=f"{distance} at layer {layer}",
             )  # fmt: skip
             labels.append(
                 pd.DataFrame(
                     where | {"prompt": range(len(matrix)), "name": prompts.names,
-                             "label": found.labels, "probability": found.probabilities}
+                             "label": result.labels, "probability": result.probabilities}
                 )
             )  # fmt: skip
-            trees.append(_placed(found.tree, where))
+            trees.append(_with_place(result.tree, where))
             persistence.append(
                 pd.DataFrame(
-                    where | {"label": range(len(found.persistence)),
-                             "prompts": np.bincount(found.labels[found.labels >= 0],
-                                                    minlength=len(found.persistence)),
-                             "persistence": found.persistence}
+                    where | {"label": range(len(result.persistence)),
+                             "prompts": np.bincount(result.labels[result.labels >= 0],
+                                                    minlength=len(result.persistence)),
+                             "persistence": result.persistence}
                 )
             )  # fmt: skip
     return {
@@ -154,7 +154,7 @@ def partitions(labels: pd.DataFrame) -> dict[tuple[int, str], np.ndarray]:
 def scores(
     matrices: Matrices, labels: pd.DataFrame, prompts: Prompts, *, draws: int, seed: int
 ) -> pd.DataFrame:
-    """What each distance knows of each kind of label: its clusters, and its nearest neighbours.
+    """How well each distance separates each kind of label: its clusters, and its nearest neighbours.
 
     Returns
     -------
@@ -163,14 +163,14 @@ def scores(
     `value`, 95 % interval over prompts and contexts, and of shuffled labels the mean, `chance`,
     their 95 % band and the one-sided p-value.
     """
-    found = partitions(labels)
+    clusters_of = partitions(labels)
     first = next(iter(prompts.labels.values()))[0]
     rows = []
     progress = Progress("scores", len(matrices) * len(prompts.labels), "clusterings")
     for key, value in matrices.items():
         contexts, n = value.shape[:2]
-        for name, given in prompts.labels.items():
-            view = _View(value, found[key], given)
+        for name, kinds in prompts.labels.items():
+            view = _View(value, clusters_of[key], kinds)
             table = clustering.score_intervals(
                 view.scores, first, contexts=contexts, draws=draws, seed=seed
             ).rename(columns={"low": "ci_low", "high": "ci_high"})
@@ -179,13 +179,13 @@ def scores(
             ).rename(columns={"value": "chance", "low": "chance_low", "high": "chance_high"})
             where = {"layer": key[0], "distance": key[1], "labels": name}
             where |= {"prompts": n, "contexts": contexts}
-            rows.append(_placed(table.merge(chance, on="score"), where))
+            rows.append(_with_place(table.merge(chance, on="score"), where))
             progress.advance(1)
     return pd.concat(rows, ignore_index=True)
 
 
 class _View:
-    """One distance, its clusters and one kind of label: what is scored again and again."""
+    """One distance, its clusters and one kind of label: the data of a score."""
 
     def __init__(self, matrices: np.ndarray, clusters: np.ndarray, labels: np.ndarray) -> None:
         self.matrices, self.clusters, self.labels = matrices, clusters, labels
@@ -197,7 +197,7 @@ class _View:
         )
 
     def scores(self, prompts: np.ndarray, context: int) -> dict[str, float]:
-        """Of some prompts in one context; neighbours are looked for among all."""
+        """Scores of some prompts in one context; neighbours may be any prompt."""
         return clustering.partition_scores(
             self.clusters[context][prompts], self.labels[context][prompts]
         ) | {"neighbours": float(self.shares[context][prompts].mean())}
@@ -207,17 +207,17 @@ class _View:
         if score == "neighbours":
             return clustering.share_counts(self.shares)
         counted = zip(self.clusters, self.labels, strict=True)
-        return np.stack([clustering.rand_counts(found, given) for found, given in counted])
+        return np.stack([clustering.rand_counts(clusters, kinds) for clusters, kinds in counted])
 
     def shuffled(self, order: np.ndarray) -> dict[str, float]:
-        """Of all prompts with their labels in another order, mean over contexts."""
+        """Scores of all prompts with permuted labels, mean over contexts."""
         view = _View(self.matrices, self.clusters, self.labels[:, order])
         each = [view.scores(np.arange(len(order)), c) for c in range(len(self.labels))]
         return {name: float(np.mean([one[name] for one in each])) for name in each[0]}
 
 
-def _placed(table: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
-    """The table with columns before its own that say where its rows are from."""
+def _with_place(table: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
+    """The table with leading columns for where its rows are from."""
     return pd.concat([pd.DataFrame(dict(where), index=table.index), table], axis=1)
 
 
@@ -230,7 +230,7 @@ def comparisons(
     draws: int,
     seed: int,
 ) -> pd.DataFrame:
-    """Does one distance know more than another, beyond chance? See `clustering.swap_test`.
+    """Does one distance score higher than another, beyond chance? See `clustering.swap_test`.
 
     Returns
     -------
@@ -238,12 +238,12 @@ def comparisons(
     interval over prompts and contexts, both scores taken on the same, and the two-sided `p`. Labels
     that change with the context are left out: they have no units to swap.
     """
-    found = partitions(labels)
+    clusters_of = partitions(labels)
     rows = []
     lasting = {name: k for name, k in prompts.labels.items() if (k == k[0]).all()}
     progress = Progress("comparisons", len(matrices) * len(lasting), "clusterings")
-    for name, given in lasting.items():
-        views = {key: _View(value, found[key], given) for key, value in matrices.items()}
+    for name, kinds in lasting.items():
+        views = {key: _View(value, clusters_of[key], kinds) for key, value in matrices.items()}
         for (layer, distance), view in views.items():
             for other in against:
                 if distance == other or (layer, other) not in views:
@@ -251,11 +251,11 @@ def comparisons(
                 beside = views[layer, other]
                 spread = clustering.score_intervals(
                     partial(_difference, view, beside),
-                    given[0], contexts=len(given), draws=draws, seed=seed,
+                    kinds[0], contexts=len(kinds), draws=draws, seed=seed,
                 ).set_index("score")  # fmt: skip
                 for score, of_counts in COMPARED.items():
                     _, p = clustering.swap_test(
-                        view.counts(score), beside.counts(score), of_counts, given[0],
+                        view.counts(score), beside.counts(score), of_counts, kinds[0],
                         draws=SWAPS, seed=seed,
                     )  # fmt: skip
                     of = spread.loc[score]
@@ -268,13 +268,13 @@ def comparisons(
 
 
 def _difference(view: "_View", beside: "_View", some: np.ndarray, context: int) -> dict[str, float]:
-    """Of the scores compared, on some prompts in one context."""
+    """The difference of the compared scores, on some prompts in one context."""
     ours, theirs = view.scores(some, context), beside.scores(some, context)
     return {score: ours[score] - theirs[score] for score in COMPARED}
 
 
 def confounded(matrices: Matrices, prompts: Prompts, *, seed: int) -> pd.DataFrame:
-    """Are prompts of different kinds further apart than what else differs between them explains?
+    """Are prompts of different kinds more distant than confounders between them explain?
 
     On each distance's mean over contexts, each divided by its median; see
     `clustering.partial_mantel`. The confounders are those of `prompts`, and with them, in `given`
@@ -306,35 +306,35 @@ def confounded(matrices: Matrices, prompts: Prompts, *, seed: int) -> pd.DataFra
     return pd.DataFrame(rows, columns=columns)
 
 
-def sweeps(
+def sensitivity(
     matrices: Matrices, prompts: Prompts, *, min_cluster_sizes: Sequence[int], min_samples: int
 ) -> pd.DataFrame:
-    """How much depends on `min_cluster_size`: the scores against the first labels.
+    """Sensitivity to `min_cluster_size`: the scores against the first labels.
 
     Returns
     -------
     One row a `layer`, `distance`, `labels` and `min_cluster_size`: the scores of
     `partition_scores`, mean over contexts.
     """
-    name, given = next(iter(prompts.labels.items()))
+    name, kinds = next(iter(prompts.labels.items()))
     rows = []
     for (layer, distance), value in matrices.items():
         tables = [
-            clustering.sweep(
+            clustering.sensitivity(
                 m, k, min_cluster_sizes=min_cluster_sizes, min_samples=min_samples, name=distance
             )
-            for m, k in zip(value, given, strict=True)
+            for m, k in zip(value, kinds, strict=True)
         ]
         mean = pd.concat(tables).groupby("min_cluster_size", as_index=False).mean()
         where = {"layer": layer, "distance": distance, "labels": name}
-        rows.append(_placed(mean, where))
+        rows.append(_with_place(mean, where))
     return pd.concat(rows, ignore_index=True)
 
 
 def grids(
     raw: Mapping[str, np.ndarray], layers: Sequence[int], steps: Sequence[int]
 ) -> pd.DataFrame:
-    """What a path's measures depend on the number of steps: coarser grids against the finest.
+    """How a path's measures depend on the number of steps: coarser grids against the finest.
 
     Returns
     -------
@@ -373,19 +373,19 @@ def maps(matrices: Matrices, labels: pd.DataFrame, prompts: Prompts) -> pd.DataF
     `label` (its cluster), `x`, `y`, and `shown`, how much of the distances the plane holds.
     """
     layer = next(iter(matrices))[0]
-    given = next(iter(prompts.labels.values()))[0]
-    found = partitions(labels)
+    kinds = next(iter(prompts.labels.values()))[0]
+    clusters_at = partitions(labels)
     parts = []
     for (at, distance), value in matrices.items():
         if at != layer:
             continue
-        places, shown = clustering.classical_map(value[0])
+        places, shares = clustering.classical_map(value[0])
         parts.append(
             pd.DataFrame(
                 {"layer": layer, "distance": distance, "prompt": range(len(places)),
                  "name": [quoted(name) for name in prompts.names],
-                 "kind": [quoted(str(kind)) for kind in given], "label": found[at, distance][0],
-                 "x": places[:, 0], "y": places[:, 1], "shown": shown}
+                 "kind": [quoted(str(kind)) for kind in kinds], "label": clusters_at[at, distance][0],
+                 "x": places[:, 0], "y": places[:, 1], "shown": shares}
             )
         )  # fmt: skip
     return pd.concat(parts, ignore_index=True)

@@ -1,4 +1,4 @@
-"""A little of the work on planes, for an estimate of what they cost."""
+"""A little of the work on planes, timed to estimate what they cost."""
 
 from functools import partial
 from typing import Any

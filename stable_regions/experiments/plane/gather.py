@@ -1,4 +1,4 @@
-"""Shards of planes put together."""
+"""Gather shards of planes."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from stable_regions.experiments.raw import Raw
 
 
 def gather(shards: Sequence[Raw], prompts: pd.DataFrame) -> Raw:
-    """Put raw planes of one model together, triple by triple: arrays, and their metadata."""
+    """Concatenate raw planes of one model, triple by triple: arrays, and their metadata."""
     arrays, facts = shards[0]
     whole = {
         name: value

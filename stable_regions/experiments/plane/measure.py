@@ -172,7 +172,7 @@ def plane_tensors(
     for layer in layers:
         corners = activations[f"resid.{layer}"][used].unflatten(0, (-1, 3)).to(model.device)
         plane = frames(corners)
-        found = fields(
+        tensors = fields(
             model,
             tokens,
             plane,
@@ -182,19 +182,19 @@ def plane_tensors(
             budget=budget,
             progress=progress,
         )
-        found["place_c"] = plane.place
-        found["length_along"] = torch.linalg.vector_norm(plane.along.double(), dim=-1)
-        found["length_across"] = torch.linalg.vector_norm(plane.across.double(), dim=-1)
-        for name, value in found.items():
+        tensors["place_c"] = plane.place
+        tensors["length_along"] = torch.linalg.vector_norm(plane.along.double(), dim=-1)
+        tensors["length_across"] = torch.linalg.vector_norm(plane.across.double(), dim=-1)
+        for name, value in tensors.items():
             parts.setdefault(name, []).append(value.cpu())
     stacked = {name: torch.stack(values) for name, values in parts.items()}
     return {"axis": torch.as_tensor(axis), "tokens": tokens, **stacked}
 
 
 def measure(job: Measuring) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Measure the planes of one shard of triples: the tensors, and what is said of them."""
+    """Measure the planes of one shard of triples: the tensors and their metadata."""
     first, end = job.part
-    found = plane_tensors(
+    tensors = plane_tensors(
         job.model,
         job.prompts,
         job.activations,
@@ -205,8 +205,8 @@ def measure(job: Measuring) -> tuple[dict[str, Tensor], dict[str, Any]]:
     )
     texts = list(job.prompts["text"][3 * first : 3 * end])
     tokenizer = load_tokenizer(job.folder)
-    top = found["top_token"].unique().tolist()
-    return found, {
+    top = tensors["top_token"].unique().tolist()
+    return tensors, {
         "texts": [texts[i : i + 3] for i in range(0, len(texts), 3)],
         "token_texts": {t: tokenizer.decode([t], skip_special_tokens=False) for t in top},
         "dimensions": {

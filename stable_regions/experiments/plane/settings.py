@@ -6,11 +6,11 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from stable_regions.base.errors import UserError
-from stable_regions.experiments.settings import Measurement, Points, Tables, Way, cut
+from stable_regions.experiments.settings import Measurement, Points, Tables, Way, shard_ranges
 from stable_regions.prompts.settings import Prompts, RandomPrompts, Size
 from stable_regions.study.fields import Count, TwoOrMore
 
-PLANES = Way("planes", kept=3, logits=True)
+PLANES = Way("planes", values_per_point=3, logits=True)
 TABLES = Tables("plane_tables", "Tabulate the planes of", ("", "triples", "points", "tokens"))
 
 
@@ -27,7 +27,7 @@ class Settings(Measurement):
     folder: ClassVar[str] = "planes"
     ending: ClassVar[str] = "safetensors"
     ways: ClassVar[tuple[Way, ...]] = (PLANES,)
-    explored: ClassVar[tuple[str, ...]] = ("planes",)
+    on_page: ClassVar[tuple[str, ...]] = ("planes",)
     kind: Literal["plane"]
     triples: Count = 1
     resolution: TwoOrMore = 61
@@ -46,7 +46,7 @@ class Settings(Measurement):
             )
 
     def parts(self, prompts: Prompts, shard_points: int) -> Sequence[Any]:
-        return cut(self.triples, 3 * self.resolution**2 * len(self.layers), shard_points)
+        return shard_ranges(self.triples, 3 * self.resolution**2 * len(self.layers), shard_points)
 
     def points(self, prompts: Prompts, size: Size) -> Sequence[Points]:
         return [Points(PLANES, 3 * self.triples * self.resolution**2)]
@@ -54,5 +54,5 @@ class Settings(Measurement):
     def tables(self, prompts: Prompts) -> Sequence[Tables]:
         return [TABLES]
 
-    def quoted(self, name: str, prompts: Prompts) -> dict[str, list[str]]:
+    def paper_tables(self, name: str, prompts: Prompts) -> dict[str, list[str]]:
         return {name: ["model", "layer", "read_site", "measure"], f"{name}_triples": []}

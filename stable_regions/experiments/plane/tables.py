@@ -114,8 +114,8 @@ def triples(raw: Raw) -> pd.DataFrame:
 
 def _median(values: Float[np.ndarray, " n"]) -> float:
     """Median of the values that are numbers; NaN if none is."""
-    found = values[np.isfinite(values)]
-    return float(np.median(found)) if len(found) else float("nan")
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if len(finite) else float("nan")
 
 
 def summary(table: pd.DataFrame, *, resamples: int, seed: int) -> pd.DataFrame:
@@ -137,19 +137,19 @@ def summary(table: pd.DataFrame, *, resamples: int, seed: int) -> pd.DataFrame:
     for key, part in table.groupby(["model", "layer", "read_site"], sort=False):
         for measure in SUMMARISED:
             values = part[measure].to_numpy(dtype=np.float64)
-            found = values[np.isfinite(values)]
+            finite = values[np.isfinite(values)]
             numbers = [float("nan")] * 5
-            if len(found):
-                drawn = block_bootstrap(found, block=1, resamples=resamples, seed=seed)
-                numbers = [*np.quantile(found, [0.5, 0.25, 0.75]), *interval(drawn)]
+            if len(finite):
+                medians = block_bootstrap(finite, block=1, resamples=resamples, seed=seed)
+                numbers = [*np.quantile(finite, [0.5, 0.25, 0.75]), *interval(medians)]
             names = ["median", "q25", "q75", "ci_low", "ci_high"]
             rows.append(
                 {
                     **dict(zip(["model", "layer", "read_site"], key, strict=True)),
                     "measure": measure,
-                    "triples": len(found),
+                    "triples": len(finite),
                     **dict(zip(names, numbers, strict=True)),
-                    "undefined": len(values) - len(found),
+                    "undefined": len(values) - len(finite),
                 }
             )
     return pd.DataFrame(rows)

@@ -39,7 +39,7 @@ def gate_changes(
 ) -> dict[str, np.ndarray]:
     """Count the gates that change sign along paths, in every layer after the write layer.
 
-    The gates of a batch are held only until they are counted. A gate that changes sign twice
+    The gates of a batch are kept only until they are counted. A gate that changes sign twice
     between two points of the grid is not seen, so the changes passed are a lower bound.
 
     Parameters
@@ -59,7 +59,7 @@ def gate_changes(
     `passed_by_step_last` in the last layer alone. And the output's movement, as in
     `interpolation.output_movement`.
     """
-    gates = [f"gate.{read}" for read in range(layer + 1, model.n_layers)]
+    gates = [f"gate.{layers}" for layers in range(layer + 1, model.n_layers)]
 
     def reduce(_: slice, out: dict[str, Tensor]) -> dict[str, Tensor]:
         mismatch, changes = [], []
@@ -118,7 +118,7 @@ def gate_table(
 
 
 def measure(job: Measuring) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Count gates on the paths of one shard of pairs: the table, and what is said of it."""
+    """Count gates on the paths of one shard of pairs: the table and its metadata."""
     gate = job.model.gates[-1]
     assert gate is not None  # it is read below
     table = gate_table(

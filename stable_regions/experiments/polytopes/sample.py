@@ -3,17 +3,17 @@
 from collections.abc import Iterator
 
 from stable_regions.experiments.polytopes.measure import gate_table
-from stable_regions.experiments.sampling import Compared, Drawing, sample_pairs
+from stable_regions.experiments.sampling import Compared, Sampling, sample_pairs
 
 BY_PAIR = True
 
 
-def sample(given: Drawing) -> Iterator[Compared]:
+def sample(job: Sampling) -> Iterator[Compared]:
     """Some of its rows."""
-    steps = given.facts["experiment"]["steps"]
+    steps = job.facts["experiment"]["steps"]
     return sample_pairs(
-        given,
+        job,
         lambda prompts, pairs, clean, how: gate_table(
-            given.model, prompts, pairs, clean, steps=steps, **how
+            job.model, prompts, pairs, clean, steps=steps, **how
         ),
     )

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
-from stable_regions.experiments.settings import OnPairs, Points, Tables, Way, cut
+from stable_regions.experiments.settings import OnPairs, Points, Tables, Way, shard_ranges
 from stable_regions.prompts.settings import Prompts, Size
 from stable_regions.study.fields import TwoOrMore
 
-GATES = Way("gates", kept=6)
+GATES = Way("gates", values_per_point=6)
 TABLES = Tables(
     "polytope_tables", "Summarise the gates of", ("gates", "boundaries", "comparison", "pairs")
 )
@@ -21,12 +21,12 @@ class Settings(OnPairs):
     stage: ClassVar[str] = "gates"
     folder: ClassVar[str] = "polytopes"
     ways: ClassVar[tuple[Way, ...]] = (GATES,)
-    explored: ClassVar[tuple[str, ...]] = ("paths",)
+    on_page: ClassVar[tuple[str, ...]] = ("paths",)
     kind: Literal["polytopes"]
     steps: TwoOrMore = 50
 
     def parts(self, prompts: Prompts, shard_points: int) -> Sequence[Any]:
-        return cut(self.count(prompts), self.steps * len(self.layers), shard_points)
+        return shard_ranges(self.count(prompts), self.steps * len(self.layers), shard_points)
 
     def points(self, prompts: Prompts, size: Size) -> Sequence[Points]:
         return [Points(GATES, self.count(prompts) * self.steps)]
@@ -34,7 +34,7 @@ class Settings(OnPairs):
     def tables(self, prompts: Prompts) -> Sequence[Tables]:
         return [TABLES]
 
-    def quoted(self, name: str, prompts: Prompts) -> dict[str, list[str]]:
+    def paper_tables(self, name: str, prompts: Prompts) -> dict[str, list[str]]:
         boundary = ["model", "layer", "read_site", "definition"]
         return {
             f"{name}_gates": ["model", "layer", "measure", "read_layer"],

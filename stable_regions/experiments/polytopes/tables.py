@@ -29,9 +29,9 @@ def gates(raw: Raw, *, resamples: int, seed: int) -> pd.DataFrame:
         for layer, part in table.groupby("layer"):
             block = block_of(part)
             for measure in ("mismatch", "passed"):
-                found = stacked(part[measure])
-                read = [str(n) for n in range(meta["layers"] - found.shape[1], meta["layers"])]
-                columns = [*zip(read, found.T, strict=True), ("all", found.sum(axis=1))]
+                counts = stacked(part[measure])
+                names = [str(n) for n in range(meta["layers"] - counts.shape[1], meta["layers"])]
+                columns = [*zip(names, counts.T, strict=True), ("all", counts.sum(axis=1))]
                 for name, values in columns:
                     rows.append(
                         {
@@ -40,7 +40,7 @@ def gates(raw: Raw, *, resamples: int, seed: int) -> pd.DataFrame:
                             "layer": layer,
                             "measure": measure,
                             "read_layer": name,
-                            "gates": meta["gates"] * (len(read) if name == "all" else 1),
+                            "gates": meta["gates"] * (len(names) if name == "all" else 1),
                             **spread(values, block=block, resamples=resamples, seed=seed),
                         }
                     )
@@ -145,9 +145,9 @@ def pairs(raw: Raw) -> pd.DataFrame:
         part = table[["pair", "layer"]].copy()
         part.insert(0, "model", meta["model"])
         for measure in ("mismatch", "passed"):
-            found = stacked(table[measure])
-            part[f"{measure}_last"] = found[:, -1].astype(int)
-            part[f"{measure}_all"] = found.sum(axis=1).astype(int)
+            counts = stacked(table[measure])
+            part[f"{measure}_last"] = counts[:, -1].astype(int)
+            part[f"{measure}_all"] = counts.sum(axis=1).astype(int)
         part["boundaries"] = count(in_boundary(stacked(table["step_post_norm"])))
         part["max_slope"] = max_slope(stacked(table["distance_post_norm"]))
         parts.append(part)

@@ -1,4 +1,4 @@
-"""Does the sharpness depend on the choices? The interpolation with one of them changed at a time.
+"""Robustness of the sharpness: the interpolation with one analysis choice changed at a time.
 
 The default is the one of `experiments.interpolation`: the output read after the final norm, its L2
 distance, the straight path from A to B. Every choice is measured on the same pairs.
@@ -16,9 +16,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from stable_regions.base.progress import Progress, log
-from stable_regions.experiments.choices.adaptive import adaptive_paths
 from stable_regions.experiments.interpolation.measure import path_points, promoted
 from stable_regions.experiments.measuring import Measuring
+from stable_regions.experiments.robustness.adaptive import adaptive_paths
 from stable_regions.measures.distances import DISTANCES, L2, Distance
 from stable_regions.measures.paths import alphas
 from stable_regions.models.model import Model
@@ -46,8 +46,8 @@ def interpolated_norm(
     """
     points = path_points(start, end, alpha)
     lengths = [torch.linalg.vector_norm(x, dim=-1)[:, None] for x in (start, end)]
-    wanted = lengths[0] + alpha * (lengths[1] - lengths[0])
-    return points * (wanted / torch.linalg.vector_norm(points, dim=-1))[..., None]
+    norm = lengths[0] + alpha * (lengths[1] - lengths[0])
+    return points * (norm / torch.linalg.vector_norm(points, dim=-1))[..., None]
 
 
 PATHS = {"interpolated_norm": interpolated_norm}
@@ -94,8 +94,8 @@ def read_paths(
         Memory for one batch, in bytes.
     """
     readings = list(readings)
-    progress = Progress("choices", points.shape[0] * points.shape[1], "points")
-    found: dict[Key, list[np.ndarray]] = {key: [] for key in readings}
+    progress = Progress("robustness", points.shape[0] * points.shape[1], "points")
+    parts: dict[Key, list[np.ndarray]] = {key: [] for key in readings}
     for rows, out in sweep(
         model,
         layer,
@@ -109,9 +109,9 @@ def read_paths(
             distance = READINGS[key]
             # one path at a time: a batch's logits in float64 would not fit the budget
             paths = (distance.function(path.double()) for path in out[distance.site])
-            found[key] += [path.cpu().numpy() for path in paths]
+            parts[key] += [path.cpu().numpy() for path in paths]
         progress.advance((rows.stop - rows.start) * points.shape[1])
-    return {key: np.stack(paths) for key, paths in found.items()}
+    return {key: np.stack(paths) for key, paths in parts.items()}
 
 
 def _grid(steps: int, like: Tensor) -> Float[Tensor, " step"]:
@@ -164,8 +164,10 @@ def default_table(
     residual = promoted(residual)
     start, end = residual[index[: len(a)]], residual[index[len(a) :]]
     points = path_points(start, end, _grid(steps, residual))
-    found = read_paths(model, list(tokens[a]), points, [DEFAULT], layer=layer, budget=budget)
-    return _rows(pairs, key, list(found[DEFAULT]))
+    distances_read = read_paths(
+        model, list(tokens[a]), points, [DEFAULT], layer=layer, budget=budget
+    )
+    return _rows(pairs, key, list(distances_read[DEFAULT]))
 
 
 def varied_table(
@@ -220,12 +222,12 @@ def varied_table(
     readings = [DEFAULT, *(("read_site", site) for site in read_sites)]
     readings += [("distance", distance) for distance in distances]
     straight = path_points(start, end, grid)
-    found = read_paths(model, contexts, straight, readings, layer=layer, budget=budget)
-    tables = [_rows(pairs, key, list(distance)) for key, distance in found.items()]
+    curves = read_paths(model, contexts, straight, readings, layer=layer, budget=budget)
+    tables = [_rows(pairs, key, list(distance)) for key, distance in curves.items()]
 
     def default(key: Key, points: Float[Tensor, "pair step d"]) -> pd.DataFrame:
-        found = read_paths(model, contexts, points, [DEFAULT], layer=layer, budget=budget)
-        return _rows(pairs, key, list(found[DEFAULT]))
+        curves = read_paths(model, contexts, points, [DEFAULT], layer=layer, budget=budget)
+        return _rows(pairs, key, list(curves[DEFAULT]))
 
     for count in grids:
         points = path_points(start, end, _grid(count, residual))
@@ -250,7 +252,7 @@ def varied_table(
 
 
 def measure(job: Measuring) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Change one choice at a time: the table of all, and what is said of it."""
+    """Change one choice at a time: the table of all and its metadata."""
     entry, pairs = job.entry, job.own_pairs
     [layer], steps = entry["layers"], entry["steps"]
     default = partial(default_table, layer=layer, steps=steps, budget=job.budget)

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stable_regions.base.errors import UserError
-from stable_regions.experiments.choices import measure as choices
-from stable_regions.experiments.choices.settings import CHOICES, Settings
-from stable_regions.experiments.choices.tables import effects, steps
 from stable_regions.experiments.interpolation.measure import interpolation_table, path_points
+from stable_regions.experiments.robustness import measure as robustness
+from stable_regions.experiments.robustness.settings import ROBUSTNESS, Settings
+from stable_regions.experiments.robustness.tables import effects, steps
 from stable_regions.measures import distances
 from stable_regions.measures.paths import alphas, max_slope
 from stable_regions.study import config
@@ -68,16 +68,16 @@ def test_jensen_shannon_is_zero_for_equal_and_one_bit_for_disjoint_predictions()
 def test_small_divergences_do_not_drown_in_rounding() -> None:
     """Of two predictions that are 2e for and against, it is e**2 / 2 nats in first order."""
     logits = torch.tensor([[0.0, 0.0], [4e-9, 0.0]], dtype=torch.float64)
-    wanted = 1e-9**2 / 2 / np.log(2)
-    assert distances.divergence(logits)[1].item() == pytest.approx(wanted, rel=1e-6)
+    expected = 1e-9**2 / 2 / np.log(2)
+    assert distances.divergence(logits)[1].item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_every_distance_of_the_configuration_is_listed_once() -> None:
     assert tuple(distances.DISTANCES) == get_args(distances.DistanceName)
-    assert {name for choice, name in choices.READINGS if choice == "distance"} == set(
+    assert {name for choice, name in robustness.READINGS if choice == "distance"} == set(
         distances.DISTANCES
     )
-    assert CHOICES.kept == 2 * len(choices.READINGS)
+    assert ROBUSTNESS.values_per_point == 2 * len(robustness.READINGS)
 
 
 def test_distances_are_listed_without_starting_torch() -> None:
@@ -104,7 +104,7 @@ def test_root_jensen_shannon_keeps_the_triangle_inequality() -> None:
 @given(st.integers(0, 1000), st.floats(0.1, 10))
 def test_interpolated_norm_joins_the_ends_in_the_plane_of_the_path(seed: int, scale: float) -> None:
     a, b = drawn(seed, 3, 5), drawn(seed + 1, 3, 5) * scale
-    path = choices.interpolated_norm(a, b, GRID)
+    path = robustness.interpolated_norm(a, b, GRID)
     torch.testing.assert_close(path[:, 0], a)
     torch.testing.assert_close(path[:, -1], b)
     expected = a.norm(dim=-1)[:, None] * (1 - GRID) + b.norm(dim=-1)[:, None] * GRID
@@ -116,14 +116,14 @@ def test_interpolated_norm_joins_the_ends_in_the_plane_of_the_path(seed: int, sc
 
 def test_covariance_points_have_the_mean_and_covariance_of_the_activations() -> None:
     residual = drawn(0, 50, 4) @ drawn(1, 4, 4) + 3
-    points = choices.covariance_points(residual, 200_000, torch.Generator().manual_seed(0))
+    points = robustness.covariance_points(residual, 200_000, torch.Generator().manual_seed(0))
     torch.testing.assert_close(points.mean(0), residual.mean(0), atol=0.05, rtol=0)
     torch.testing.assert_close(points.T.cov(), residual.T.cov(), atol=0.1, rtol=0.05)
 
 
 def test_isotropic_points_lie_as_far_as_the_other_prompt_on_all_sides() -> None:
     a, b = drawn(0, 1, 4).expand(50_000, 4), drawn(1, 1, 4).expand(50_000, 4)
-    points = choices.isotropic_points(a, b, torch.Generator().manual_seed(0))
+    points = robustness.isotropic_points(a, b, torch.Generator().manual_seed(0))
     torch.testing.assert_close((points - a).norm(dim=-1), (b - a).norm(dim=-1))
     directions = (points - a) / (b - a).norm(dim=-1, keepdim=True)
     torch.testing.assert_close(
@@ -149,7 +149,7 @@ def material(model_of):
 @pytest.fixture(scope="module")
 def varied(material):
     model, prompts, pairs, activations = material
-    return choices.varied_table(
+    return robustness.varied_table(
         model,
         prompts,
         pairs,
@@ -226,7 +226,7 @@ def test_other_paths_begin_at_the_prompt_and_end_where_they_should(varied) -> No
 
 def test_default_table_is_the_default_from_clean_runs_of_its_own(material, varied) -> None:
     model, prompts, pairs, _ = material
-    table = choices.default_table(
+    table = robustness.default_table(
         model, prompts, pairs, ("dtype", "float64"), layer=0, steps=9, budget=BUDGET
     )
     np.testing.assert_allclose(
@@ -239,7 +239,7 @@ def test_dtypes_agree_to_their_precision(material, varied, model_of) -> None:
     exact = distance(varied, "default", "default")
     errors = {}
     for dtype in ("float32", "bfloat16"):
-        table = choices.default_table(
+        table = robustness.default_table(
             model_of("llama", dtype), prompts, pairs, ("dtype", dtype), layer=0, steps=9,
             budget=BUDGET,
         )  # fmt: skip
@@ -251,7 +251,7 @@ def test_random_targets_follow_the_seed(material) -> None:
     _, _, _, activations = material
     residual = activations["resid.0"]
     points = [
-        choices.covariance_points(residual, 3, torch.Generator().manual_seed(seed))
+        robustness.covariance_points(residual, 3, torch.Generator().manual_seed(seed))
         for seed in (0, 0, 1)
     ]
     assert points[0].shape == (3, D_MODEL)
@@ -370,16 +370,16 @@ def configured(**entry) -> config.Config:
                 "few": {"kind": "random", "corpus": "c", "count": 5},
                 "written": {"kind": "pairs", "pairs": {"x": {"a": "one", "b": "two"}}},
             },
-            "experiments": {"e": {"kind": "choices", "prompts": "p", "pairs": 20, **entry}},
+            "experiments": {"e": {"kind": "robustness", "prompts": "p", "pairs": 20, **entry}},
             "studies": {"s": {"title": "t", "experiments": {"e": ["m"]}}},
         }
     )
 
 
 def test_choices_are_an_experiment() -> None:
-    found = configured(distances=["angle"], grids=[25]).experiments["e"]
-    assert isinstance(found, Settings)
-    assert found.layers == [0]
+    result = configured(distances=["angle"], grids=[25]).experiments["e"]
+    assert isinstance(result, Settings)
+    assert result.layers == [0]
 
 
 @pytest.mark.parametrize(

@@ -46,23 +46,23 @@ def effects(raw: Raw, *, resamples: int, seed: int) -> pd.DataFrame:
             choice, value = key
             block = BLOCK if shared_prompts(part[["prompt_a", "prompt_b"]].to_numpy()) else 1
             defined = np.isfinite(sharpness[key])
-            found = sharpness[key][defined]
-            if not len(found):
+            finite = sharpness[key][defined]
+            if not len(finite):
                 raise UserError(f"{meta['model']}: {choice} {value}: no pair has a max slope")
-            low, high = interval(medians(found, block))
-            q25, median, q75 = np.quantile(found, [0.25, 0.5, 0.75])
+            low, high = interval(medians(finite, block))
+            q25, median, q75 = np.quantile(finite, [0.25, 0.5, 0.75])
             row = {
                 "model": meta["model"],
                 "choice": choice,
                 "value": value,
-                "pairs": len(found),
+                "pairs": len(finite),
                 "median": median,
                 "q25": q25,
                 "q75": q75,
                 "ci_low": low,
                 "ci_high": high,
                 "paired": choice not in UNPAIRED,
-                "undefined": len(defined) - len(found),
+                "undefined": len(defined) - len(finite),
             }
             if choice != "default":
                 if row["paired"]:
@@ -71,7 +71,7 @@ def effects(raw: Raw, *, resamples: int, seed: int) -> pd.DataFrame:
                     # the same seed draws the same pairs for both
                     changes = medians(ours, block) - medians(theirs, block)
                 else:
-                    ours, theirs = found, default[np.isfinite(default)]
+                    ours, theirs = finite, default[np.isfinite(default)]
                     changes = medians(ours, block) - medians(theirs, block, seed + 1)
                 row["change"] = np.median(ours) - np.median(theirs)
                 row["change_low"], row["change_high"] = interval(changes)
@@ -124,18 +124,18 @@ def steepest(
     table: pd.DataFrame,
 ) -> tuple[Float[np.ndarray, " pair"], Float[np.ndarray, " pair"]]:
     """Max slope of each path, and the middle of the cell where it is; NaN where ends agree."""
-    found, places = [], []
+    peaks, places = [], []
     for alpha, distance in zip(table["alpha"], table["distance"], strict=True):
         slope = slopes(np.asarray(distance), np.asarray(alpha))
         cell = int(slope.argmax())
-        found.append(slope[cell])
+        peaks.append(slope[cell])
         places.append((alpha[cell] + alpha[cell + 1]) / 2)
-    return np.array(found), np.array(places)
+    return np.array(peaks), np.array(places)
 
 
 def _quantiles(name: str, values: Float[np.ndarray, " pair"]) -> dict[str, float]:
-    found = np.quantile(values, [0.5, 0.95, 1])
-    return dict(zip([f"{name}_median", f"{name}_95", f"{name}_max"], found, strict=True))
+    quantiles = np.quantile(values, [0.5, 0.95, 1])
+    return dict(zip([f"{name}_median", f"{name}_95", f"{name}_max"], quantiles, strict=True))
 
 
 def tabulate(

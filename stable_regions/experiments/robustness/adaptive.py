@@ -6,7 +6,7 @@ are cut in three, until a round raises the steepest slope by no more than the to
 times at most: the narrowest cell is then 1/1296 of the path. A cell's slope is the mean of its
 thirds', so a round never lowers the steepest. What a coarse cell hides altogether, a rise and a
 fall within it, is not found: the error against a fine grid has to be measured
-(`stable_regions.experiments.choices.tables.steps`).
+(`stable_regions.experiments.robustness.tables.steps`).
 """
 
 from collections.abc import Callable
@@ -48,7 +48,7 @@ def refine(evaluate: Evaluate, count: int, *, tolerance: float) -> list[Path]:
     out = evaluate(torch.from_numpy(rows), torch.from_numpy(alpha))
     first = out[:, :1]
     distance = _lengths(out - first)
-    found: list[Path] = [(alpha[row], distance[row]) for row in rows]
+    paths: list[Path] = [(alpha[row], distance[row]) for row in rows]
     for _ in range(ROUNDS):
         steep = slopes(distance, alpha)
         cells = np.argsort(-steep, axis=1, kind="stable")[:, :CUT]
@@ -62,12 +62,12 @@ def refine(evaluate: Evaluate, count: int, *, tolerance: float) -> list[Path]:
         alpha = np.take_along_axis(alpha, order, axis=1)
         distance = np.take_along_axis(np.concatenate([distance, away], axis=1), order, axis=1)
         for row, *path in zip(rows, alpha, distance, strict=True):
-            found[row] = (path[0], path[1])
+            paths[row] = (path[0], path[1])
         going = slopes(distance, alpha).max(axis=1) > steep.max(axis=1) * (1 + tolerance)
         rows, alpha, distance = rows[going], alpha[going], distance[going]
         if not len(rows):
             break
-    return found
+    return paths
 
 
 def adaptive_paths(
@@ -107,11 +107,11 @@ def adaptive_paths(
         return refine(evaluate, len(context), tolerance=tolerance)
 
     progress = Progress("adaptive", len(tokens), "paths")
-    found: list[Path] = []
+    paths: list[Path] = []
     for batch in zip(*(each.split(size) for each in (tokens, start, end)), strict=True):
-        found += refined(*batch)
+        paths += refined(*batch)
         progress.advance(len(batch[0]))
-    return found
+    return paths
 
 
 def _lengths(out: Float[Tensor, "row point width"]) -> Float[np.ndarray, "row point"]:

@@ -19,7 +19,7 @@ LIMIT = 3600  # seconds that a test waits for one
 
 
 @dataclass
-class Beside:
+class BackgroundRun:
     """A command that has its turn in a folder; what it prints goes to the folder's `printed`."""
 
     folder: Path
@@ -44,7 +44,7 @@ class Beside:
 class Turns(Thread):
     """Gives runs their turns."""
 
-    def __init__(self, runs: Sequence[Beside]) -> None:
+    def __init__(self, runs: Sequence[BackgroundRun]) -> None:
         super().__init__(daemon=True)
         self.runs = runs
         self.process: subprocess.Popen[bytes] | None = None
@@ -60,7 +60,7 @@ class Turns(Thread):
             for each in self.runs:
                 each.over.set()
 
-    def work(self, run: Beside) -> int:
+    def work(self, run: BackgroundRun) -> int:
         run.folder.mkdir(exist_ok=True)
         with open(run.folder / "printed", "wb") as printed:
             self.process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""The settings of a comparison of choices."""
+"""The settings of `robustness`."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
@@ -10,11 +10,11 @@ from stable_regions.experiments.interpolation.settings import PATHS
 from stable_regions.experiments.settings import OnPairs, Points, Tables, Way
 from stable_regions.measures.distances import DISTANCES, DistanceName
 from stable_regions.prompts.settings import Prompts, RandomPrompts, Size
-from stable_regions.study.fields import Dtype, Layers, Name, Once, Seed, TwoOrMore
+from stable_regions.study.fields import Dtype, Layers, Name, Seed, TwoOrMore, Unique
 
 # Of a point, in float64: the default, two read sites, and the other distances.
-CHOICES = Way("choices", kept=2 * (3 + len(DISTANCES)), logits=True)
-TABLES = Tables("choices_table", "Summarise", ("", "steps"))
+ROBUSTNESS = Way("robustness", values_per_point=2 * (3 + len(DISTANCES)), logits=True)
+TABLES = Tables("robustness_table", "Summarise", ("", "steps"))
 
 
 ADAPTIVE_POINTS = 41  # on a path, at most; `adaptive.py`, which needs torch
@@ -29,23 +29,23 @@ class Settings(OnPairs):
     are `ADAPTIVE_POINTS` at most.
     """
 
-    verb: ClassVar[str] = "change_choices"
+    verb: ClassVar[str] = "vary_choices"
     does: ClassVar[str] = "Change one choice at a time"
-    stage: ClassVar[str] = "choices"
-    folder: ClassVar[str] = "choices"
-    ways: ClassVar[tuple[Way, ...]] = (CHOICES,)
+    stage: ClassVar[str] = "robustness"
+    folder: ClassVar[str] = "robustness"
+    ways: ClassVar[tuple[Way, ...]] = (ROBUSTNESS,)
     engine: ClassVar[str | None] = "auto"  # clean runs, too, of other prompts and dtypes
-    kind: Literal["choices"]
+    kind: Literal["robustness"]
     steps: TwoOrMore = 50
     layers: Layers = Field(default=[0], max_length=1)
-    read_sites: Once[Literal["pre_norm", "logits"]] = []
-    distances: Once[DistanceName] = []
-    grids: Once[TwoOrMore] = []
-    adaptive: Once[Annotated[float, Field(gt=0, lt=1)]] = []
-    paths: Once[Literal["interpolated_norm"]] = []
-    targets: Once[Literal["covariance", "isotropic"]] = []
-    prompt_sets: Once[Name] = []
-    dtypes: Once[Dtype] = []
+    read_sites: Unique[Literal["pre_norm", "logits"]] = []
+    distances: Unique[DistanceName] = []
+    grids: Unique[TwoOrMore] = []
+    adaptive: Unique[Annotated[float, Field(gt=0, lt=1)]] = []
+    paths: Unique[Literal["interpolated_norm"]] = []
+    targets: Unique[Literal["covariance", "isotropic"]] = []
+    prompt_sets: Unique[Name] = []
+    dtypes: Unique[Dtype] = []
     seed: Seed = 0
 
     def check_prompts(self, prompts: Prompts, name: str, key: str, where: str) -> None:
@@ -69,7 +69,7 @@ class Settings(OnPairs):
         pairs, others = self.count(prompts), self.paths + self.targets + self.prompt_sets
         of_path = sum(self.grids) + self.steps * len(others) + ADAPTIVE_POINTS * len(self.adaptive)
         return [
-            Points(CHOICES, pairs * self.steps),
+            Points(ROBUSTNESS, pairs * self.steps),
             Points(PATHS, pairs * of_path),
             *(Points(PATHS, pairs * self.steps, dtype) for dtype in self.dtypes),
         ]
@@ -77,5 +77,5 @@ class Settings(OnPairs):
     def tables(self, prompts: Prompts) -> Sequence[Tables]:
         return [TABLES]
 
-    def quoted(self, name: str, prompts: Prompts) -> dict[str, list[str]]:
+    def paper_tables(self, name: str, prompts: Prompts) -> dict[str, list[str]]:
         return {name: [], f"{name}_steps": []}

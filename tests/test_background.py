@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.beside import Beside, Turns
+from tests.background import BackgroundRun, Turns
 
 TELL = [sys.executable, "-c", "import os; print(os.environ.get('MARK'), os.getcwd())"]
 
@@ -16,7 +16,7 @@ def test_a_run_has_the_environment_of_the_moment_in_which_it_was_planned(
 ) -> None:
     """It may begin in the midst of any test, such as one that leads pip to an empty index."""
     monkeypatch.setenv("MARK", "planned")
-    runs = [Beside(tmp_path / name, TELL) for name in ("first", "second")]
+    runs = [BackgroundRun(tmp_path / name, TELL) for name in ("first", "second")]
     monkeypatch.setenv("MARK", "changed")
     monkeypatch.chdir(os.sep)
     Turns(runs).start()
@@ -27,9 +27,11 @@ def test_a_run_has_the_environment_of_the_moment_in_which_it_was_planned(
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_run_that_fails_or_cannot_begin_is_over_and_tells_why(tmp_path: Path) -> None:
-    failing = Beside(tmp_path / "failing", [sys.executable, "-c", "raise SystemExit('sorry')"])
-    never = Beside(tmp_path / "never", [sys.executable], env={"MARK": "\0"})
-    after = Beside(tmp_path / "after", TELL)
+    failing = BackgroundRun(
+        tmp_path / "failing", [sys.executable, "-c", "raise SystemExit('sorry')"]
+    )
+    never = BackgroundRun(tmp_path / "never", [sys.executable], env={"MARK": "\0"})
+    after = BackgroundRun(tmp_path / "after", TELL)
     turns = Turns([failing, never, after])
     turns.start()
     turns.join()

@@ -1,4 +1,4 @@
-"""Does the sharpness depend on the choices? The same pairs, with one choice changed at a time."""
+"""Robustness of the sharpness: the same pairs, with one analysis choice changed at a time."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,7 +10,7 @@ from stable_regions.figures import style
 from stable_regions.figures.medians import spread_key
 from stable_regions.measures.distances import DISTANCES
 
-TABLES = ("choices",)
+TABLES = ("robustness",)
 SECTION = "appendix"
 SHOWS = "one choice changed at a time"
 
@@ -45,12 +45,12 @@ def _bars(axes: Axes, rows: pd.DataFrame, y: np.ndarray, column: str, ends: list
 
 
 def draw(effects: pd.DataFrame) -> tuple[pd.DataFrame, Figure]:
-    """Median max slope for each choice, and how much it differs from the default's.
+    """Median max slope for each choice, and its difference from the default's.
 
     Parameters
     ----------
     effects
-        The table `choices`.
+        The table `robustness`.
     """
     style.use()
     first = effects[effects["model"] == effects["model"].iloc[0]]

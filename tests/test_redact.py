@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from stable_regions.base.redact import discreet, homeless
+from stable_regions.base.redact import redact, with_tilde
 from stable_regions.sources.settings import LocalSource
 from tests.tiny_study import CONFIG, make_sources, snakemake
 
@@ -26,11 +26,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_texts_are_made_discreet(home: Path) -> None:
+def test_texts_are_redacted(home: Path) -> None:
     text = f"{home}/models/x: 401 with {TOKEN} or {SECRET}; {home}2 is another folder"
-    assert discreet(text) == f"~/models/x: 401 with *** or ***; {home}2 is another folder"
-    assert discreet("hf_" + "a" * 34) == "***"
-    assert discreet("hf_hub_download of 4 files") == "hf_hub_download of 4 files"
+    assert redact(text) == f"~/models/x: 401 with *** or ***; {home}2 is another folder"
+    assert redact("hf_" + "a" * 34) == "***"
+    assert redact("hf_hub_download of 4 files") == "hf_hub_download of 4 files"
 
 
 @pytest.mark.parametrize("root", ["/", ""])
@@ -38,8 +38,8 @@ def test_a_home_that_is_everywhere_hides_nothing(
     monkeypatch: pytest.MonkeyPatch, root: str
 ) -> None:
     monkeypatch.setenv("HOME", root or "/")
-    assert homeless("/data/x") == "/data/x"
-    assert discreet("/data/x") == "/data/x"
+    assert with_tilde("/data/x") == "/data/x"
+    assert redact("/data/x") == "/data/x"
 
 
 def test_a_path_in_the_configuration_is_told_from_home(home: Path) -> None:

@@ -12,8 +12,7 @@ import pytest
 import yaml
 
 from stable_regions.base.errors import UserError
-from stable_regions.estimate import capacity as room
-from stable_regions.estimate import workload
+from stable_regions.estimate import capacity, workload
 from stable_regions.estimate.workload import Source, Sweep, Work
 from stable_regions.models.shapes import Shape
 from tests.tiny_study import CONFIG, ROOT, make_sources, snakemake
@@ -31,7 +30,7 @@ def test_a_study_needs_what_all_its_jobs_leave_and_its_largest_one_holds() -> No
         Work("activations", "m", jobs=1, threads=1, loads=1, tokens=10, vectors=7),
         Work("interpolation", "unknown", jobs=1, threads=1, loads=1, sweeps=[sweep]),
     ]
-    disk, memory = workload.room(
+    disk, memory = workload.disk_and_memory(
         works, {"m": SHAPE}, {"m": Source(download=5, disk=11)}, budget=100
     )
     assert disk == 11 + 4 * (4 * 1000 + 7 * 8)
@@ -43,10 +42,10 @@ def test_what_is_there_need_not_fit_again(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "a" / "b" / "file").write_bytes(bytes(500))
     (tmp_path / "a" / "link").symlink_to(tmp_path / "a" / "b" / "file")
-    assert 500 <= room.bytes_below([tmp_path / "a", tmp_path / "none"]) < 1000
-    room.check_disk(5 * 10**9, there=2 * 10**9)
+    assert 500 <= capacity.bytes_below([tmp_path / "a", tmp_path / "none"]) < 1000
+    capacity.check_disk(5 * 10**9, existing=2 * 10**9)
     with pytest.raises(UserError, match=r"the study needs 3.5 GB more, and 3 GB are free here"):
-        room.check_disk(5 * 10**9, there=15 * 10**8)
+        capacity.check_disk(5 * 10**9, existing=15 * 10**8)
 
 
 @pytest.mark.parametrize(("limit", "least"), [("max\n", None), (f"{2 * 10**9}\n", 2 * 10**9)])
@@ -55,12 +54,12 @@ def test_a_containers_memory_is_its_limit(
 ) -> None:
     installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     (tmp_path / "memory.max").write_text(limit)
-    monkeypatch.setattr(room, "LIMIT", tmp_path / "memory.max")
+    monkeypatch.setattr(capacity, "LIMIT", tmp_path / "memory.max")
     here = min(installed, least or installed)
-    assert room.memory_here() == here
-    room.check_memory(here)
+    assert capacity.memory_here() == here
+    capacity.check_memory(here)
     with pytest.raises(UserError, match="largest job needs .* GB, and this machine has .* GB"):
-        room.check_memory(here + 1)
+        capacity.check_memory(here + 1)
 
 
 @pytest.mark.workflow

@@ -1,4 +1,4 @@
-"""Make tables of an experiment's raw outputs, as the folder of its kind says."""
+"""Make tables from an experiment's raw outputs, by its kind's tables module."""
 
 from importlib import import_module
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from stable_regions.audit import independent as second_road
+from stable_regions.audit import independent
 from stable_regions.audit.independent import agreement, compare, output_distances, sharpest_rise
 from stable_regions.base.errors import UserError
 from stable_regions.experiments.interpolation.measure import interpolate
@@ -26,7 +26,7 @@ STEPS = 6
 
 def reached(module: Path) -> set[str]:
     """Modules of the package that a module imports, and those that these do."""
-    found: set[str] = set()
+    result: set[str] = set()
     todo = [module]
     while todo:
         for node in ast.walk(ast.parse(todo.pop().read_text())):
@@ -40,15 +40,15 @@ def reached(module: Path) -> set[str]:
                 continue
             for name in names:
                 file = ROOT.joinpath(*name.split(".")).with_suffix(".py")
-                if name.startswith("stable_regions.") and file.exists() and name not in found:
-                    found.add(name)
+                if name.startswith("stable_regions.") and file.exists() and name not in result:
+                    result.add(name)
                     todo.append(file)
-    return found
+    return result
 
 
 def test_it_shares_no_code_with_the_first() -> None:
     assert "stable_regions.models.fused" in reached(ROOT / "stable_regions" / "models" / "load.py")
-    source = Path(second_road.__file__)
+    source = Path(independent.__file__)
     assert reached(source) == {"stable_regions.base.errors"}
     assert "transformer_lens" not in source.read_text()
 

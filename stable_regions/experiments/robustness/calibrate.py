@@ -1,4 +1,4 @@
-"""A little of the work on choices, for an estimate of what it costs."""
+"""A little of the work on robustness, timed to estimate what it costs."""
 
 from functools import partial
 from typing import Any
@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from stable_regions.experiments.choices.measure import READINGS, read_paths
 from stable_regions.experiments.interpolation.calibrate import STEPS
 from stable_regions.experiments.interpolation.measure import path_points
+from stable_regions.experiments.robustness.measure import READINGS, read_paths
 from stable_regions.models.model import Model
 
 
-def _choices(model: Model, tokens: Any, a: Any, b: Any, *, budget: int) -> Any:
+def _robustness(model: Model, tokens: Any, a: Any, b: Any, *, budget: int) -> Any:
     alpha = torch.linspace(0, 1, STEPS)
     points = path_points(a, b, alpha)
     rows = list(np.asarray(tokens))
@@ -20,4 +20,4 @@ def _choices(model: Model, tokens: Any, a: Any, b: Any, *, budget: int) -> Any:
     return len(tokens) * STEPS, run
 
 
-WAYS = {"choices": _choices}
+WAYS = {"robustness": _robustness}

@@ -13,15 +13,15 @@ from stable_regions.estimate.costs import cost_table
 with job(snakemake):
     results = Path(snakemake.input.numbers).parent.resolve()
     source = Path(snakemake.input.main).resolve()
-    placed = source.read_text(encoding="utf-8")
+    text = source.read_text(encoding="utf-8")
     sections = [Path(path).name for path in snakemake.input.parts if "/sections/" in path]
-    others = [name for name in sections if f"sections/{name}" not in placed]
+    others = [name for name in sections if f"sections/{name}" not in text]
     try:
         # The results may lie outside the checkout, so the root is the whole file system.
-        costs = cost_table(snakemake.params.timed).to_json(orient="records")
+        costs = cost_table(snakemake.params.benchmarks).to_json(orient="records")
         inputs = {"results": str(results), "costs": costs, "others": json.dumps(others)}
         pdf = typst.compile(source, root=Path("/"), sys_inputs=inputs)
     except typst.TypstError as error:
         raise UserError(f"{source.name}: {error}") from None
-    with atomic(snakemake.output[0]) as made:
-        made.write_bytes(pdf)
+    with atomic(snakemake.output[0]) as target:
+        target.write_bytes(pdf)
