@@ -18,7 +18,7 @@ ifeq ($(shell head -3 $(BIN)/pip 2>/dev/null | grep -F "$(realpath $(VENV))/bin/
 endif
 endif
 
-.PHONY: reproduce test unit check style types setup lock
+.PHONY: reproduce test unit check style types docs schema setup lock
 
 reproduce: setup
 	$(BIN)/snakemake
@@ -31,7 +31,7 @@ unit: setup
 	$(BIN)/python -m pytest -m "not (workflow or browser or slurm or conda or hub)"
 
 # What CI runs before the tests.
-check: style types
+check: style types docs
 
 style: setup
 	$(BIN)/ruff format --check .
@@ -42,6 +42,14 @@ style: setup
 
 types: setup
 	$(BIN)/mypy
+
+# The documents as a site, in site/; a broken link is an error.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# The reference of the configuration and its JSON schema, from the types.
+schema: setup
+	$(BIN)/python tools/configuration.py
 
 setup: $(VENV)/.complete
 

@@ -12,7 +12,7 @@ import pytest
 
 from stable_regions.models.load import load_model
 from stable_regions.models.model import Model
-from tests import marks, readme, slurm
+from tests import documents, marks, slurm
 from tests.background import BackgroundRun, Turns
 from tests.models import make_model
 from tests.tiny_study import FIRST_FIGURE, ROOT, command, hashes, make_sources
@@ -118,13 +118,13 @@ def second_runs(folder: Path) -> dict[str, BackgroundRun]:
     Then it is verified, and by conda the embedded study's first figure is made.
     """
     make_sources(folder)
-    conda = readme.CONDA if shutil.which("conda") else []
+    conda = documents.CONDA if shutil.which("conda") else []
     study = command(folder, "--cores", "3", *conda)
     if slurm.missing() is None:
         # Slurm forgets a job some minutes after its end
         line = f"{shlex.join(slurm.command(folder, *conda))} && scontrol show jobs > entries"
         study = ["sh", "-c", line]
-    verify = command(folder, "--cores", "2", *conda, *readme.arguments("verify"))
+    verify = command(folder, "--cores", "2", *conda, *documents.arguments("verify"))
     runs = {
         "again": BackgroundRun(folder, study),
         "verified": BackgroundRun(folder / "verified", verify),

@@ -43,7 +43,7 @@ SETTINGS: dict[str, dict] = {
     "gptj": {**GPT, "rotary_dim": 4},
 }
 FAMILIES = list(SETTINGS)
-# Others that the README's table has.
+# Others that the table of docs/models.md has.
 OTHERS: dict[str, dict] = {
     "gemma": {**GROUPED, "head_dim": 8},
     "olmo3": {**GROUPED, "sliding_window": WINDOW},

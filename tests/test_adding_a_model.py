@@ -1,4 +1,4 @@
-"""The README's how-to, done as it says: a folder, a GGUF file, a name on the hub, and a twin."""
+"""The how-to of docs/models.md, done as it says: a folder, a GGUF file, a hub name and a twin."""
 
 import re
 import shlex
@@ -18,8 +18,8 @@ from tests.gguf_model import write_gguf
 from tests.hub_stand_in import Repository, serve
 from tests.tiny_study import CONFIG, ROOT, make_sources, snakemake
 
-README = (ROOT / "README.md").read_text()
-SECTION = README.partition("## Adding a model\n")[2].partition("\n## ")[0]
+GUIDE = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+SECTION = GUIDE.partition("## Adding a model\n")[2].partition("\n## ")[0]
 # What the how-to leaves to the defaults, made small: no text from PyPI, few pairs.
 SMALL = {
     "compute": {"threads": 1, "memory_budget_mb": 16, "bootstrap": 50},

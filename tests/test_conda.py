@@ -6,7 +6,7 @@ import pytest
 
 from stable_regions.audit.records import load_records
 from stable_regions.base.files import sha256
-from tests.readme import CONDA
+from tests.documents import CONDA
 from tests.test_environments import NAMED
 from tests.tiny_study import FIRST_FIGURE, ROOT, environments, snakemake
 

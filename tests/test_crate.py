@@ -13,10 +13,10 @@ from tests.tiny_study import ROOT
 
 # What tells how the code is set up, run, checked and read.
 TELLING = (
-    "Makefile", "Snakefile", "config.yaml", "pyproject.toml", "README.md", "rules/*.smk",
+    "Makefile", "Snakefile", "config.yaml", "pyproject.toml", "*.md", "rules/*.smk",
     "docs/*.md", "profiles/*/*.yaml", "tools/*.py",
 )  # fmt: skip
-MADE = ("results", "resources", "logs")
+MADE = ("results", "resources", "logs", "site")
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 
 from stable_regions.audit import crate
 from stable_regions.base.files import read_parquet
-from tests.readme import given_files
+from tests.documents import given_files
 from tests.tiny_study import ROOT, hashes, make_sources
 
 GUIDE = ROOT / "docs" / "extending.md"

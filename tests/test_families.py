@@ -1,4 +1,4 @@
-"""The README's table of families says what the checks find."""
+"""The table of families in docs/models.md says what the checks find."""
 
 import pytest
 

@@ -17,11 +17,11 @@ from stable_regions.estimate.gpus import GPUS, Gpu
 from stable_regions.estimate.workload import Cost, Machine, Source, Sweep, Work, seconds_of
 from stable_regions.models.shapes import Shape, check_shape, shape_of
 from stable_regions.study.config import load
+from tests.documents import CONDA
 from tests.models import FAMILIES, make_model
-from tests.readme import CONDA
 from tests.tiny_study import ROOT, environments, snakemake
 
-README = ROOT / "README.md"
+COSTS = ROOT / "docs" / "costs.md"
 SHAPE = Shape(model_type="llama", layers=4, width=8, heads=2, mlp=16, vocabulary=100, tied=True)
 BLOCK = 4 * 8 * 8 + 3 * 8 * 16
 # As their publishers give them, in millions.
@@ -211,14 +211,15 @@ def test_the_plan_counts_all_jobs_of_the_study(again: Path, verified: str) -> No
 
 
 @pytest.mark.workflow
-def test_the_plan_of_the_paper_needs_no_network_and_is_the_readmes(tmp_path: Path) -> None:
+def test_the_plan_of_the_paper_needs_no_network_and_is_the_one_in_docs(tmp_path: Path) -> None:
     done = snakemake(
         tmp_path, "plan", "--configfile", str(ROOT / "config.yaml"),
         "--config", "study=paper", "gpu=h100",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     assert "one h100 at an assumed 40%" in done.stdout
-    message = README.read_text().partition("<!-- plan -->")[2].partition("<!-- end of plan -->")[0]
+    text = COSTS.read_text(encoding="utf-8")
+    message = text.partition("<!-- plan -->")[2].partition("<!-- end of plan -->")[0]
     result, written = cells(done.stdout.splitlines()), cells(message.splitlines())
     assert list(result) == list(written)
     for key, row in result.items():  # time and memory are the machine's

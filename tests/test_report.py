@@ -9,7 +9,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.browser import requests
-from tests.readme import arguments
+from tests.documents import arguments
 from tests.tiny_study import snakemake
 
 NOWHERE = "http://127.0.0.1:9"

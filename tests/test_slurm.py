@@ -2,7 +2,6 @@
 
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -15,10 +14,9 @@ import yaml
 from stable_regions.audit.records import load_records
 from stable_regions.base.errors import errors_since
 from tests import slurm
-from tests.readme import CONDA
+from tests.documents import CONDA
 from tests.tiny_study import CONFIG, ROOT
 
-GUIDE = ROOT / "docs" / "clusters.md"
 # What comes after all tables is one entry.
 PAPER = {
     "figure", "claims", "deviations", "numbers", "explorer", "paper", "manifest", "crate",
@@ -74,23 +72,6 @@ def test_a_thousand_shards_are_not_a_thousand_entries(tmp_path: Path) -> None:
     )  # fmt: skip
     assert re.search(r"^interpolate_shards +1000$", planned, re.MULTILINE)
     assert planned.count("Group job measure-smollm2-135m ") == 1000 / 20
-
-
-def guide() -> list[str]:
-    """The Snakemake commands of the guide's blocks."""
-    blocks = re.findall(r"^ *```\n(.*?)^ *```", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
-    lines = [line.partition(" #")[0].strip() for block in blocks for line in block.splitlines()]
-    own = [line.removesuffix(" -n") for line in lines if line.startswith(".venv/bin/snakemake")]
-    return list(dict.fromkeys(own))
-
-
-@pytest.mark.workflow
-@pytest.mark.parametrize("line", guide())
-def test_the_guide_s_commands_can_be_planned(
-    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SNAKEMAKE_OUTPUT_CACHE", str(tmp_path))
-    plan(tmp_path, *shlex.split(line)[1:])
 
 
 def test_the_profile_puts_rules_in_groups_that_are_there() -> None:

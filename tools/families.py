@@ -1,9 +1,9 @@
-"""Check each family of models, and write what was checked into the README.
+"""Check each family of models, and write what was checked into docs/models.md.
 
     python tools/families.py
 
 Small random models, in float64. A failed check is an error; a model that can't be handled has the
-reason that the load check gives. A test fails where the README says something else.
+reason that the load check gives. A test fails where the table says something else.
 """
 
 import sys
@@ -28,7 +28,7 @@ from stable_regions.sources.hub import fetch_model  # noqa: E402
 from tests.hub_stand_in import Repository, serve, visited  # noqa: E402
 from tests.models import DECODED, FAMILIES, MIXTURES, OTHERS, VOCAB, make_model  # noqa: E402
 
-README = ROOT / "README.md"
+MODELS = ROOT / "docs" / "models.md"
 START, END = "<!-- families -->\n", "<!-- end of families -->"
 HEAD = ["family", "engine equality", "gates", "read sites", "checkpoints"]
 BUDGET = 10**7
@@ -158,14 +158,14 @@ def table() -> str:
 
 
 def written() -> str:
-    """The table that the README has."""
-    return README.read_text(encoding="utf-8").partition(START)[2].partition(END)[0]
+    """The table that docs/models.md has."""
+    return MODELS.read_text(encoding="utf-8").partition(START)[2].partition(END)[0]
 
 
 def main() -> None:
-    before, _, rest = README.read_text(encoding="utf-8").partition(START)
+    before, _, rest = MODELS.read_text(encoding="utf-8").partition(START)
     text = before + START + table() + END + rest.partition(END)[2]
-    README.write_text(text, encoding="utf-8")
+    MODELS.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

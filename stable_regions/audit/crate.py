@@ -18,8 +18,9 @@ from stable_regions.base.files import sha256
 
 # All that the repository holds: a run of the copy is set up, and can be tested, as one of it.
 PARTS = (
-    "CITATION.cff", "LICENSE", "Makefile", "README.md", "Snakefile", "config.yaml",
-    "pyproject.toml", "requirements.in", "requirements.lock", "benchmarks", "config", "docs",
+    "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md",
+    "Snakefile", "config.yaml", "mkdocs.yml", "pyproject.toml", "requirements.in",
+    "requirements.lock", "benchmarks", "config", "docs",
     "envs", "explorer", "paper", "profiles", "reference", "report", "rules", "scripts",
     "stable_regions", "tests", "tools",
 )  # fmt: skip

@@ -108,8 +108,11 @@ class Measurement(Strict):
     engine: ClassVar[str | None] = None
     on_page: ClassVar[tuple[str, ...]] = ()
     kind: str
+    """What is measured."""
     prompts: Name
+    """The prompts, one of the sets of `prompts`."""
     layers: Layers = [0]
+    """Write layers: the residual stream after them is replaced, 0 being after the first block."""
 
     @classmethod
     def module(cls, part: str) -> str:
@@ -178,6 +181,7 @@ class OnPairs(Measurement):
     """A measurement on the pairs of a prompt set: all, or as many as `pairs` says."""
 
     pairs: Count | None = None
+    """Pairs, the first ones of the prompt set; all of them by default."""
 
     def check_prompts(self, prompts: Prompts, name: str, key: str, where: str) -> None:
         if prompts.pairs_all_prompts:

@@ -38,42 +38,38 @@ DENSE = ("first_k_dense_replace", "moe_layer_start_index")
 
 
 class Shape(Strict):
-    """What a decoder's blocks and embeddings are like.
-
-    Attributes
-    ----------
-    heads, kv_heads, head
-        Query heads, key-value heads (as many, if not given), and numbers in one (`width / heads`).
-    model_type
-        As the config says it, such as "llama".
-    mlp
-        Hidden numbers of an MLP.
-    experts, experts_used, expert_mlp, shared_mlp
-        Of a mixture of experts: experts in a layer, those that a token runs through, hidden numbers
-        of one, and of what all tokens run through beside them.
-    dense_layers
-        Layers of a mixture with one MLP of `mlp` hidden numbers all the same.
-    tied
-        Whether embedding and head are one matrix.
-    stored
-        The dtype of the published weights: what a download takes.
-    """
+    """What a decoder's blocks and embeddings are like."""
 
     model_type: str
+    """As the config says it, such as `llama`."""
     layers: PositiveInt
+    """Blocks."""
     width: PositiveInt
+    """Width of the residual stream."""
     heads: PositiveInt
+    """Query heads."""
     kv_heads: PositiveInt | None = None
+    """Key-value heads; as many as query heads by default."""
     head: PositiveInt | None = None
+    """Width of a head; `width / heads` by default."""
     mlp: PositiveInt
+    """Hidden units of an MLP."""
     experts: PositiveInt | None = None
+    """Experts in a layer of a mixture."""
     experts_used: PositiveInt = 1
+    """Experts that a token runs through."""
     expert_mlp: PositiveInt | None = None
+    """Hidden units of an expert; as many as `mlp` by default."""
     shared_mlp: NonNegativeInt = 0
+    """Hidden units that all tokens run through beside their experts."""
     dense_layers: NonNegativeInt = 0
+    """Layers of a mixture that have one MLP of `mlp` hidden units all the same."""
     vocabulary: PositiveInt
+    """Tokens."""
     tied: bool = False
+    """Whether embedding and head are one matrix."""
     stored: Literal["float32", "bfloat16", "float16"] = "float32"
+    """The dtype of the published weights, which a download follows from."""
 
     @property
     def gated(self) -> bool:

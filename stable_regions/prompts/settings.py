@@ -68,10 +68,15 @@ class RandomPrompts(PromptSet):
     """Chunks of a corpus, drawn without replacement; pair i is (prompt i, prompt i + 1)."""
 
     kind: Literal["random"]
+    """Drawn at random."""
     corpus: Name
+    """The corpus that they are drawn from, one of `corpora`."""
     tokens: TwoOrMore = 10
+    """Tokens of a prompt."""
     count: TwoOrMore
+    """Prompts."""
     seed: Seed = 0
+    """Seed of the draw."""
 
     def corpora(self) -> Sequence[str]:
         return [self.corpus]
@@ -95,10 +100,15 @@ class CrossedPrompts(PromptSet):
     """
 
     kind: Literal["crossed"]
+    """Two contexts crossed with two last tokens."""
     corpus: Name
+    """The corpus that they are drawn from, one of `corpora`."""
     tokens: TwoOrMore = 10
+    """Tokens of a prompt."""
     crossings: Count
+    """Crossings, of four prompts each."""
     seed: Seed = 0
+    """Seed of the draw."""
 
     def corpora(self) -> Sequence[str]:
         return [self.corpus]
@@ -115,15 +125,16 @@ class CrossedPrompts(PromptSet):
 
 
 class PromptPair(Strict):
-    """Two prompts written by hand, and whether they are `similar`: continue alike.
-
-    Figures set the similar pairs apart. What is measured does not depend on it, so it is left out
-    of what results are held to.
-    """
+    """Two prompts written by hand."""
 
     a: NonEmptyStr
+    """The first prompt."""
     b: NonEmptyStr
-    similar: bool = Field(default=False, exclude=True)
+    """The second prompt."""
+    similar: bool = Field(default=False, exclude=True)  # raw outputs do not follow from it
+    """Whether they continue alike; figures show similar pairs apart from the others. Nothing that
+    is measured depends on it.
+    """
 
 
 class PairPrompts(PromptSet):
@@ -131,7 +142,9 @@ class PairPrompts(PromptSet):
 
     first: ClassVar[bool] = True
     kind: Literal["pairs"]
+    """Written by hand."""
     pairs: dict[Name, PromptPair] = Field(min_length=1)
+    """The pairs, by name."""
 
     @property
     def similar(self) -> list[str]:
@@ -158,11 +171,17 @@ class RecurringPrompts(PromptSet):
     """Chunks of a corpus that end in one of a few tokens, as many of each; every two are a pair."""
 
     kind: Literal["recurring"]
+    """With recurring last tokens."""
     corpus: Name
+    """The corpus that they are drawn from, one of `corpora`."""
     tokens: TwoOrMore = 10
+    """Tokens of a prompt."""
     last_tokens: TwoOrMore
+    """Last tokens, the most frequent ones."""
     each: TwoOrMore
+    """Prompts that end in each of them."""
     seed: Seed = 0
+    """Seed of the draw."""
     pairs_all_prompts: ClassVar[bool] = True
 
     def corpora(self) -> Sequence[str]:
@@ -178,15 +197,21 @@ class RecurringPrompts(PromptSet):
 class WordPrompts(PromptSet):
     """Words of known kinds, each a single token at the end of the same contexts.
 
-    Every two words in one context are a pair. The words' frequency is counted in `corpus`.
+    Every two words in one context are a pair.
     """
 
     kind: Literal["words"]
+    """Words after fixed contexts."""
     list: LocalPath
+    """The file of words and contexts, such as config/words.yaml."""
     corpus: Name
-    contexts: Count | None = None  # the first so many of the list's; all where not given
+    """The corpus that the words' frequencies are counted in, one of `corpora`."""
+    contexts: Count | None = None
+    """Contexts, the first ones of the list; all of them by default."""
     words_per_kind: Annotated[int, Field(ge=6, lt=INT32_END)] | None = None
+    """Words of each kind, the first ones of the list; all of them by default."""
     not_single: Literal["refuse", "leave out"] = "refuse"
+    """What happens if a word is more than one token: an error, or the word is left out."""
     pairs_all_prompts: ClassVar[bool] = True
 
     def corpora(self) -> Sequence[str]:

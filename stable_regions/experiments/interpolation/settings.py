@@ -31,7 +31,10 @@ class Settings(OnPairs):
     on_page: ClassVar[tuple[str, ...]] = ("paths", "series")
     kind: Literal["interpolation"]
     steps: TwoOrMore = 50
+    """Points on a path, both ends included."""
     logits: bool = False
+    """Whether the predicted tokens and the distances of next-token distributions are kept as well.
+    """
 
     def parts(self, prompts: Prompts, shard_points: int) -> Sequence[Any]:
         return shard_ranges(self.count(prompts), self.steps * len(self.layers), shard_points)

@@ -17,26 +17,24 @@ SHORT = Way(
 
 
 class Clusters(Strict):
-    """How prompts are clustered with HDBSCAN, and which labels the clusters are compared with.
-
-    The labels are columns of the prompt table, and the model's `top_token`.
-    """
+    """How prompts are clustered with HDBSCAN, and what the clusters are compared with."""
 
     labels: Unique[Literal["kind", "part_of_speech", "last_token", "top_token"]] = Field(
         min_length=1
     )
+    """What clusters are compared with: columns of the prompt table, and the model's `top_token`."""
     min_cluster_size: TwoOrMore
+    """Of HDBSCAN: the prompts in the smallest cluster."""
     min_samples: Count
-    sweep: Unique[TwoOrMore] = Field(min_length=1)  # other values of the first
-    draws: Count = 200  # resamples and shuffles of the scores
+    """Of HDBSCAN: the neighbours by which it takes a place to be dense."""
+    sweep: Unique[TwoOrMore] = Field(min_length=1)
+    """Other values of `min_cluster_size`, to see what depends on it."""
+    draws: Count = 200
+    """Resamples and shuffles of each score."""
 
 
 class Settings(Measurement):
-    """Distances between all prompts of a set by what the model does with them, and their clusters.
-
-    A path between two prompts has `steps` points; on `fine_pairs` of the pairs, about, each step is
-    cut in ten to see what it depends on.
-    """
+    """Distances between all prompts of a set by what a model does with them, and their clusters."""
 
     verb: ClassVar[str] = "compare_prompts"
     does: ClassVar[str] = "Compare all prompts"
@@ -47,12 +45,15 @@ class Settings(Measurement):
     on_page: ClassVar[tuple[str, ...]] = ("maps",)
     kind: Literal["pairwise"]
     steps: Annotated[int, Field(ge=3, lt=INT32_END)]
+    """Points on a path, both ends included."""
     fine_pairs: Count = 200
-    # layers whose clean activations are compared beside the write layer's
+    """Pairs, about, on which each step is cut in ten to see what depends on the number of steps."""
     geometry: Unique[Layer] = []
-    # jobs that the rows of the matrix are spread over
+    """Layers whose clean activations are compared as the write layer's are."""
     blocks: Annotated[int, Field(gt=0, le=10_000)] = 1
+    """Jobs over which the rows of the distance matrix are spread."""
     clusters: Clusters
+    """How the prompts are clustered."""
 
     def check_prompts(self, prompts: Prompts, name: str, key: str, where: str) -> None:
         if not prompts.pairs_all_prompts:

@@ -30,8 +30,11 @@ class Settings(Measurement):
     on_page: ClassVar[tuple[str, ...]] = ("planes",)
     kind: Literal["plane"]
     triples: Count = 1
+    """Planes, of three prompts each."""
     resolution: TwoOrMore = 61
+    """Points along each side of a plane."""
     extent: Annotated[float, Field(ge=0)] = 0.25
+    """How far a plane goes beyond its three prompts, as a part of their distance."""
 
     def check_prompts(self, prompts: Prompts, name: str, key: str, where: str) -> None:
         if not isinstance(prompts, RandomPrompts):

@@ -24,6 +24,7 @@ class Settings(OnPairs):
     on_page: ClassVar[tuple[str, ...]] = ("paths",)
     kind: Literal["polytopes"]
     steps: TwoOrMore = 50
+    """Points on a path, both ends included."""
 
     def parts(self, prompts: Prompts, shard_points: int) -> Sequence[Any]:
         return shard_ranges(self.count(prompts), self.steps * len(self.layers), shard_points)

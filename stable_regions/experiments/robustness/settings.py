@@ -25,8 +25,7 @@ class Settings(OnPairs):
 
     The default is what `interpolation` does: output read after the final norm, L2 distance,
     `steps` points on the straight path to the next prompt's activation, in the model's dtype. Each
-    list names what takes the place of one part of it. Adaptive steps are given by a tolerance, and
-    are `ADAPTIVE_POINTS` at most.
+    list names what takes the place of one part of it.
     """
 
     verb: ClassVar[str] = "vary_choices"
@@ -37,16 +36,29 @@ class Settings(OnPairs):
     engine: ClassVar[str | None] = "auto"  # clean runs, too, of other prompts and dtypes
     kind: Literal["robustness"]
     steps: TwoOrMore = 50
+    """Points on a path, both ends included, by default."""
     layers: Layers = Field(default=[0], max_length=1)
+    """The write layer."""
     read_sites: Unique[Literal["pre_norm", "logits"]] = []
+    """Where the output is read, instead of after the final norm."""
     distances: Unique[DistanceName] = []
+    """Distances between outputs, instead of L2."""
     grids: Unique[TwoOrMore] = []
+    """Points on a path, instead of `steps`."""
     adaptive: Unique[Annotated[float, Field(gt=0, lt=1)]] = []
+    """Tolerances of adaptive steps, of 41 points at most."""
     paths: Unique[Literal["interpolated_norm"]] = []
+    """Shapes of the path, instead of a straight line."""
     targets: Unique[Literal["covariance", "isotropic"]] = []
+    """The end of the path, instead of the next prompt's activation: a random point with the mean
+    and covariance of the activations, or one as far away in a random direction.
+    """
     prompt_sets: Unique[Name] = []
+    """Sets of prompts, instead of `prompts`."""
     dtypes: Unique[Dtype] = []
+    """What the model is run in, instead of its own dtype."""
     seed: Seed = 0
+    """Seed of the random targets."""
 
     def check_prompts(self, prompts: Prompts, name: str, key: str, where: str) -> None:
         if not isinstance(prompts, RandomPrompts):
