@@ -33,7 +33,11 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
     """
     from stable_regions.audit.records import check_inputs, now, write_record
     from stable_regions.audit.run_lock import hold
-    from stable_regions.base.errors import UserError, first_line, no_space  # after the path is set
+    from stable_regions.base.errors import (  # after the path is set
+        UserError,
+        first_line,
+        is_disk_full,
+    )
     from stable_regions.base.redact import redact
 
     class RedactingFormatter(logging.Formatter):
@@ -68,7 +72,7 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
         log.error("error: %s", error)
         sys.exit(1)
     except Exception as error:
-        if no_space(error):
+        if is_disk_full(error):
             where = getattr(error, "filename", None) or next(iter(snakemake.output), path)
             log.error("error: disk full while writing %s: free some space and run again", where)
             sys.exit(1)

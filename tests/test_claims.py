@@ -433,7 +433,7 @@ def test_a_wider_interval_around_the_same_value_is_open() -> None:
 def test_a_column_that_is_not_there_is_one_line() -> None:
     tables, raw, facts = interpolated("sharpness", paths())
     tables["sharpness"] = tables["sharpness"].drop(columns="ci_low")
-    with pytest.raises(UserError, match="claim regions: sharpness has no column 'ci_low'; it has"):
+    with pytest.raises(UserError, match="claim regions: sharpness .*'ci_low'"):
         claims.check(CLAIMS["regions"], tables, raw, facts, **SAMPLING)
 
 
@@ -632,7 +632,7 @@ def test_an_id_is_there_once(tmp_path: Path) -> None:
     path.write_text(CLAIM + CLAIM)
     with pytest.raises(UserError, match="claims.yaml: one: "):
         load_ledger(path, Claim)
-    with pytest.raises(UserError, match="none.yaml: cannot be read"):
+    with pytest.raises(UserError, match="none.yaml: "):
         load_ledger(tmp_path / "none.yaml", Claim)
     path.write_text("one: 1")
     with pytest.raises(UserError, match="claims.yaml: .* list"):
@@ -669,5 +669,5 @@ def test_effects_are_read_from_cells() -> None:
     assert table.loc[2, ["model", "value"]].isna().all()
     assert tabulate([measured], {})["model"].isna().all()
     assert tabulate([measured], {"robustness": choices.assign(change=np.nan)})["model"].isna().all()
-    with pytest.raises(UserError, match="deviation d: robustness has no column 'change'"):
+    with pytest.raises(UserError, match="deviation d: robustness .*'change'"):
         tabulate([measured], {"robustness": choices.drop(columns="change")})

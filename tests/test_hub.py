@@ -76,7 +76,7 @@ def test_what_the_disk_has_no_room_for_is_not_begun(
     stand_in.repositories["me/model"] = Repository({"main": make_repository(tmp_path / "there")})
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=100_000))
     for apart in (None, tmp_path / "apart"):
-        with pytest.raises(UserError, match=r"me/model at main: has 0.0002 GB to download; 0.0001"):
+        with pytest.raises(UserError, match=r"me/model at main: .*0.0002 GB.* 0.0001"):
             fetch(tmp_path / f"model-{apart is None}", private_cache=apart)
     assert not list(tmp_path.rglob("cache/**/model.safetensors"))
     assert not list(tmp_path.rglob("apart/**/model.safetensors"))
@@ -118,7 +118,7 @@ def test_offline_what_is_needed_will_do(
     assert not (tmp_path / "again" / "tokenizer_config.json").exists()
     assert (tmp_path / "again" / "model.safetensors").exists() == weights
     optional.with_name("tokenizer.json").unlink()
-    with pytest.raises(UserError, match="is not whole in the cache"):
+    with pytest.raises(UserError, match="cache"):
         fetch(tmp_path / "third", weights=weights)
 
 
@@ -172,7 +172,7 @@ def test_an_interrupted_download_goes_on(stand_in: Hub, tmp_path: Path) -> None:
     stand_in.repositories["me/model"] = repository
     last = tmp_path / "r" / "model-00002-of-00002.safetensors"
     stand_in.withheld.add(last.name)
-    with pytest.raises(UserError, match="what was fetched is kept"):
+    with pytest.raises(UserError, match="run again"):
         fetch(tmp_path / "model", private_cache=tmp_path / ".model")
     kept = {path.name for path in (tmp_path / ".model").glob("**/snapshots/*/*")}
     assert kept
@@ -193,7 +193,7 @@ def test_damaged_weights_are_noticed(stand_in: Hub, tmp_path: Path) -> None:
     blob = (tmp_path / "model" / "model.safetensors").resolve()
     blob.write_bytes(blob.read_bytes()[:-4] + b"oops")
     describe(tmp_path / "model")
-    with pytest.raises(UserError, match="model.safetensors: its SHA-256 is .* to fetch it again"):
+    with pytest.raises(UserError, match="model.safetensors: .*SHA-256"):
         hub.check_hashes(tmp_path / "model")
 
 
@@ -238,7 +238,7 @@ def test_what_cannot_be_had_is_one_line(
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     line = said("me/model")
-    assert f"is not whole in the cache {tmp_path / 'cache'} and HF_HUB_OFFLINE is set" in line
+    assert f"cache {tmp_path / 'cache'} and HF_HUB_OFFLINE is set" in line
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     closed = "http://127.0.0.1:9"
     with visited(closed, tmp_path / "cache"):
@@ -307,7 +307,7 @@ def test_books_are_the_first_of_the_first_file(stand_in: Hub, tmp_path: Path) ->
     stand_in.repositories["me/books"] = Repository({"main": make_texts(tmp_path / "r")})
     assert texts("first", files=["data/train-00000-*.parquet"]) == ["0", "1", "2", "3"]
     assert stand_in.files() == ["train-00000-of-00002-ab.parquet"]
-    with pytest.raises(UserError, match="me/books: has 6 works; 7 are asked for"):
+    with pytest.raises(UserError, match="me/books: .*6 works.* 7"):
         texts("first", works=7, files=["data/train-00000-*.parquet"])
 
 
@@ -325,7 +325,7 @@ def test_books_are_drawn_from_the_whole(stand_in: Hub, tmp_path: Path) -> None:
     times = np.bincount([int(work) for draw in draws for work in draw], minlength=12)
     # 30 draws of 4 of 12: 10 times each, with a standard deviation of 2.6
     assert 2 < times.min() <= times.max() < 18
-    with pytest.raises(UserError, match="no column 'text'; there is TEXT, SOURCE"):
+    with pytest.raises(UserError, match="'text'.* TEXT, SOURCE"):
         texts("random", column="text")
     with pytest.raises(UserError, match=r"no file in it matches 'x/\*'"):
         texts("random", files=["x/*"])

@@ -124,12 +124,12 @@ def test_a_spoilt_folder_is_named(tmp_path, spoil, said):
 
 
 def test_an_unknown_dtype_is_named(tmp_path):
-    with pytest.raises(UserError, match="dtype 'float8' is unknown; one of float32"):
+    with pytest.raises(UserError, match="'float8'.* float32"):
         load(tmp_path, dtype="float8")
 
 
 def test_a_model_without_final_norm_is_refused(tmp_path):
-    with pytest.raises(UserError, match="'openai-gpt' cannot be run: it has no final norm"):
+    with pytest.raises(UserError, match="'openai-gpt'.* final norm"):
         load(make_model(tmp_path, "openai-gpt"))
 
 

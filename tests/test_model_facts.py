@@ -87,7 +87,7 @@ def test_a_mixture_is_swept_but_its_router_is_no_gate(
     assert check(model, torch.arange(20).reshape(2, 10), 0, budget=BUDGET).verdict == "passed"
     dense = {"glm4_moe": 2, "ernie4_5_moe": 2}.get(family, 0)
     assert [gate and gate.width for gate in model.gates] == [D_MLP] * dense + [None] * (3 - dense)
-    with pytest.raises(UserError, match="the MLP of layer 2 .* has no gates of its own, as a mixt"):
+    with pytest.raises(UserError, match="layer 2 .*gates"):
         clean(model, torch.arange(20).reshape(2, 10), [0], sites=["gate.2"], budget=BUDGET)
 
 
@@ -254,5 +254,5 @@ def test_a_weight_of_the_text_part_is_not_left_out(tmp_path: Path, family: str, 
 
 def test_a_text_part_that_transformers_does_not_run_alone_is_refused(tmp_path: Path) -> None:
     AutoConfig.for_model("qwen2_5_vl").save_pretrained(tmp_path)
-    with pytest.raises(UserError, match="'qwen2_5_vl_text' is no decoder that transformers runs"):
+    with pytest.raises(UserError, match="'qwen2_5_vl_text'"):
         huggingface.read_config(tmp_path)

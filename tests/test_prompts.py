@@ -43,7 +43,7 @@ def test_the_seed_decides() -> None:
 
 
 def test_a_short_corpus_is_refused() -> None:
-    with pytest.raises(UserError, match=r"has \d+ chunks of 10 tokens; 100000 prompts are asked"):
+    with pytest.raises(UserError, match=r"\d+ chunks of 10 tokens.* 100000"):
         draw(100_000)
 
 
@@ -62,7 +62,7 @@ def test_written_pairs_share_their_prompts() -> None:
 
 
 def test_a_pair_of_different_lengths_is_refused_by_name() -> None:
-    with pytest.raises(UserError, match="pair odd: its prompts have 2 and 3 tokens"):
+    with pytest.raises(UserError, match="pair odd: .*2 and 3 tokens"):
         prompts.written_pairs({"odd": (" was very", " was very very")}, TOKENIZER)
 
 
@@ -124,7 +124,7 @@ def test_words_are_what_they_are_inside_a_text(kind: str) -> None:
         for name, some in {"n": LETTERS[:6], "m": LETTERS[6:12]}.items()
     ]
     listed = WordList(source="s", rule="r", contexts=["o p", "po"], kinds=kinds)
-    with pytest.raises(UserError, match="' ab' is 2 tokens in this tokenizer"):
+    with pytest.raises(UserError, match="' ab' .*2 tokens"):
         word_prompts(listed, tokenizer, [])
     table = word_prompts(only_single(listed, tokenizer), tokenizer, [])
     assert len(table) == 24
@@ -149,10 +149,10 @@ def test_groups_by_length_hold_everything_once() -> None:
 
 
 def test_a_folder_without_tokenizer_is_named(tmp_path) -> None:
-    with pytest.raises(UserError, match="needs a tokenizer.json"):
+    with pytest.raises(UserError, match="tokenizer.json"):
         prompts.load_tokenizer(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{")
-    with pytest.raises(UserError, match="not a readable tokenizer"):
+    with pytest.raises(UserError, match="tokenizer.json: "):
         prompts.load_tokenizer(tmp_path)
 
 
@@ -177,7 +177,7 @@ def test_crossed_prompts_follow_the_seed_and_refuse_a_short_corpus() -> None:
         ].tolist()
 
     assert drawn(0) == drawn(0) != drawn(1)
-    with pytest.raises(UserError, match="crossings of 6 tokens; 99999 are asked for"):
+    with pytest.raises(UserError, match="6 tokens.* 99999"):
         prompts.crossed_pairs(WORKS, tokenizer(), tokens=6, crossings=99_999, seed=0)
 
 
@@ -191,5 +191,5 @@ def test_the_bos_token_is_the_tokenizer_s(tmp_path, named) -> None:
 def test_a_tokenizer_without_bos_token_is_named(tmp_path, settings) -> None:
     if settings is not None:
         (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
-    with pytest.raises(UserError, match="names no BOS token of the tokenizer"):
+    with pytest.raises(UserError, match="tokenizer_config.json: .*BOS"):
         prompts.bos_token(tmp_path, TOKENIZER)

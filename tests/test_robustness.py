@@ -323,7 +323,7 @@ def test_pairs_without_a_max_slope_are_counted_and_left_out_of_both_sides() -> N
 
 def test_a_choice_without_any_max_slope_is_named() -> None:
     parts = {("default", "default"): jumps(np.ones(3)), ("path", "bent"): [np.zeros(3)] * 3}
-    with pytest.raises(UserError, match="m: path bent: no pair"):
+    with pytest.raises(UserError, match="m: path bent"):
         effects(raw(parts), resamples=10, seed=0)
 
 
@@ -385,13 +385,13 @@ def test_choices_are_an_experiment() -> None:
 @pytest.mark.parametrize(
     ("entry", "line"),
     [
-        ({"prompt_sets": ["q"]}, r"experiments\.e\.prompt_sets: no prompt set 'q'"),
-        ({"prompt_sets": ["few"]}, r"experiments\.e\.pairs: holds 20; .*'few' gives at most 4"),
-        ({"prompt_sets": ["written"]}, r"experiments\.e: the prompt set 'written' is of kind"),
-        ({"adaptive": [0.0]}, r"experiments\.e\.adaptive\.0: holds 0"),
-        ({"distances": ["l1"]}, r"experiments\.e\.distances\.0: holds 'l1'"),
-        ({"layers": [0, 1]}, r"experiments\.e\.layers: holds \[0, 1\]"),
-        ({"dtypes": ["float16"]}, r"experiments\.e\.dtypes\.0: holds 'float16'"),
+        ({"prompt_sets": ["q"]}, r"experiments\.e\.prompt_sets: .*'q'"),
+        ({"prompt_sets": ["few"]}, r"experiments\.e\.pairs: .*20.*'few'.* 4"),
+        ({"prompt_sets": ["written"]}, r"experiments\.e: .*'written'.*'pairs'"),
+        ({"adaptive": [0.0]}, r"experiments\.e\.adaptive\.0: .*0"),
+        ({"distances": ["l1"]}, r"experiments\.e\.distances\.0: .*'l1'"),
+        ({"layers": [0, 1]}, r"experiments\.e\.layers: .*\[0, 1\]"),
+        ({"dtypes": ["float16"]}, r"experiments\.e\.dtypes\.0: .*'float16'"),
     ],
 )
 def test_a_wrong_entry_is_one_line(entry: dict, line: str) -> None:

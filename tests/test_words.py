@@ -64,7 +64,7 @@ def test_prompts_are_each_word_after_each_context(tmp_path):
 
 
 def test_more_contexts_than_there_are_is_one_line(tmp_path):
-    with pytest.raises(UserError, match="3 contexts are asked for; the list has 2"):
+    with pytest.raises(UserError, match="3 contexts .*2"):
         word_prompts(load_words(made(tmp_path)), tokenizer(), [], contexts=3)
 
 
@@ -99,7 +99,7 @@ def test_file_that_is_not_yaml_is_one_line(tmp_path):
 
 def test_word_of_two_tokens_is_refused_or_left_out(tmp_path):
     words = load_words(made(tmp_path, kinds=kinds_with(words=[*LETTERS[6:12], "zz", "zzz"])))
-    with pytest.raises(UserError, match=r"' zz' is 2 tokens in this tokenizer \(and 1 more\)"):
+    with pytest.raises(UserError, match=r"' zz' .*2 tokens.*1 more"):
         word_prompts(words, tokenizer(), [])
     left = only_single(words, tokenizer())
     assert [kind.words for kind in left.kinds] == [LETTERS[:6], LETTERS[6:12]]
@@ -107,7 +107,7 @@ def test_word_of_two_tokens_is_refused_or_left_out(tmp_path):
 
 def test_kind_left_with_few_words_goes(tmp_path):
     words = load_words(made(tmp_path, kinds=kinds_with(words=[*LETTERS[6:11], "zz"])))
-    with pytest.raises(UserError, match="1 of 2 kinds have 6 words that are a single token"):
+    with pytest.raises(UserError, match="1 of 2 kinds .*6 words"):
         only_single(words, tokenizer())
 
 

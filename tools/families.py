@@ -122,7 +122,7 @@ def checkpoints(family: str, folder: Path, scratch: Path) -> str:
     with serve() as hub, visited(hub.url, scratch / "cache"):
         hub.repositories["a/b"] = Repository({"main": folder, "step0-tokens0B": early})
         (scratch / "fetched").mkdir()
-        fetch_model("a/b", "step0-tokens0B", scratch / "fetched", private_cache=scratch / "apart")
+        fetch_model("a/b", "step0-tokens0B", scratch / "fetched", private_cache=scratch / "cache")
     runs = [
         clean(load(place), tokens(), [], sites=("logits",), budget=BUDGET)["logits"]
         for place in (scratch / "fetched", early, folder)

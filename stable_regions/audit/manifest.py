@@ -10,7 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stable_regions.audit.records import ROOT, altered, now, path_digest, resolve_recorded_path
+from stable_regions.audit.records import (
+    ROOT,
+    changed_file_error,
+    now,
+    path_digest,
+    resolve_recorded_path,
+)
 from stable_regions.base.errors import UserError
 from stable_regions.base.files import read_json, sha256
 
@@ -88,7 +94,7 @@ class Chain:
             raise UserError(f"{path}: missing: run `snakemake {path}`")
         fitting = [job for job in makers if output_hash(job, path) == (digest or read_as)]
         if makers and not fitting:
-            raise altered(path, makers[-1]["rule"])
+            raise changed_file_error(path, makers[-1]["rule"])
         if reader and digest not in (None, read_as):
             output = reader["output"]["files"][0]["path"]
             raise UserError(

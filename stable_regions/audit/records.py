@@ -157,7 +157,7 @@ def check_inputs(paths: Iterable[str], logs: Path) -> dict[str, str]:
     for path, digest in hashes.items():
         digests = makers.get(recorded_path(path), {})
         if digests and digest not in digests:
-            raise altered(recorded_path(path), list(digests.values())[-1])
+            raise changed_file_error(recorded_path(path), list(digests.values())[-1])
         if Path(path, "source.json").is_file():
             check_folder(Path(path))
     return hashes
@@ -178,7 +178,7 @@ def check_folder(folder: Path) -> None:
             )
 
 
-def altered(path: str, rule: str) -> UserError:
+def changed_file_error(path: str, rule: str) -> UserError:
     """The error for a file that changed since the job that made it."""
     return UserError(f"{path}: does not match what the rule {rule} wrote: delete it and run again")
 

@@ -117,7 +117,7 @@ def differences(reference: Mapping[str, Any], current: Mapping[str, Any]) -> lis
         if current["weights"].get(model) != files
     }
 
-    def apart(
+    def unequal(
         old: Mapping[str, Interval], new: Mapping[str, Interval], retrained: bool | None
     ) -> Iterator[str]:
         for name in dict.fromkeys([*old, *new]):
@@ -132,7 +132,7 @@ def differences(reference: Mapping[str, Any], current: Mapping[str, Any]) -> lis
                     f"and {a:g} [{a_low:g}, {a_high:g}] in the reference"
                 )
 
-    lines = list(apart(reference["estimates"], current["estimates"], None))
+    lines = list(unequal(reference["estimates"], current["estimates"], None))
     for name in dict.fromkeys([*reference["claims"], *current["claims"]]):
         a, b = reference["claims"].get(name), current["claims"].get(name)
         if a is None or b is None or a["verdict"] != b["verdict"]:
@@ -140,7 +140,7 @@ def differences(reference: Mapping[str, Any], current: Mapping[str, Any]) -> lis
             lines.append(f"claim {name}: {verdicts[0]}, and {verdicts[1]} in the reference")
         else:
             retrained = not other.isdisjoint(a["models"])
-            inside = apart(a["estimates"], b["estimates"], retrained)
+            inside = unequal(a["estimates"], b["estimates"], retrained)
             lines += [f"claim {name}, {line}" for line in inside]
     return lines
 

@@ -29,11 +29,11 @@ def read_record(path: Path) -> Job:
     """
     job = read_object(path)
     if not job.keys() >= PARTS:
-        raise UserError(f"{path}: not a record of a job; those end in .record.json, below logs/")
+        raise UserError(f"{path}: not a record of a job: give a .record.json file below logs/")
     if job["script"] not in {
         f"scripts/{script.name}" for script in (ROOT / "scripts").glob("*.py")
     }:
-        raise UserError(f"{path}: is of {job['script']}, which this checkout lacks")
+        raise UserError(f"{path}: is of {job['script']}, which is not in this checkout")
     for file in job["output"]["files"]:
         if Path(file["path"]).is_absolute() or ".." in Path(file["path"]).parts:
             raise UserError(f"{path}: made {file['path']}, which lies outside of its study")
@@ -55,7 +55,9 @@ def rerun(path: Path, into: Path | None) -> None:
     job = read_record(path)
     logs = next((folder for folder in path.resolve().parents if folder.name == "logs"), None)
     if logs is None:
-        raise UserError(f"{path}: lies below no folder logs/: name it where the run left it")
+        raise UserError(
+            f"{path}: not below a folder logs/: give the record in the folder of its run"
+        )
     into = into and into.resolve()
     os.chdir(logs.parent)
     missing = [
@@ -63,8 +65,8 @@ def rerun(path: Path, into: Path | None) -> None:
     ]
     if missing:
         raise UserError(
-            f"{missing[0]}: is not there, and the job needs it: have Snakemake make it (what it "
-            "deletes after use, it keeps with --notemp)"
+            f"{missing[0]}: missing input of the job: make it by Snakemake (--notemp keeps what it "
+            "deletes after use)"
         )
     if not same_code(job):
         print("The code has changed since.")

@@ -71,8 +71,8 @@ def resolve(name: str, results: Path) -> Target:
         if 0 < len(same) <= ALIKE:
             return _all_of(name, [resolve(one, results) for one in same])
         raise UserError(
-            f"{name}: {len(same)} numbers of the paper are printed so"
-            + (f", the first: {'; '.join(same[:3])}; give one by its name" if same else "")
+            f"{name}: matches {len(same)} numbers of the paper"
+            + (f", the first: {'; '.join(same[:3])}; give one of them by name" if same else "")
         )
     inside = (
         ", ".join(map(str, list(value)[:30])) if isinstance(value, Mapping) else "numbered rows"
@@ -93,10 +93,10 @@ def _all_of(name: str, targets: list[Target]) -> Target:
 
 def _line(file: str, number: int) -> dict[str, Any]:
     if not file.endswith(".csv"):
-        raise UserError(f"{file}: a line of a CSV file can be traced, not of another")
+        raise UserError(f"{file}: only lines of CSV files can be traced")
     table = read_csv(resolve_recorded_path(file))
     if not 2 <= number <= len(table) + 1:
-        raise UserError(f"{file}: its rows are in lines 2 to {len(table) + 1}, not in {number}")
+        raise UserError(f"{file}: has rows in lines 2 to {len(table) + 1}, not in {number}")
     return {str(k): v for k, v in table.iloc[number - 2].to_dict().items()}
 
 
@@ -234,13 +234,13 @@ def trace(target: Target, jobs: list[Job]) -> dict[str, dict[str, Any]]:
         chosen = fitting or makers_of_path
         job: dict[str, Any] | None = chosen[-1] if chosen else None
         if digest is None:
-            state = "no longer there; its job's record is"
+            state = "missing; its job's record is left"
         elif makers_of_path and not fitting:
-            state = "CHANGED since its job left it"
+            state = "CHANGED since its job wrote it"
         elif read_as not in (None, digest):
             state = "CHANGED since it was read"
         else:
-            state = "as its job left it" if job else "as it was read" if read_as else "as it lies"
+            state = "as its job wrote it" if job else "as it was read" if read_as else "as on disk"
         step: dict[str, Any] = {
             "sha256": digest or read_as,
             "state": state,

@@ -290,14 +290,14 @@ def check_summaries(
 def difference(old: Path, new: Path) -> str | None:
     """The first place where two tables or JSON files differ by more than the tolerance."""
     if old.suffix == ".json":
-        return next(_apart(read_json(old), read_json(new), "", rel=TOLERANCE), None)
+        return next(_differences(read_json(old), read_json(new), "", rel=TOLERANCE), None)
     read = read_csv if old.suffix == ".csv" else lambda path: read_parquet(path)[0]
     a, b = read(old), read(new)
     if list(a.columns) != list(b.columns) or len(a) != len(b):
         return f"{len(a)} rows of {len(a.columns)} columns, and {len(b)} of {len(b.columns)}"
     for name in a.columns:
         for row, (x, y) in enumerate(zip(a[name].tolist(), b[name].tolist(), strict=True), 1):
-            for place in _apart(_plain(x), _plain(y), f"row {row}, {name}", rel=TOLERANCE):
+            for place in _differences(_plain(x), _plain(y), f"row {row}, {name}", rel=TOLERANCE):
                 return place
     return None
 
@@ -306,13 +306,13 @@ def _plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
-def _apart(a: Any, b: Any, where: str, rel: float) -> Iterator[str]:
+def _differences(a: Any, b: Any, where: str, rel: float) -> Iterator[str]:
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         for key in dict.fromkeys([*a, *b]):
-            yield from _apart(a.get(key), b.get(key), f"{where}.{key}".strip("."), rel)
+            yield from _differences(a.get(key), b.get(key), f"{where}.{key}".strip("."), rel)
     elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
         for index, (x, y) in enumerate(zip(a, b, strict=True)):
-            yield from _apart(x, y, f"{where}[{index}]", rel)
+            yield from _differences(x, y, f"{where}[{index}]", rel)
     elif isinstance(a, float) and isinstance(b, float):
         if not (math.isclose(a, b, rel_tol=rel, abs_tol=rel) or (math.isnan(a) and math.isnan(b))):
             yield f"{where}: {a!r} and {b!r}"

@@ -72,6 +72,6 @@ def errors_since(folders: Iterable[Path], since: float) -> list[str]:
     return [f"{log}: error: {errors[-1]}" for log, errors in errors_of_logs if errors]
 
 
-def no_space(error: BaseException) -> bool:
+def is_disk_full(error: BaseException) -> bool:
     """Whether an error, of any library, says that the disk is full or a quota exceeded."""
     return any(os.strerror(code) in str(error) for code in (errno.ENOSPC, errno.EDQUOT))

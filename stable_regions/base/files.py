@@ -50,7 +50,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
     target = scratch / path.name
     try:
         yield target
-        _settle(target)
+        _flush(target)
         if target.is_dir() and path.is_dir():
             os.replace(path, scratch / "old")
         os.replace(target, path)
@@ -58,7 +58,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _settle(path: Path) -> None:
+def _flush(path: Path) -> None:
     """Flush files to the disk, which may fail only then if it is full, with the umask's mode.
 
     Safetensors are written for the owner alone.

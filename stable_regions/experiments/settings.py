@@ -33,9 +33,9 @@ class Way(NamedTuple):
 
 
 class Points(NamedTuple):
-    """Points that an experiment runs on a model at each write layer, and in which way.
+    """Points that an experiment runs on a model at each write layer, and the way of running them.
 
-    A dtype stands where it is not the model's own.
+    `dtype` is given where it is not the model's own.
     """
 
     way: Way
@@ -44,24 +44,24 @@ class Points(NamedTuple):
 
 
 class Tables(NamedTuple):
-    """Tables that one job makes of an experiment's raw outputs.
+    """Tables that one job makes from an experiment's raw outputs.
 
     Attributes
     ----------
     rule
-        Its rule of Snakemake's.
+        The name of its Snakemake rule.
     does
         The same as a message: the experiment's name follows.
     what
-        What comes to the experiment's name in those of its tables: `curves` makes
-        `<experiment>_curves`, and an empty text `<experiment>`.
+        The suffixes of the tables' names after the experiment's: `curves` makes
+        `<experiment>_curves`, and an empty suffix `<experiment>`.
     module, function
-        Which module of the kind's folder makes them, and which function: of the raw outputs and
-        the prompts of each, a table by each name in `what`.
+        The module of the kind's folder and its function that makes them, from the raw outputs and
+        their prompts: a dictionary of tables by suffix.
     prompts
-        Whether it is given prompts.
+        Whether it needs the prompts.
     first
-        Whether it is made before all else.
+        Whether it has the priority of the first figure.
     """
 
     rule: str
@@ -78,25 +78,25 @@ class Tables(NamedTuple):
 
 
 class Measurement(Strict):
-    """What is measured on models; each kind says in its folder what is otherwise of it.
+    """An experiment on models; each kind overrides in its folder what differs.
 
     Attributes
     ----------
     verb
-        What its jobs do: their rule is called by it.
+        What its jobs do: the name of their rule.
     does
         The same as a message.
     stage
-        What its jobs are called in the table of costs.
+        The name of its jobs in the table of costs.
     folder, ending
         Of its raw outputs: tables in Parquet, or arrays in Safetensors.
     ways
         The ways of running points that its `calibrate.py` has functions for.
     engine
-        What its models are loaded with, in place of the one that passed the trial when the
-        activations were cached: that one may know of sweeps alone.
+        The engine that its models are loaded with, in place of the one that was selected when the
+        activations were cached, which may support sweeps alone.
     on_page
-        What the page to explore shows of it: `paths`, `series`, `planes`, `maps`.
+        What the page to explore shows: `paths`, `series`, `planes`, `maps`.
     """
 
     verb: ClassVar[str]
@@ -116,7 +116,7 @@ class Measurement(Strict):
 
     @classmethod
     def module(cls, part: str) -> str:
-        """The name of a module of the kind's folder, or of the one for kinds that have none."""
+        """The name of a module of the kind's folder, or of the default one above it."""
         kind = cls.__module__.rpartition(".")[0]
         return f"{kind if cls.has(part) else kind.rpartition('.')[0]}.{part}"
 
@@ -133,7 +133,7 @@ class Measurement(Strict):
         """UserError if it asks for more prompts than there are."""
 
     def other_prompts(self) -> Sequence[str]:
-        """Prompt sets that it takes in place of its own."""
+        """Other prompt sets that it measures."""
         return []
 
     def clean_layers(self) -> Sequence[int]:
@@ -141,15 +141,15 @@ class Measurement(Strict):
         return []
 
     def other_dtypes(self) -> Sequence[str]:
-        """The dtypes that it loads a model in beside the model's own."""
+        """Other dtypes that it loads a model in."""
         return []
 
     def parts(self, prompts: Prompts, shard_points: int) -> Sequence[Any]:
-        """What each of its jobs on one model measures: its number is that of the jobs."""
+        """The part that each of its jobs on one model measures."""
         raise NotImplementedError
 
     def is_sharded(self, parts: Sequence[Any]) -> bool:
-        """Whether parts are files of their own, which are put together."""
+        """Whether parts are separate files, which `gather` joins."""
         return len(parts) > 1
 
     def points(self, prompts: Prompts, size: Size) -> Sequence[Points]:
@@ -157,7 +157,7 @@ class Measurement(Strict):
         raise NotImplementedError
 
     def measuring(self) -> dict[str, Any]:
-        """The settings that its raw outputs follow from."""
+        """The settings that its raw outputs depend on."""
         return self.model_dump()
 
     def reads_tokens(self) -> bool:
@@ -173,7 +173,7 @@ class Measurement(Strict):
         return {}
 
     def tabulating(self, size: Size, models: int) -> dict[str, int] | None:
-        """What its tables take long for: what `tabulating_seconds` of its `calibrate.py` takes."""
+        """The arguments of `tabulating_seconds` in its `calibrate.py`, if its tables take long."""
         return None
 
 

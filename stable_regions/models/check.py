@@ -80,24 +80,23 @@ def check(model: Model, tokens: Int[Tensor, "n seq"], layer: int, *, budget: int
     runs = clean(model, tokens, [layer], sites=CHECKED, budget=budget)
     points = _between(runs[f"resid.{layer}"])
     try:
-        swept = _swept(model, tokens, layer, points, budget)
+        swept = _sweep_outputs(model, tokens, layer, points, budget)
     except UserError:
         raise
     except Exception as error:  # whatever the code of the Hub stumbles on
         raise UserError(
             f"model type {model.family!r} cannot run points behind a prefix: {first_line(error)}"
         ) from error
-    plainly = _plainly(model, tokens, layer, points)
+    full = _full_outputs(model, tokens, layer, points)
     others = torch.cat([tokens[:, :-1], (tokens[:, -1:] + 1) % model.vocab_size], dim=1)
-    elsewhere = _plainly(model, others, layer, points)
-    finite = all(bool(out[site].isfinite().all()) for out in (swept, plainly) for site in CHECKED)
+    elsewhere = _full_outputs(model, others, layer, points)
+    finite = all(bool(out[site].isfinite().all()) for out in (swept, full) for site in CHECKED)
     own = {
-        site: max(_error(out[site][:, 0], runs[site]) for out in (swept, plainly))
-        for site in CHECKED
+        site: max(_error(out[site][:, 0], runs[site]) for out in (swept, full)) for site in CHECKED
     }
-    agreement = {site: _error(swept[site], plainly[site]) for site in CHECKED}
+    agreement = {site: _error(swept[site], full[site]) for site in CHECKED}
     tolerance = TOLERANCE[model.dtype]
-    projections = {site: _along(plainly[site]).tolist() for site in CHECKED}
+    projections = {site: _along(full[site]).tolist() for site in CHECKED}
     return Check(
         engine=model.engine,
         dtype=str(model.dtype).removeprefix("torch."),
@@ -106,7 +105,7 @@ def check(model: Model, tokens: Int[Tensor, "n seq"], layer: int, *, budget: int
         points=points.shape[0] * points.shape[1],
         self_patch_error=own,
         sweep_error=agreement,
-        token={site: _error(elsewhere[site], plainly[site]) for site in CHECKED},
+        token={site: _error(elsewhere[site], full[site]) for site in CHECKED},
         tolerance=tolerance,
         verdict=_verdict(finite, own, agreement, tolerance),
         trial={"tokens": tokens.tolist(), "plain": _rounded(projections)},
@@ -130,7 +129,7 @@ def check_again(model: Model, record: Mapping[str, Any]) -> None:
     tokens = torch.tensor(trial["tokens"], device=model.device)
     site = f"resid.{layer}"
     start = (model.hooks or model.runner).clean(tokens, [site])[site]
-    swept = _swept(model, tokens, layer, _between(start), UNBOUNDED)
+    swept = _sweep_outputs(model, tokens, layer, _between(start), UNBOUNDED)
     # of a model that is loaded in another dtype too, the coarser of the two decides
     tolerance = 2 * max(TOLERANCE[model.dtype], TOLERANCE[getattr(torch, record["dtype"])])
     for name, projection in trial["plain"].items():
@@ -165,7 +164,7 @@ def _between(start: Float[Tensor, "n d"]) -> Float[Tensor, "n k d"]:
     return start[:, None] + alphas[:, None] * (start.roll(-1, 0) - start)[:, None]
 
 
-def _plainly(
+def _full_outputs(
     model: Model, tokens: Int[Tensor, "n seq"], layer: int, points: Float[Tensor, "n k d"]
 ) -> dict[str, Float[Tensor, "n k width"]]:
     """Outputs of plain patching at each prompt's points."""
@@ -176,7 +175,7 @@ def _plainly(
     return {site: torch.stack([row[site] for row in rows]) for site in CHECKED}
 
 
-def _swept(
+def _sweep_outputs(
     model: Model,
     tokens: Int[Tensor, "n seq"],
     layer: int,

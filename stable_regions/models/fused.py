@@ -180,7 +180,7 @@ class Fused:
         return pasts
 
 
-def joins(name: str) -> bool:
+def is_concatenated(name: str) -> bool:
     """Whether a weight of this name becomes part of a larger one."""
     return name.rpartition(".")[0].endswith((*QKV, *GATE_UP))
 
@@ -213,8 +213,8 @@ def regroup(weights: dict[str, Tensor], config: "PretrainedConfig") -> Fused | N
 
     def product(*names: str) -> Product:
         bias = [take(f"{name}.bias") for name in names if name.rpartition(".")[2] in biased]
-        weight = _joined([take(f"{name}.weight") for name in names])
-        return Product(weight, _joined(bias) if bias else None)
+        weight = _concatenated([take(f"{name}.weight") for name in names])
+        return Product(weight, _concatenated(bias) if bias else None)
 
     def norm(name: str) -> Norm:
         if config.model_type == "olmo":
@@ -321,7 +321,7 @@ def _d_head(config: "PretrainedConfig") -> int:
     return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
 
 
-def _joined(parts: list[Tensor]) -> Tensor:
+def _concatenated(parts: list[Tensor]) -> Tensor:
     """One tensor in place of several, which become views of it."""
     if len(parts) == 1:
         return parts[0]

@@ -20,7 +20,7 @@ from stable_regions.models.fused import (
     FAMILIES,
     IGNORED_KEYS,
     REQUIRED_KEYS,
-    joins,
+    is_concatenated,
     regroup,
 )
 from stable_regions.models.model import DTYPES, Gate, Model
@@ -112,7 +112,7 @@ def _load_fused(folder: Path, dtype: torch.dtype, place: torch.device) -> Model 
         # a file is mapped twice: with the last of those that are joined, their mapping goes
         for joined in (True, False):
             with safe_open(path, framework="pt", device=str(place)) as file:
-                names = [name for name in file.keys() if joins(name) == joined]  # noqa: SIM118
+                names = [name for name in file.keys() if is_concatenated(name) == joined]  # noqa: SIM118
                 weights.update({name: file.get_tensor(name).to(dtype) for name in names})
     fused = regroup(weights, config)
     if fused is None or fused.n_parameters != sum(each.numel() for each in weights.values()):

@@ -180,7 +180,7 @@ def _check_metadata(
         elif own.startswith("rope.scaling."):
             right = rotation is not None
         elif own in STATED and architecture not in GGUF_CONFIG_ARCHS:
-            right = _says(config, STATED[own], value)
+            right = _matches(config, STATED[own], value)
         else:  # what the library reads into attributes of its own
             right = own in read or architecture in GGUF_CONFIG_ARCHS
         if not right:
@@ -191,7 +191,7 @@ def _check_metadata(
     return rotation
 
 
-def _says(config: Any, attributes: tuple[str, ...], value: Any) -> bool:
+def _matches(config: Any, attributes: tuple[str, ...], value: Any) -> bool:
     """Whether the first of these attributes that a config has is a value, to float32's bits."""
     stated = next(
         (x for name in attributes if (x := getattr(config, name, None)) is not None), None

@@ -147,9 +147,9 @@ def download(
             )
     fetch = partial(
         snapshot_download, repository, revision=revision, repo_type=kind, cache_dir=cache,
-        tqdm_class=_reporting(repository, size or 0),
+        tqdm_class=_log_progress(repository, size or 0),
     )  # fmt: skip
-    with _explained(repository, revision, kind):
+    with _one_line_errors(repository, revision, kind):
         try:
             folder = fetch(allow_patterns=list(patterns))
         except errors.LocalEntryNotFoundError:
@@ -174,11 +174,11 @@ def download_bytes(
     UserError
         As `download` does, but for a hub that is out of reach.
     """
-    with _explained(repository, revision, kind):
+    with _one_line_errors(repository, revision, kind):
         try:
             files = snapshot_download(
                 repository, revision=revision, repo_type=kind, cache_dir=cache, dry_run=True,
-                allow_patterns=list(patterns), tqdm_class=_reporting(repository, 0),
+                allow_patterns=list(patterns), tqdm_class=_log_progress(repository, 0),
             )  # fmt: skip
         except errors.DryRunError:
             return None
@@ -270,7 +270,7 @@ def _check_complete(folder: Path, repository: str, weights: bool, cache: Path | 
     raise UserError(f"{repository}: has no {missing} at {folder.name}{pickle_hint(names)}")
 
 
-def _reporting(repository: str, size: int) -> type:
+def _log_progress(repository: str, size: int) -> type:
     """A progress bar for the hub's client that logs megabytes and draws nothing."""
     progress = Progress(f"download {repository}", size // MB, "MB")
 
@@ -291,7 +291,7 @@ def _reporting(repository: str, size: int) -> type:
 
 
 @contextmanager
-def _explained(repository: str, revision: str, kind: str) -> Iterator[None]:
+def _one_line_errors(repository: str, revision: str, kind: str) -> Iterator[None]:
     """Turn an exception of the hub's client into one line that says what to do."""
     try:
         yield

@@ -42,7 +42,7 @@ class Job:
     parts
         What each process measures, where the work of one job is cut.
     sharded
-        Whether parts are files of their own, which are put together.
+        Whether parts are separate files, which `gather` joins.
     """
 
     of: str

@@ -28,7 +28,7 @@ def said_by(folder: Path, *arguments: str) -> list[str]:
         ("study: paper\nstudy: families\n", "x.yaml: duplicate key 'study' (lines 1 and 2)"),
         (
             "studies: {x: {title: t, experiments: {sharpness: []}}}\nstudy: x\n",
-            "config.yaml: studies.x.experiments.sharpness: names no model",
+            "config.yaml: studies.x.experiments.sharpness: ",
         ),
     ],
 )

@@ -142,21 +142,21 @@ ENDLESS = (2**62).to_bytes(8, "little") + b"{}"
 
 MADE: dict[str, tuple[Spoil, str]] = {
     "an activation that there is not": (
-        saying(hidden_act="x"), "config.json: no model can be made of it: 'x'",
+        saying(hidden_act="x"), "config.json | 'x'",
     ),
-    "no config": (lambda folder: (folder / "config.json").unlink(), "no config.json in this model"),
-    "an empty config": (holding("config.json", ""), "config.json: not a readable JSON file"),
+    "no config": (lambda folder: (folder / "config.json").unlink(), "config.json"),
+    "an empty config": (holding("config.json", ""), "config.json | JSON"),
     "a config that is a list": (holding("config.json", []), "config.json | list"),
     "a config without end": (
-        holding("config.json", "[" * 100_000), "config.json: not a readable JSON file (maximum",
+        holding("config.json", "[" * 100_000), "config.json | JSON | maximum",
     ),
-    "a config that is a folder": (instead("config.json", Path.mkdir), "no config.json in this"),
-    "a config that never ends": (instead("config.json", os.mkfifo), "no config.json in this model"),
+    "a config that is a folder": (instead("config.json", Path.mkdir), "config.json"),
+    "a config that never ends": (instead("config.json", os.mkfifo), "config.json"),
     "no kind of model": (
         saying(model_type=None), "config.json: model_type | None",
     ),
     "no layers of an unknown kind": (
-        saying(model_type="x", num_hidden_layers=None), "config.json: has none of num_hidden_layers"
+        saying(model_type="x", num_hidden_layers=None), "config.json | num_hidden_layers"
     ),
     "layers in words": (
         saying(num_hidden_layers="two"), "config.json: num_hidden_layers | 'two'",
@@ -166,28 +166,30 @@ MADE: dict[str, tuple[Spoil, str]] = {
     "a width that is no number": (saying(hidden_size=NAN), "hidden_size | nan"),
     "no vocabulary": (saying(vocab_size=0), "config.json: vocab_size | 0"),
     "a part that is a list": (saying(text_config=[1]), "config.json: text_config | [1]"),
-    "no tokenizer": (lambda folder: (folder / "tokenizer.json").unlink(), "no tokenizer.json in"),
-    "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "no model.safetensors"),
+    "no tokenizer": (lambda folder: (folder / "tokenizer.json").unlink(), "tokenizer.json"),
+    "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "model.safetensors"),
     "a pickle alone": (
         lambda folder: (folder / "model.safetensors").rename(folder / "pytorch_model.bin"),
-        "no model.safetensors in this model folder; pytorch_model.bin is a pickle and is not read",
+        "model.safetensors | pytorch_model.bin",
     ),
     "a pickle by another name": (
         instead("model.safetensors", pickled),
-        "model.safetensors: not a whole safetensors file (it is a pickle, which is not read)",
+        "model.safetensors | pickle",
     ),
     "an older pickle by another name": (
-        holding("model.safetensors", pickle.dumps({"a": 1})), "(it is a pickle, which is not read)",
+        holding("model.safetensors", pickle.dumps({"a": 1})), "model.safetensors | pickle",
     ),
-    "empty weights": (cut(0), "model.safetensors: not a whole safetensors file ("),
-    "weights cut in their header": (cut(0.01), "model.safetensors: not a whole safetensors file ("),
-    "weights cut in the middle": (cut(0.5), "model.safetensors: not a whole safetensors file ("),
-    "weights cut at the end": (cut(0.9999), "model.safetensors: not a whole safetensors file ("),
+    "empty weights": (cut(0), "model.safetensors: | safetensors"),
+    "weights cut in their header": (cut(0.01), "model.safetensors: | safetensors"),
+    "weights cut in the middle": (cut(0.5), "model.safetensors: | safetensors"),
+    "weights cut at the end": (cut(0.9999), "model.safetensors: | safetensors"),
     "weights of noise": (
-        holding("model.safetensors", bytes(range(256))), "not a whole safetensors file (",
+        holding("model.safetensors", bytes(range(256))), "model.safetensors: | safetensors",
     ),
-    "weights with a header without end": (holding("model.safetensors", ENDLESS), "not a whole"),
-    "weights that are a folder": (instead("model.safetensors", Path.mkdir), "no model.safetensors"),
+    "weights with a header without end": (
+        holding("model.safetensors", ENDLESS), "model.safetensors: | safetensors",
+    ),
+    "weights that are a folder": (instead("model.safetensors", Path.mkdir), "model.safetensors"),
     "whole numbers for weights": (
         weighing(lambda weights: weights.update({UP: weights[UP].to(torch.int32)})),
         f"{UP} | I32",
@@ -212,47 +214,49 @@ MADE: dict[str, tuple[Spoil, str]] = {
     "an index of numbers": (indexed(1), "weight_map.0 | 1"),
     "an index of a file that is gone": (
         indexed("model-00001-of-00001.safetensors", "model-00002-of-00002.safetensors"),
-        "no model-00002-of-00002.safetensors in this",
+        "model-00002-of-00002.safetensors",
     ),
     "shards without an index": (
         lambda folder: (folder / "model.safetensors").rename(
             folder / "model-00001-of-00001.safetensors"
         ),
-        "holds model-00001-of-00001.safetensors, but no model.safetensors.index.json",
+        "model-00001-of-00001.safetensors | model.safetensors.index.json",
     ),
-    "a shard that no index names": (twice_and_named_once, "which model.safetensors.index.json"),
-    "a weight in two shards": (twice, "which another file of its folder holds too"),
+    "a shard that no index names": (
+        twice_and_named_once, "model-00002-of-00002.safetensors | model.safetensors.index.json",
+    ),
+    "a weight in two shards": (twice, "model-0000 | another file"),
     "shards beside whole weights": (
         beside("model-00001-of-00001.safetensors"),
-        "holds two sets of weights, model.safetensors and model-00001-of-00001.safetensors; give",
+        "model.safetensors | model-00001-of-00001.safetensors",
     ),
     "an adapter beside the weights": (
-        beside("adapter_model.safetensors"), "adapter_model.safetensors: is of an adapter, which",
+        beside("adapter_model.safetensors"), "adapter_model.safetensors: | adapter",
     ),
     "the settings of an adapter": (
-        holding("adapter_config.json", {"peft_type": "LORA"}), "adapter_config.json: is of an adap",
+        holding("adapter_config.json", {"peft_type": "LORA"}), "adapter_config.json: | adapter",
     ),
-    "an adapter alone": (adapter_alone, "adapter_config.json: is of an adapter, which is not"),
+    "an adapter alone": (adapter_alone, "adapter_config.json: | adapterter, which is not"),
     "a link out of the folder": (
         instead("model.safetensors", lambda path: path.symlink_to("../other.safetensors")),
-        "model.safetensors: is a link out of this folder, to ",
+        "model.safetensors: | link",
     ),
     "a link to a file of this machine": (
         instead("generation_config.json", lambda path: path.symlink_to(__file__)),
-        f"generation_config.json: is a link out of this folder, to {__file__}; put the file",
+        f"generation_config.json: | {__file__}",
     ),
     "a link to nothing": (
-        instead("model.safetensors", lambda path: path.symlink_to("x")), "no model.safetensors in",
+        instead("model.safetensors", lambda path: path.symlink_to("x")), "model.safetensors",
     ),
     "a link to itself": (
-        instead("model.safetensors", lambda path: path.symlink_to(path.name)), "no model.safetens",
+        instead("model.safetensors", lambda path: path.symlink_to(path.name)), "model.safetensors",
     ),
 }  # fmt: skip
 
 LOADED: dict[str, tuple[Spoil, str]] = {
     "code of its own": (
         saying(model_type="x", auto_map={"AutoConfig": "code.C"}),
-        "config.json: the model needs code of its own, which is never run",
+        "config.json: | code",
     ),
     "quantised weights": (
         saying(quantization_config={"quant_method": "gptq"}),
@@ -265,44 +269,44 @@ LOADED: dict[str, tuple[Spoil, str]] = {
     "no positions": (saying(max_position_embeddings=0), "max_position_embeddings | 0"),
     "a settings file that is a list": (holding("generation_config.json", []), "cannot be loaded: "),
     "fewer layers than weights": (
-        saying(num_hidden_layers=1), "the weights hold model.layers.1.input_layernorm.weight; conf",
+        saying(num_hidden_layers=1), "model.layers.1.input_layernorm.weight | config.json",
     ),
     "the library's layers": (
-        saying(num_hidden_layers=None), "the weights lack model.layers.10."
+        saying(num_hidden_layers=None), "model.layers.10."
     ),
-    "more layers than weights": (saying(num_hidden_layers=3), "the weights lack model.layers.2."),
+    "more layers than weights": (saying(num_hidden_layers=3), "model.layers.2."),
     "a block too many": (
-        weighing(lambda weights: weights.update({LATER: torch.ones(2)})), f"weights hold {LATER}",
+        weighing(lambda weights: weights.update({LATER: torch.ones(2)})), LATER,
     ),
     "a weight of another shape": (
         weighing(lambda weights: weights.update({UP: torch.ones(3, 3)})),
-        f"{UP} has the shape [3, 3]; config.json asks for [48, 32]",
+        f"{UP} | [3, 3] | [48, 32]",
     ),
     "a bias that the config does not declare": (
         weighing(lambda weights: weights.update({f"{OUT}.bias": torch.ones(32)})),
-        f"the weights hold {OUT}.bias, for which the model of config.json has no place: mend",
+        f"{OUT}.bias | config.json",
     ),
     "a bias of the head": (
         weighing(lambda weights: weights.update({"lm_head.bias": torch.ones(61)})),
-        "the weights hold lm_head.bias, for which",
+        "lm_head.bias",
     ),
     "an adapter among the weights": (
         weighing(lambda weights: weights.update({f"{OUT}.lora_A.weight": torch.ones(2, 32)})),
-        f"the weights hold {OUT}.lora_A.weight, for which",
+        f"{OUT}.lora_A.weight",
     ),
     "frequencies of another rotation": (
         weighing(lambda weights: weights.update({FREQUENCIES: torch.ones(4)})),
-        f"the weights hold {FREQUENCIES}, which are other rotary frequencies than config.json",
+        f"{FREQUENCIES} | config.json",
     ),
     "a vocabulary beyond all memory": (
-        saying(vocab_size=10**12), "embed_tokens.weight has the shape [61, 32]; config.json asks",
+        saying(vocab_size=10**12), "embed_tokens.weight | [61, 32]",
     ),
     "an infinite weight": (
         weighing(lambda weights: weights[UP].__setitem__((3, 4), INF)),
-        f"weight {UP} holds a number that is not finite",
+        f"{UP} | finite",
     ),
     "weights below all numbers": (
-        weighing(lambda weights: weights[UP].fill_(-INF)), "holds a number that is not finite",
+        weighing(lambda weights: weights[UP].fill_(-INF)), f"{UP} | finite",
     ),
 }  # fmt: skip
 
@@ -364,7 +368,7 @@ def test_a_model_without_finite_outputs_fails_its_check(
 
 
 def test_a_device_that_is_not_here(whole: Path) -> None:
-    with refused("device 'cuda:99' cannot be used here ("):
+    with refused("'cuda:99'"):
         load_model(whole, device="cuda:99", threads=1)
 
 
@@ -453,7 +457,7 @@ def test_the_gguf_that_is_spoilt_is_right(a_gguf: Path, tmp_path: Path) -> None:
 def test_a_truncated_gguf(a_gguf: Path, tmp_path: Path, share: float) -> None:
     content = a_gguf.read_bytes()
     (tmp_path / "x.gguf").write_bytes(content[: int(len(content) * share)])
-    with refused("x.gguf: not a whole, readable GGUF file ("):
+    with refused("x.gguf: | GGUF"):
         converted(tmp_path / "x.gguf", tmp_path / "made")
     assert os.listdir(tmp_path) == ["x.gguf"]
 

@@ -98,14 +98,16 @@ def pairwise_arrays(
             parts.setdefault(name, []).append(np.concatenate(pieces))
     result = {name: np.stack(values) for name, values in parts.items()}
     result["fine_pair"] = result["fine_pair"][0]
-    result["input"] = np.stack([_apart(activations[f"resid.{n}"], groups, rows) for n in layers])
+    result["input"] = np.stack(
+        [_activation_distances(activations[f"resid.{n}"], groups, rows) for n in layers]
+    )
     for n in geometry:
-        result[f"geometry.{n}"] = _apart(activations[f"resid.{n}"], groups, rows)
+        result[f"geometry.{n}"] = _activation_distances(activations[f"resid.{n}"], groups, rows)
     result["top_token"] = activations["top_token"][rows[0] : rows[1]].numpy()
     return result
 
 
-def _apart(
+def _activation_distances(
     activations: Float[Tensor, "prompt d"], groups: Sequence[np.ndarray], rows: tuple[int, int]
 ) -> Float[np.ndarray, "row n"]:
     """L2 distances between the activations of some prompts and all prompts of their contexts."""

@@ -126,7 +126,7 @@ def clusters(
                              "label": result.labels, "probability": result.probabilities}
                 )
             )  # fmt: skip
-            trees.append(_placed(result.tree, where))
+            trees.append(_with_place(result.tree, where))
             persistence.append(
                 pd.DataFrame(
                     where | {"label": range(len(result.persistence)),
@@ -179,7 +179,7 @@ def scores(
             ).rename(columns={"value": "chance", "low": "chance_low", "high": "chance_high"})
             where = {"layer": key[0], "distance": key[1], "labels": name}
             where |= {"prompts": n, "contexts": contexts}
-            rows.append(_placed(table.merge(chance, on="score"), where))
+            rows.append(_with_place(table.merge(chance, on="score"), where))
             progress.advance(1)
     return pd.concat(rows, ignore_index=True)
 
@@ -216,7 +216,7 @@ class _View:
         return {name: float(np.mean([one[name] for one in each])) for name in each[0]}
 
 
-def _placed(table: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
+def _with_place(table: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
     """The table with leading columns for where its rows are from."""
     return pd.concat([pd.DataFrame(dict(where), index=table.index), table], axis=1)
 
@@ -327,7 +327,7 @@ def sensitivity(
         ]
         mean = pd.concat(tables).groupby("min_cluster_size", as_index=False).mean()
         where = {"layer": layer, "distance": distance, "labels": name}
-        rows.append(_placed(mean, where))
+        rows.append(_with_place(mean, where))
     return pd.concat(rows, ignore_index=True)
 
 
