@@ -47,7 +47,7 @@ CONFIGS: dict[str, tuple[str, Any, str]] = {
     "no kind": ("models/gpt2/source", {}, "models.gpt2.source.kind: this key is missing"),
     "an unknown kind": (
         "models/gpt2/source/kind", "ftp",
-        "models.gpt2.source.kind: holds 'ftp'; one of 'package', 'local', 'hub', 'random', 'train'",
+        "models.gpt2.source.kind: holds 'ftp'; one of 'hub', 'local', 'package', 'random', 'train'",
     ),
     "a kind of two lines": ("corpora/bible/kind", "a\nb", r"corpora.bible.kind: holds 'a\nb'"),
     "a kind that is a list": ("corpora/bible/kind", ["hub"], "corpora.bible.kind: holds ['hub']"),
@@ -276,7 +276,7 @@ def test_whatever_a_configuration_holds_it_is_right_or_one_line(
         inside[value] = value
     try:
         loaded = config.load(raw)
-        assert loaded.local_paths() == {}
+        assert loaded.local_sources() == {}
         assert all(loaded.refs(name) for name in loaded.selected().experiments)
     except UserError as error:
         with refused("config.yaml: "):
