@@ -42,6 +42,16 @@ def code(script, *modules):
     return lambda wildcards: digest(script, *modules)
 
 
+def source_module(wildcards):
+    """The module of a model's source, by name."""
+    return STUDY.source_module(wildcards.model)
+
+
+def made_by(script):
+    """The same of a script that makes a model, or fetches it, by the module of its source."""
+    return lambda wildcards: digest(script, source_module(wildcards))
+
+
 def entry(section, name):
     """A section's entry as plain values: a parameter, so that results follow the configuration."""
     return getattr(CONFIG, section)[name].model_dump()

@@ -39,7 +39,7 @@ rule corpus:
             corpus=STUDY.corpora,
         )
     wildcard_constraints:
-        corpus=STUDY.named("corpora", "package", "local"),
+        corpus=STUDY.corpora_by("made"),
     conda:
         "../envs/figures.yaml"
     params:
@@ -65,7 +65,7 @@ rule packaged_model:
     log:
         "logs/fetch/model-{model}.log",
     wildcard_constraints:
-        model=STUDY.named("models", "package"),
+        model=STUDY.models_by("shared"),
     priority: resources.FIRST_FIGURE
     conda:
         "../envs/model.yaml"
@@ -79,7 +79,8 @@ rule packaged_model:
         file_stamps=lambda w: CONFIG.models[w.model].source.file_stamps(),
         entry=lambda w: entry("models", w.model),
         package=lambda w: CONFIG.models[w.model].source.in_package(CONFIG),
-        code=code("make_model.py"),
+        module=source_module,
+        code=made_by("make_model.py"),
     message:
         "Make the model folder of {wildcards.model}"
     script:
@@ -95,7 +96,7 @@ use rule packaged_model as model with:
             model=STUDY.models,
         )
     wildcard_constraints:
-        model=STUDY.named("models", "local", "random"),
+        model=STUDY.models_by("made"),
 
 
 # From the hub, and where Snakemake runs, as with packages.
@@ -107,7 +108,7 @@ rule hub_corpus:
     log:
         "logs/fetch/corpus-{corpus}.log",
     wildcard_constraints:
-        corpus=STUDY.named("corpora", "hub"),
+        corpus=STUDY.corpora_by("fetched"),
     localrule: True
     conda:
         "../envs/model.yaml"
@@ -126,7 +127,7 @@ rule hub_config:
     log:
         "logs/fetch/config-{model}.log",
     wildcard_constraints:
-        model=STUDY.named("models", "hub"),
+        model=STUDY.models_by("fetched"),
     localrule: True
     conda:
         "../envs/model.yaml"
@@ -135,7 +136,8 @@ rule hub_config:
         revision=lambda w: CONFIG.models[w.model].source.revision,
         weights=False,
         private_cache=None,
-        code=code("fetch_model.py"),
+        module=source_module,
+        code=made_by("fetch_model.py"),
     message:
         "Fetch the configuration and the tokenizer of {wildcards.model} from the hub"
     script:
@@ -149,7 +151,7 @@ rule hub_model:
     log:
         "logs/fetch/model-{model}.log",
     wildcard_constraints:
-        model=STUDY.named("models", "hub"),
+        model=STUDY.models_by("fetched"),
     localrule: True
     conda:
         "../envs/model.yaml"
@@ -159,7 +161,8 @@ rule hub_model:
         weights=True,
         private_cache=None,
         ref="{model}",
-        code=code("fetch_model.py"),
+        module=source_module,
+        code=made_by("fetch_model.py"),
     message:
         "Fetch {wildcards.model} from the hub"
     script:
@@ -176,7 +179,7 @@ rule hub_checkpoint:
     log:
         "logs/fetch/model-{model}@{revision}.log",
     wildcard_constraints:
-        model=STUDY.named("models", "hub"),
+        model=STUDY.models_by("fetched"),
     priority: -10
     localrule: True
     conda:
@@ -188,7 +191,8 @@ rule hub_checkpoint:
         weights=True,
         private_cache="resources/models/.{model}@{revision}",
         ref="{model}@{revision}",
-        code=code("fetch_model.py"),
+        module=source_module,
+        code=made_by("fetch_model.py"),
     message:
         "Fetch {wildcards.model}@{wildcards.revision} from the hub"
     script:

@@ -18,7 +18,7 @@ rule plan:
         shapes={
             name: shape and shape.model_dump() for name, shape in STUDY.shapes.items()
         },
-        sources=work.sources(STUDY),
+        sources={name: asdict(taken) for name, taken in work.sources(STUDY).items()},
         training={
             name: vars(source.settings()) for name, source in STUDY.trained.items()
         },

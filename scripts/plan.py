@@ -51,7 +51,7 @@ with job(snakemake) as log:
         model: shape(model, facts_of_shape) for model, facts_of_shape in params.shapes.items()
     }
     works = [Work.of(fields) for fields in params.works]
-    sources = {model: Source.of(shapes[model], **facts) for model, facts in params.sources.items()}
+    sources = {model: Source(**taken) for model, taken in params.sources.items()}
     baseline = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     began = time.monotonic()
     costs: dict[Any, Any] = {}

@@ -37,6 +37,16 @@ def given_files(text: str) -> dict[str, str]:
     return dict.fromkeys(empty, "") | dict(whole)
 
 
+def given_entries(text: str) -> list[tuple[str, str, str]]:
+    """The entries that a document adds to files: the file, lines that it has, and with more."""
+    result = re.findall(r"^In `([\w/.]+)`:\n\n```diff\n(.*?)^```$", text, re.M | re.S)
+    return [
+        (name, *("".join(line[1:] for line in lines.splitlines(True) if line[0] in signs)
+                 for signs in (" ", " +")))
+        for name, lines in result
+    ]  # fmt: skip
+
+
 def arguments(first: str, study: str = "tiny") -> list[str]:
     """The arguments of the one Snakemake command that begins with this word, for a study."""
     told = {line.partition("snakemake ")[2] for line in lines() if "snakemake " in line}

@@ -224,7 +224,8 @@ def test_a_missing_path_is_one_line_if_the_study_reads_it(
             config.check_paths(config.load(raw))
         place["path"] = here
     raw["studies"]["embedded"]["experiments"] = {"training": ["suite-d4-w64@last"]}
-    assert config.load(raw).local_paths() == {"corpora.bible.path": here}
+    result = config.load(raw).local_sources()
+    assert {key: source.place() for key, source in result.items()} == {"corpora.bible": here}
 
 
 def test_refs_are_split() -> None:

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,9 @@ import pytest
 from stable_regions.audit import provenance
 from stable_regions.estimate import calibration
 from stable_regions.experiments.kinds import KINDS, WAYS, module_of
+from stable_regions.measures.distances import DISTANCES
+from stable_regions.models.fused import FAMILIES
+from stable_regions.sources.kinds import KINDS as SOURCES
 from tests.tiny_study import ROOT
 
 FOLDER = ROOT / "stable_regions" / "experiments"
@@ -50,6 +54,60 @@ def test_shared_code_names_no_kind() -> None:
         if result := texts & KINDS.keys():
             named[path.name] = result
     assert named == {}
+
+
+# What shares a name with one of them: the twins of the table of models, kinds of prompts and of
+# corpora, how works are drawn, a group of jobs, the schedule and the architecture of a training, a
+# measure of predictions, a tokenizer.
+TWINS = ("claims", "findings", "ledger", "series")
+NAMESAKES: dict[str, set[str]] = {
+    **{f"stable_regions/paper/{name}.py": {"random"} for name in TWINS},
+    "paper/sections/limits.typ": {"package", "random"},
+    "stable_regions/prompts/settings.py": {"random"},
+    "scripts/make_prompts.py": {"random"},
+    "stable_regions/sources/settings.py": {"hub", "local", "package", "random"},
+    "scripts/read_corpus.py": {"package"},
+    "stable_regions/sources/hub.py": {"random"},
+    "rules/train.smk": {"train"},
+    "stable_regions/training/settings.py": {"cosine"},
+    "stable_regions/sources/models/train.py": {"cosine", "llama"},
+    "stable_regions/experiments/interpolation/measure.py": {"jensen_shannon"},
+    "stable_regions/experiments/interpolation/predictions.py": {"jensen_shannon"},
+    "paper/sections/meaning.typ": {"jensen_shannon"},
+    "stable_regions/sources/gguf_file.py": {"llama"},
+}
+
+
+@pytest.mark.parametrize(
+    ("names", "registry"),
+    [
+        (SOURCES, "sources/models"),
+        (DISTANCES, "measures/distances.py"),
+        (FAMILIES, "models/fused.py"),
+    ],
+)
+def test_shared_code_names_no_source_distance_or_family(
+    names: Collection[str], registry: str
+) -> None:
+    result = {}
+    for path in [*ROOT.glob("stable_regions/**/*.py"), *ROOT.glob("scripts/*.py")]:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        result[path] = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    for path in [ROOT / "Snakefile", *ROOT.glob("rules/*.smk"), *ROOT.glob("paper/**/*.typ")]:
+        result[path] = set(re.findall(r'"([\w-]+)"', path.read_text(encoding="utf-8")))
+    named = {
+        name: some
+        for path, texts in result.items()
+        if not path.is_relative_to(ROOT / "stable_regions" / registry)
+        and (name := path.relative_to(ROOT).as_posix())
+        and (some := (texts & set(names)) - NAMESAKES.get(name, set()))
+    }
+    assert named == {}
+
+
+def test_the_modules_are_the_sources_of_models() -> None:
+    modules = (ROOT / "stable_regions" / "sources" / "models").glob("[!_]*.py")
+    assert list(SOURCES) == sorted(path.stem for path in modules)
 
 
 def test_what_one_kind_measures_does_not_follow_another(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from stable_regions.estimate import calibration, plan
 from stable_regions.estimate.gpus import GPUS, Gpu
 from stable_regions.estimate.workload import Cost, Machine, Source, Sweep, Work, seconds_of
 from stable_regions.models.shapes import Shape, check_shape, shape_of
+from stable_regions.sources.kinds import KINDS
 from stable_regions.study.config import load
 from tests.documents import CONDA
 from tests.models import FAMILIES, make_model
@@ -171,18 +173,21 @@ def test_rows_add_up_and_a_models_files_count_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "checkpoints", "expected"),
+    ("source", "expected"),
     [
-        ("package", False, (2_000_000, 2_000_000 + 4 * SHAPE.weights)),
-        ("hub", False, (12 * SHAPE.weights, 12 * SHAPE.weights)),
-        ("hub", True, (12 * SHAPE.weights, 4 * SHAPE.weights)),
-        ("random", False, (0, 4 * SHAPE.weights)),
-        ("local", False, (0, 0)),
+        ({"kind": "package", "package": "p", "member": "m"}, (2_000_000, 2_000_000 + SHAPE.kept)),
+        ({"kind": "hub", "repository": "a/b"}, (12 * SHAPE.weights, 12 * SHAPE.weights)),
+        (
+            {"kind": "hub", "repository": "a/b", "checkpoints": ["x"]},
+            (12 * SHAPE.weights, 4 * SHAPE.weights),
+        ),
+        ({"kind": "random", "like": "m"}, (0, 4 * SHAPE.weights)),
+        ({"kind": "local", "path": "m"}, (0, 0)),
     ],
 )
-def test_downloads_and_disk_follow_the_kind_of_source(kind, checkpoints, expected) -> None:
-    result = Source.of(SHAPE, kind=kind, revisions=3, checkpoints=checkpoints, megabytes=2)
-    assert (result.download, result.disk) == expected
+def test_downloads_and_disk_follow_the_kind_of_source(source, expected) -> None:
+    config = SimpleNamespace(packages={"p": SimpleNamespace(megabytes=2)})
+    assert KINDS[source["kind"]](**source).takes(config, SHAPE, 3) == expected
 
 
 def test_the_report_says_the_total_and_what_it_is_of() -> None:

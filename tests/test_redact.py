@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from stable_regions.base.redact import redact, with_tilde
-from stable_regions.sources.settings import LocalSource
+from stable_regions.sources.models.local import Source
 from tests.tiny_study import CONFIG, make_sources, snakemake
 
 TOKEN = "hf_" + "Zq7" * 9
@@ -43,10 +43,10 @@ def test_a_home_that_is_everywhere_hides_nothing(
 
 
 def test_a_path_in_the_configuration_is_told_from_home(home: Path) -> None:
-    inside = LocalSource(kind="local", path=f"{home}/models/x")
+    inside = Source(kind="local", path=f"{home}/models/x")
     assert inside.path == "~/models/x"
-    assert LocalSource(kind="local", path="~/models/x").path == "~/models/x"
-    assert LocalSource(kind="local", path="models/x").path == "models/x"
+    assert Source(kind="local", path="~/models/x").path == "~/models/x"
+    assert Source(kind="local", path="models/x").path == "models/x"
 
 
 def leaks(folder: Path, *secrets: str) -> list[str]:

@@ -15,6 +15,7 @@ from rocrate.rocrate import ROCrate
 from stable_regions.audit.manifest import CODE, NAME, Job
 from stable_regions.audit.records import ROOT
 from stable_regions.base.files import sha256
+from stable_regions.sources.kinds import KINDS
 
 # All that the repository holds: a run of the copy is set up, and can be tested, as one of it.
 PARTS = (
@@ -90,7 +91,7 @@ def _origins(manifest: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]
         facts: dict[str, Any] = {"name": path, "sha256": recorded["sha256"]}
         source = recorded.get("source")
         if source is not None:
-            if source["source"]["kind"] == "train":
+            if KINDS[source["source"]["kind"]].way == "trained":
                 continue  # made here, from the texts
             files = source["files"]
             weights = [name for name in files if name.endswith(".safetensors")]

@@ -102,9 +102,10 @@ def stand_in(shape: Shape, blocks: int, dtype: torch.dtype) -> Model:
         "bos_token_id": None,
         "eos_token_id": None,
     }
+    fused = shape.model_type in FAMILIES
     if shape.gated:
-        # qwen3 stands for all that are not fused
-        kind = shape.model_type if shape.model_type in FAMILIES else "qwen3"
+        # behind hooks any of them stands for those that are not fused
+        kind = shape.model_type if fused else next(iter(FAMILIES))
         names |= {"num_key_value_heads": shape.kv_heads or shape.heads}
         if shape.head:
             names |= {"head_dim": shape.head}
@@ -115,7 +116,8 @@ def stand_in(shape: Shape, blocks: int, dtype: torch.dtype) -> Model:
     hf = hf.to_empty(device="cpu").to(dtype)
     for tensor in (*hf.parameters(), *hf.buffers()):
         tensor.fill_(0.01)
-    return wrap(hf.eval().requires_grad_(False), folder=Path(kind))
+    engine = "auto" if fused else "bridge"
+    return wrap(hf.eval().requires_grad_(False), folder=Path(kind), engine=engine)
 
 
 def _timed(work: Callable[[], Any]) -> float:

@@ -6,11 +6,10 @@ from typing import Any
 
 from stable_regions.estimate.gpus import Gpu
 from stable_regions.experiments.kinds import WAYS
-from stable_regions.models.shapes import BYTES, Shape
+from stable_regions.models.shapes import KEPT, Shape
 
 # Bytes of memory that a job takes for its libraries, before it holds a model.
 LIBRARIES = 600 * 10**6
-NUMBER = 4  # bytes of one that is values_per_point: activations, distances and weights are float32
 
 
 @dataclass(frozen=True)
@@ -112,13 +111,13 @@ class Work:
             WAYS[s.way].values_per_point * s.points * len(s.layers) for s in self.sweeps
         )
         numbers = of_points + self.vectors * shape.width + self.checkpoints * shape.weights
-        return NUMBER * numbers
+        return KEPT * numbers
 
     def peak_memory(self, shape: Shape, budget: int) -> int:
         """Bytes of memory of one job, beside its libraries."""
         if self.stage == "training":  # weights, gradients, two moments, and what backward needs
             activations = 32 * shape.layers * shape.width * self.tokens // self.updates
-            return 4 * NUMBER * shape.weights + activations
+            return 4 * KEPT * shape.weights + activations
         return shape.peak_memory({self.dtype, *(sweep.dtype for sweep in self.sweeps)}, budget)
 
     def operations(self, shape: Shape) -> int:
@@ -134,19 +133,6 @@ class Source:
 
     download: int
     disk: int
-
-    @classmethod
-    def of(
-        cls, shape: Shape, *, kind: str, revisions: int, checkpoints: bool, megabytes: float
-    ) -> "Source":
-        """By kind of source: checkpoints of the hub lie on the disk one at a time."""
-        if kind == "package":
-            packed = round(megabytes * 10**6)
-            return cls(packed, packed + NUMBER * shape.weights)
-        if kind == "hub":
-            published = BYTES[shape.stored] * shape.weights
-            return cls(published * revisions, published * (1 if checkpoints else revisions))
-        return cls(0, NUMBER * shape.weights if kind == "random" else 0)
 
 
 @dataclass(frozen=True)

@@ -18,14 +18,29 @@ if TYPE_CHECKING:
     Outputs = Float[Tensor, "step width"]
     Distances = Float[Tensor, " step"]
 
-DistanceName = Literal["cosine", "angle", "jensen_shannon", "root_jensen_shannon"]
-
 
 @dataclass(frozen=True)
 class Distance:
-    """A distance: its name in the configuration, its label in figures, its unit, what it reads.
+    """A distance between outputs.
 
-    `site` is the read site by default; `function` gives the distances of outputs from the first.
+    Attributes
+    ----------
+    name
+        In the configuration, and as a value of the choice `distance` in raw outputs and tables.
+    label
+        In figures and in the paper's table.
+    unit
+        Said in raw outputs.
+    site
+        The read site whose outputs it is of.
+    function
+        The distances of outputs from the first.
+    text, short
+        What it is, in the paper's words (Typst), and where it is spoken of again; none of the
+        default, of which the paper speaks by itself.
+    quadratic
+        Whether it grows with the square of a small change. An output that moves at an even pace
+        then has a max slope near 2, not 1.
     """
 
     name: str
@@ -33,6 +48,9 @@ class Distance:
     unit: str
     site: str
     function: Callable[[Outputs], Distances]
+    text: str = ""
+    short: str = ""
+    quadratic: bool = False
 
 
 def l2(out: Outputs) -> Distances:
@@ -96,12 +114,23 @@ L2 = Distance("l2", "L2", "residual stream or logits", "post_norm", l2)
 DISTANCES = {
     distance.name: distance
     for distance in (
-        Distance("cosine", "1 − cosine", "1 - cos", "post_norm", cosine),
-        Distance("angle", "angle", "radians", "post_norm", angle),
-        Distance("jensen_shannon", "Jensen-Shannon", "bits", "logits", divergence),
+        Distance(
+            "cosine", "1 − cosine", "1 - cos", "post_norm", cosine,
+            "$1 - cos$ of the angle between the outputs", "$1 - cos$", quadratic=True,
+        ),
+        Distance("angle", "angle", "radians", "post_norm", angle, "the angle itself", "the angle"),
+        Distance(
+            "jensen_shannon", "Jensen-Shannon", "bits", "logits", divergence,
+            "the Jensen–Shannon divergence of the predictions", "the divergence", quadratic=True,
+        ),
         Distance(
             "root_jensen_shannon", "root of Jensen-Shannon", "root of bits", "logits",
-            root_divergence,
+            root_divergence, "its square root, which is a metric", "the root",
         ),
     )
 }  # fmt: skip
+
+if TYPE_CHECKING:
+    DistanceName = str  # a type checker cannot know which there are
+else:
+    DistanceName = Literal[tuple(DISTANCES)]

@@ -9,7 +9,8 @@ last position is called 0, where the rotation is the identity, and the prefix li
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from itertools import chain
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -19,12 +20,39 @@ from torch.nn import functional as F
 if TYPE_CHECKING:  # importing transformers takes longer than a small model's sweeps
     from transformers import PretrainedConfig
 
-# The families, and what a config.json must hold beside REQUIRED_KEYS, to leave nothing to defaults.
+QKV, GATE_UP = ("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj")  # one product each
+
+
+@dataclass(frozen=True)
+class Family:
+    """What the families of this pass differ in; what a row of `FAMILIES` leaves out is Llama's.
+
+    Attributes
+    ----------
+    needs
+        What a config.json must hold, beside REQUIRED_KEYS, to leave nothing to defaults.
+    norm
+        Kind of its norms: "rms", or "layer" without weights.
+    biased
+        Matrices that have biases unasked, beside those of BIASES.
+    qkv, gate_up
+        The matrices that make queries, keys and values, and gate and up, in this order: each by
+        itself, or all in one.
+    """
+
+    needs: frozenset[str]
+    norm: Literal["rms", "layer"] = "rms"
+    biased: tuple[str, ...] = ()
+    qkv: tuple[str, ...] = QKV
+    gate_up: tuple[str, ...] = GATE_UP
+
+
+# All that is said of a family: the load check tries whether it is true of a model.
 FAMILIES = {
-    "llama": {"rms_norm_eps"},
-    "mistral": {"rms_norm_eps", "sliding_window"},
-    "qwen2": {"rms_norm_eps", "sliding_window", "layer_types"},
-    "olmo": {"clip_qkv"},
+    "llama": Family(frozenset({"rms_norm_eps"})),
+    "mistral": Family(frozenset({"rms_norm_eps", "sliding_window"})),
+    "qwen2": Family(frozenset({"rms_norm_eps", "sliding_window", "layer_types"}), biased=QKV),
+    "olmo": Family(frozenset({"clip_qkv"}), norm="layer"),
 }
 REQUIRED_KEYS = {
     "hidden_act", "hidden_size", "intermediate_size", "max_position_embeddings",
@@ -32,7 +60,7 @@ REQUIRED_KEYS = {
     "tie_word_embeddings",
 }  # fmt: skip
 EXPLICIT_NULLS = {"sliding_window", "clip_qkv"}  # for others null means the default
-# Where a config that says so has biases; queries, keys and values of Qwen2 have them unasked.
+# Where a config that says so has biases.
 BIASES = {
     "attention_bias": ("q_proj", "k_proj", "v_proj", "o_proj"),
     "mlp_bias": ("gate_proj", "up_proj", "down_proj"),
@@ -51,7 +79,6 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu_pytorch_tanh": partial(F.gelu, approximate="tanh"),
     "relu": F.relu,
 }
-QKV, GATE_UP = ("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj")  # one product each
 Norm = Callable[[Float[Tensor, "n d"]], Float[Tensor, "n d"]]
 # Keys and values of every layer, `[c, h_kv, p, d_head]`.
 Prefixes = list[tuple[Tensor, Tensor]]
@@ -194,17 +221,15 @@ def regroup(weights: dict[str, Tensor], config: "PretrainedConfig") -> Fused | N
         By the names that the family's models on the hub have. Those that become part of a larger
         one turn into views of it: there is no second copy.
     """
+    family = FAMILIES.get(config.model_type)
     if (
-        config.model_type not in FAMILIES
+        family is None
         or config.rope_parameters["rope_type"] not in ROTATIONS
         or config.hidden_act not in ACTIVATIONS
     ):
         return None
-    biased = {
-        part for key, parts in BIASES.items() if getattr(config, key, False) for part in parts
-    }
-    if config.model_type == "qwen2":
-        biased |= {*QKV}
+    asked = (parts for key, parts in BIASES.items() if getattr(config, key, False))
+    biased = {*family.biased, *chain.from_iterable(asked)}
     used: dict[str, Tensor] = {}
 
     def take(name: str) -> Tensor:
@@ -217,7 +242,7 @@ def regroup(weights: dict[str, Tensor], config: "PretrainedConfig") -> Fused | N
         return Product(weight, _concatenated(bias) if bias else None)
 
     def norm(name: str) -> Norm:
-        if config.model_type == "olmo":
+        if family.norm == "layer":
             return partial(F.layer_norm, normalized_shape=(config.hidden_size,), eps=1e-5)
         weight = take(f"{name}.weight")
         return partial(
@@ -228,10 +253,10 @@ def regroup(weights: dict[str, Tensor], config: "PretrainedConfig") -> Fused | N
         attention, mlp = f"{name}.self_attn", f"{name}.mlp"
         return Layer(
             norm(f"{name}.input_layernorm"),
-            product(*(f"{attention}.{each}" for each in QKV)),
+            product(*(f"{attention}.{each}" for each in family.qkv)),
             product(f"{attention}.o_proj"),
             norm(f"{name}.post_attention_layernorm"),
-            product(*(f"{mlp}.{each}" for each in GATE_UP)),
+            product(*(f"{mlp}.{each}" for each in family.gate_up)),
             ACTIVATIONS[config.hidden_act],
             product(f"{mlp}.down_proj"),
         )

@@ -135,7 +135,7 @@ def _load_fused(folder: Path, dtype: torch.dtype, place: torch.device) -> Model 
             Gate(f"blocks.{layer}.mlp.gate.hook_out", config.intermediate_size)
             for layer in range(config.num_hidden_layers)
         ),
-        norm="layer" if config.model_type == "olmo" else "rms",
+        norm=FAMILIES[config.model_type].norm,
         window=window(config),
         max_tokens=config.max_position_embeddings,
         fused=fused,
@@ -260,7 +260,7 @@ def _complete_config(folder: Path) -> "PretrainedConfig | None":
     family = str(values.get("model_type"))
     plain = (
         family in FAMILIES
-        and explicit >= (needed := REQUIRED_KEYS | FAMILIES[family])
+        and explicit >= (needed := REQUIRED_KEYS | FAMILIES[family].needs)
         and values.keys() <= needed | IGNORED_KEYS | BIASES.keys()
         and isinstance(rotation, dict)
         and rotation.keys() == {"rope_type", "rope_theta"}

@@ -9,6 +9,7 @@ from stable_regions.base.errors import UserError, first_line, short
 from stable_regions.base.strict import Strict, one_line
 
 BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
+KEPT = 4  # bytes of a number that is kept: activations, distances and weights are float32
 # One fact has other names in older configs.
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 WIDTH = ("hidden_size", "n_embd", "d_model")
@@ -89,6 +90,11 @@ class Shape(Strict):
     def block_weights(self) -> int:
         """Numbers in the matrices that a token runs through in one block, norms not counted."""
         return self._attention + self._matrices(self.mlp_run)
+
+    @property
+    def kept(self) -> int:
+        """Bytes of all matrices on the disk."""
+        return KEPT * self.weights
 
     @property
     def head_weights(self) -> int:

@@ -29,7 +29,10 @@ def constants() -> dict[str, Any]:
         "high": conventions.HIGH,
         "whiskers": list(conventions.WHISKERS),
         "losses": conventions.SMOOTHED,
-        "distances": {name: distance.label for name, distance in DISTANCES.items()},
+        "distances": {
+            name: {key: getattr(each, key) for key in ("label", "text", "short", "quadratic")}
+            for name, each in DISTANCES.items()
+        },
         "named": conventions.NAMED,
         "original": ORIGINAL,
     }

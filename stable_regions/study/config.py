@@ -20,17 +20,8 @@ from stable_regions.base.yaml_file import read_yaml
 from stable_regions.estimate.gpus import GPUS
 from stable_regions.experiments.kinds import Experiment
 from stable_regions.prompts.settings import Prompts, Size
-from stable_regions.sources.packages import check_local, text_files
-from stable_regions.sources.settings import (
-    Corpus,
-    LocalSource,
-    LocalTexts,
-    Model,
-    Package,
-    TokenizerTraining,
-    TrainSource,
-    on_disk,
-)
+from stable_regions.sources.origin import Origin, TrainedSource, on_disk
+from stable_regions.sources.settings import Corpus, Model, Package, TokenizerTraining
 from stable_regions.study import paths
 from stable_regions.study.fields import Count, Device, Name, Seed, Threads, check_known
 from stable_regions.study.paths import split_ref
@@ -116,8 +107,8 @@ class Config(Strict):
             ref for entry in self.selected().experiments[experiment] for ref in self.expand(entry)
         ]
 
-    def local_paths(self) -> dict[str, str]:
-        """The paths on this disk that the selected study reads, each by its key."""
+    def local_sources(self) -> dict[str, Origin]:
+        """What the selected study reads from paths on this disk, each by its key."""
         used = {split_ref(ref)[0] for refs in self.selected().experiments.values() for ref in refs}
         corpora: set[str] = set()
         for name in list(used):
@@ -127,13 +118,11 @@ class Config(Strict):
         for experiment in (self.experiments[name] for name in self.selected().experiments):
             for prompts in (experiment.prompts, *experiment.other_prompts()):
                 corpora.update(self.prompts[prompts].corpora())
-        sources = {f"models.{name}.source": self.models[name].source for name in sorted(used)}
-        texts = {f"corpora.{name}": self.corpora[name] for name in sorted(corpora)}
-        return {
-            f"{key}.path": source.path
-            for key, source in (sources | texts).items()
-            if isinstance(source, LocalSource | LocalTexts)
+        sources: dict[str, Origin] = {
+            f"models.{name}.source": self.models[name].source for name in sorted(used)
         }
+        sources |= {f"corpora.{name}": self.corpora[name] for name in sorted(corpora)}
+        return {key: source for key, source in sources.items() if source.place() is not None}
 
     def expand(self, entry: str) -> list[str]:
         """The models that an entry of a study stands for: `model@*` is all its checkpoints."""
@@ -199,14 +188,17 @@ def _as_changed(config: Config, study: str, where: str) -> Config:
 
 def check_paths(config: Config, where: str = "config.yaml") -> None:
     """UserError unless every path that the selected study reads exists, with the right content."""
-    for key, place in config.local_paths().items():
+    for key, source in config.local_sources().items():
+        place = source.place() or ""
         path = on_disk(place)
         if not os.path.exists(path):
-            raise UserError(f"{where}: {key}: holds {place!r}; there is no such file or folder")
+            raise UserError(
+                f"{where}: {key}.path: holds {place!r}; there is no such file or folder"
+            )
         try:
-            (check_local if key.startswith("models.") else text_files)(path)
+            source.check_place(path)
         except UserError as error:
-            raise UserError(f"{where}: {key}: {error}") from None
+            raise UserError(f"{where}: {key}.path: {error}") from None
 
 
 def check_layers(
@@ -333,7 +325,7 @@ def _check_context(config: Config, model_name: str, experiment: str, where: str)
     """UserError if a model to be trained will be too short for an experiment's prompts."""
     model, name = config.models[model_name], config.experiments[experiment].prompts
     length = (config.prompts[name].length() or 0) + model.bos
-    if isinstance(model.source, TrainSource) and length > model.source.context:
+    if isinstance(model.source, TrainedSource) and length > model.source.context:
         raise UserError(
             f"{where}: models.{model_name}.source.context: holds {model.source.context}; the "
             f"prompts {name!r} of the experiment {experiment!r} have {length} tokens"

@@ -16,7 +16,8 @@ from stable_regions.models.shapes import Shape, shape_of
 from stable_regions.paper.ledger import Claim, Deviation, OnRaw, OnTable, Test, load_ledger
 from stable_regions.prompts.settings import PairPrompts, Size
 from stable_regions.prompts.word_list import WordList, load_words
-from stable_regions.sources.settings import Model, RandomSource, TrainSource, on_disk
+from stable_regions.sources.origin import TrainedSource, on_disk
+from stable_regions.sources.settings import Model
 from stable_regions.study import config as settings
 from stable_regions.study import paths
 from stable_regions.study.config import Config
@@ -219,13 +220,13 @@ class Study:
         return list(dict.fromkeys(split_ref(ref)[0] for ref in self.refs))
 
     @cached_property
-    def trained(self) -> dict[str, TrainSource]:
+    def trained(self) -> dict[str, TrainedSource]:
         """The models that are trained here, and how."""
         names = dict.fromkeys(
             split_ref(ref)[0] for refs in self.experiments.values() for ref in refs
         )
         sources = {name: self.config.models[name].source for name in names}
-        return {name: s for name, s in sources.items() if isinstance(s, TrainSource)}
+        return {name: s for name, s in sources.items() if isinstance(s, TrainedSource)}
 
     @cached_property
     def checkpoints(self) -> dict[str, list[str]]:
@@ -250,11 +251,18 @@ class Study:
         ]
         return list(dict.fromkeys(of_prompts + of_training))
 
-    def named(self, section: str, *kinds: str) -> str:
-        """A pattern for the models or the corpora whose source is of one of these kinds."""
-        entries: Mapping[str, Any] = getattr(self.config, section)
-        kind = {name: getattr(entry, "source", entry).kind for name, entry in entries.items()}
-        return any_of(name for name in entries if kind[name] in kinds)
+    def models_by(self, way: str) -> str:
+        """A pattern for the models that come about in a way: see `Origin.way`."""
+        sources = {name: model.source for name, model in self.config.models.items()}
+        return any_of(name for name, source in sources.items() if source.way == way)
+
+    def corpora_by(self, way: str) -> str:
+        """The same for the corpora."""
+        return any_of(name for name, corpus in self.config.corpora.items() if corpus.way == way)
+
+    def source_module(self, ref: str) -> str:
+        """The module that makes a model, or fetches it."""
+        return type(self.model(ref).source).__module__
 
     def shape(self, model: str) -> Shape | None:
         """A model's shape; None for a hub model whose config has not been fetched."""
@@ -509,9 +517,7 @@ class Study:
     def twins(self) -> dict[str, str]:
         """The models with random weights, and the one that each is like."""
         sources = {ref: self.model(ref).source for ref in self.refs}
-        return {
-            ref: source.like for ref, source in sources.items() if isinstance(source, RandomSource)
-        }
+        return {ref: like for ref, source in sources.items() if (like := source.twin_of())}
 
     def figure_settings(self, figure: str) -> dict[str, Any]:
         """What a figure needs besides its tables: for Figure 2, which pairs are similar prompts."""

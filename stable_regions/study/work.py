@@ -81,16 +81,14 @@ def _work(study: Study, stage: str, job: Job, **asked: Any) -> Work:
     )
 
 
-def sources(study: Study) -> dict[str, dict[str, Any]]:
-    """What each model comes from, for the bytes it takes: a package, the hub, or this disk."""
+def sources(study: Study) -> dict[str, Source]:
+    """What each model's files take, where its shape is known."""
     return {
-        model: {
-            "kind": (source := study.config.models[model].source).kind,
-            "revisions": sum(split_ref(ref)[0] == model for ref in study.refs),
-            "checkpoints": bool(source.revisions()),
-            "megabytes": source.megabytes(study.config),
-        }
+        model: Source(*source.takes(study.config, shape, revisions))
         for model in study.models
+        if (shape := study.shape(model))
+        for source in [study.config.models[model].source]
+        for revisions in [sum(split_ref(ref)[0] == model for ref in study.refs)]
     }
 
 
@@ -115,8 +113,8 @@ def tabulating(study: Study) -> list[tuple[str, dict[str, int]]]:
 def check_capacity(study: Study, *, local: bool) -> None:
     """UserError if this machine's disk or memory is too small for the study.
 
-    Downloads from the hub are checked against the disk of its cache when they are fetched. On a GPU
-    or under a scheduler this machine's memory does not count.
+    What is fetched is held against the disk of its cache at that time. On a GPU or under a
+    scheduler it is not this machine's memory that counts.
 
     Parameters
     ----------
@@ -125,9 +123,9 @@ def check_capacity(study: Study, *, local: bool) -> None:
     """
     shapes = {name: shape for name in study.models if (shape := study.shape(name))}
     origins = {
-        name: Source.of(shapes[name], **facts)
-        for name, facts in sources(study).items()
-        if name in shapes and facts["kind"] != "hub"
+        name: taken
+        for name, taken in sources(study).items()
+        if study.model(name).source.way != "fetched"
     }
     budget = study.config.compute.memory_budget_mb * 2**20
     disk, memory = disk_and_memory(works(study), shapes, origins, budget)

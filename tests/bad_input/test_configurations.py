@@ -277,7 +277,7 @@ def test_whatever_a_configuration_holds_it_is_right_or_one_line(
         inside[value] = value
     try:
         loaded = config.load(raw)
-        assert loaded.local_paths() == {}
+        assert loaded.local_sources() == {}
         assert all(loaded.refs(name) for name in loaded.selected().experiments)
     except UserError as error:
         with refused("config.yaml: "):

@@ -281,5 +281,6 @@ def measure(job: Measuring) -> tuple[pd.DataFrame, dict[str, Any]]:
     for dtype in entry["dtypes"]:
         log.info("dtype: %s", dtype)
         tables.append(default(job.load(dtype), job.prompts, pairs, ("dtype", dtype)))
-    units = "; ".join(f"{one.label}: {one.unit}" for one in (L2, *DISTANCES.values()))
+    measured = [L2, *(DISTANCES[name] for name in entry["distances"])]
+    units = "; ".join(f"{one.label}: {one.unit}" for one in measured)
     return pd.concat(tables, ignore_index=True), {"units": units}
