@@ -84,7 +84,7 @@ def test_what_the_guide_adds_needs_nothing_else(tmp_path: Path) -> None:
     assert re.search(rb"/Title\(\d+ Halfway\)", (results / "paper.pdf").read_bytes())
     # the source
     _, facts = read_parquet(results / "halfway/halfway/tiny-noisy.parquet")
-    assert facts["model"]["source"]["kind"] == "noisy"
+    assert facts["source"]["kind"] == "noisy"
     # the family
     check = read_json(results / "activations/tiny/tiny-phi3.check.json")
     assert (check["verdict"], check["engine"]) == ("passed", "fused")
