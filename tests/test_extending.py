@@ -12,7 +12,7 @@ import pytest
 from stable_regions.audit import crate
 from stable_regions.base.files import read_parquet
 from tests.readme import given_files
-from tests.tiny_study import ROOT, hashes, make_sources
+from tests.tiny_study import ROOT, forking, hashes, make_sources
 
 GUIDE = ROOT / "docs" / "extending.md"
 RESULTS = Path("results/mine")
@@ -33,12 +33,13 @@ def snakemake(checkout: Path, folder: Path, *targets: str, dry: bool = False) ->
     """Run the copy's workflow on the study of the guide, and give what was printed."""
     (folder / "shards.yaml").write_text("compute: {shard_points: 30}", encoding="utf-8")
     read = [checkout / "tests/tiny/config.yaml", checkout / "mine.yaml", folder / "shards.yaml"]
-    done = subprocess.run(
-        [sys.executable, "-m", "snakemake", "--snakefile", str(checkout / "Snakefile"),
-         "--directory", str(folder), "--cores", "2", "--configfile", *map(str, read),
-         *(["--dry-run"] if dry else []), "--", *targets],
-        cwd=folder, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    command = [
+        sys.executable, "-m", "snakemake", "--snakefile", str(checkout / "Snakefile"),
+        "--directory", str(folder), "--cores", "2", "--configfile", *map(str, read),
+        *(["--dry-run"] if dry else []), "--", *targets,
+    ]  # fmt: skip
+    command = command if dry else forking(command)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     return done.stdout + done.stderr
 
