@@ -23,12 +23,15 @@ endif
 reproduce: setup
 	$(BIN)/snakemake
 
+# Two processes, since two cores are what is promised; pytest alone runs all in one.
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+
 test: setup
-	$(BIN)/python -m pytest --durations 15
+	$(PYTEST) --durations 15
 
 # The tests that start no workflow and need nothing but Python.
 unit: setup
-	$(BIN)/python -m pytest -m "not (workflow or browser or slurm or conda or hub)"
+	$(PYTEST) -m "not (workflow or browser or slurm or conda or hub)"
 
 # What CI runs before the tests.
 check: style types docs

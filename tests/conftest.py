@@ -15,7 +15,7 @@ from stable_regions.models.model import Model
 from tests import documents, marks, slurm
 from tests.background import BackgroundRun, Turns
 from tests.models import make_model
-from tests.tiny_study import FIRST_FIGURE, ROOT, command, hashes, make_sources
+from tests.tiny_study import FIRST_FIGURE, ROOT, command, forking, hashes, make_sources
 
 if TYPE_CHECKING:
     from selenium import webdriver
@@ -51,11 +51,15 @@ def needs(fixture: str, item: pytest.Item) -> bool:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put what waits for a run beside the tests behind what does not, in the order of the runs.
 
-    Mark tests by the fixtures that they use, and skip those that cannot run here.
+    Mark tests by the fixtures that they use, and skip those that cannot run here. Of several
+    processes one gets all that waits for runs, so that each is done once; others get whole modules.
     """
     for item in items:
+        group = item.path.stem
         if any(needs(run, item) for run in RUNS):
             item.add_marker("workflow")
+            group = "runs"
+        item.add_marker(pytest.mark.xdist_group(group))
         if needs("chrome", item):
             item.add_marker("browser")
         for reason in filter(None, (marks.missing(mark.name) for mark in item.iter_markers())):
@@ -69,10 +73,18 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def begun(request: pytest.FixtureRequest) -> None:
+    """Begin the runs before the first test, and of several processes in the one that needs them."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        request.getfixturevalue("runs")
+    marks.watch()
+
+
+@pytest.fixture(scope="session")
 def runs(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, BackgroundRun]]:
-    """The runs beside the tests that some test waits for: begun before the first test.
+    """The runs beside the tests that some test waits for.
 
     They go by their fixture, and those that modules give as their `run` by the module's name.
     """
@@ -80,36 +92,30 @@ def runs(
     needed = {run for run in RUNS if any(needs(run, item) for item in items)}
     runs: dict[str, BackgroundRun] = {}
     with ExitStack() as stack:
-        if "tiny_hashes" in needed:
-            runs["tiny"] = tiny_run(tmp_path_factory)
-        if {"again", "verified", "embedded"} & needed:
-            # where it is installed and none runs, each start of Snakemake waits nine seconds for it
-            if slurm.missing() is None:
-                stack.enter_context(slurm.running())
-            runs |= second_runs(tmp_path_factory.mktemp("again"))
-        for module in dict.fromkeys(item.module for item in items if needs("background_run", item)):
-            given = module.run(tmp_path_factory.mktemp("beside"))
-            runs[module.__name__] = stack.enter_context(given)
-        turns = Turns(list(runs.values()))
-        stack.callback(turns.stop)
-        turns.start()
-        marks.watch()
+        with marks.anything():
+            if "tiny_hashes" in needed:
+                runs["tiny"] = tiny_run(tmp_path_factory)
+            if {"again", "verified", "embedded"} & needed:
+                # if none runs where it is installed, each start of Snakemake waits nine seconds
+                if slurm.missing() is None:
+                    stack.enter_context(slurm.running())
+                runs |= second_runs(tmp_path_factory.mktemp("again"))
+            for module in dict.fromkeys(
+                item.module for item in items if needs("background_run", item)
+            ):
+                given = module.run(tmp_path_factory.mktemp("beside"))
+                runs[module.__name__] = stack.enter_context(given)
+            turns = Turns(list(runs.values()))
+            stack.callback(turns.stop)
+            turns.start()
         yield runs
 
 
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> BackgroundRun:
-    """The tiny study to its paper.
-
-    The Python of the path fails: without conda every job is to use the one that Snakemake runs in.
-    """
+    """The tiny study to its paper; the jobs of its second run start as users' do."""
     folder = tmp_path_factory.mktemp("tiny")
     make_sources(folder)
-    other = tmp_path_factory.mktemp("bin")
-    for name in ("python", "python3", "pip"):
-        (other / name).write_text("#!/bin/sh\nexit 97\n")
-        (other / name).chmod(0o755)
-    path = f"{other}{os.pathsep}{os.environ['PATH']}"
-    return BackgroundRun(folder, command(folder, "--cores", "2"), os.environ | {"PATH": path})
+    return BackgroundRun(folder, forking(command(folder, "--cores", "2")))
 
 
 def second_runs(folder: Path) -> dict[str, BackgroundRun]:

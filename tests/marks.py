@@ -3,6 +3,8 @@
 import shutil
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from tests import slurm
 
 # Programs that only a test of this mark may start. Conda is started by Snakemake alone.
 PROGRAMS = {
-    "workflow": {"snakemake"},
+    "workflow": {"snakemake", "forking_snakemake.py"},
     "slurm": {"sbatch", "squeue", "sinfo", "scancel", "eager_slurm.py"},
     "browser": {"chromium", "chromedriver"},
 }
@@ -46,6 +48,15 @@ def now(item: pytest.Item) -> None:
     """From here on it is this test that is at work."""
     _current.clear()
     _current.update(mark.name for mark in item.iter_markers())
+
+
+@contextmanager
+def anything() -> Iterator[None]:
+    """Meanwhile all is allowed: what tests share is begun in one of them, and is not its own."""
+    own = set(_current)
+    _current.update(PROGRAMS, ["hub"])
+    yield
+    _current.intersection_update(own)
 
 
 def watch() -> None:

@@ -18,6 +18,8 @@ STARTER = os.environ.get("CI_SLURM")
 OPTIONS = [
     "--workflow-profile", str(ROOT / "profiles" / "slurm"), "--slurm-status-command", "squeue",
     "--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "10",
+    # As the profile has it, and so of clusters: each entry starts Snakemake twice.
+    "--group-components", "alike=20", "prompts=20", "tables=20", "clusters=20",
 ]  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from stable_regions.audit import crate
 from stable_regions.base.files import read_json, read_parquet
 from tests.documents import given_entries, given_files
 from tests.test_paper_models import read
-from tests.tiny_study import ROOT, hashes, make_sources, save_model, tokenizer
+from tests.tiny_study import ROOT, forking, hashes, make_sources, save_model, tokenizer
 
 GUIDE = ROOT / "docs" / "extending.md"
 RESULTS = Path("results/mine")
@@ -50,12 +50,13 @@ def snakemake(checkout: Path, folder: Path, *targets: str, dry: bool = False) ->
     """Run the copy's workflow on the study of the guide, and give what was printed."""
     (folder / "shards.yaml").write_text("compute: {shard_points: 30}", encoding="utf-8")
     read = [checkout / "tests/tiny/config.yaml", checkout / "mine.yaml", folder / "shards.yaml"]
-    done = subprocess.run(
-        [sys.executable, "-m", "snakemake", "--snakefile", str(checkout / "Snakefile"),
-         "--directory", str(folder), "--cores", "2", "--configfile", *map(str, read),
-         *(["--dry-run"] if dry else []), "--", *targets],
-        cwd=folder, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    command = [
+        sys.executable, "-m", "snakemake", "--snakefile", str(checkout / "Snakefile"),
+        "--directory", str(folder), "--cores", "2", "--configfile", *map(str, read),
+        *(["--dry-run"] if dry else []), "--", *targets,
+    ]  # fmt: skip
+    command = command if dry else forking(command)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     return done.stdout + done.stderr
 

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -127,8 +128,18 @@ def until(condition: Callable[[], Any], run: Run | None = None) -> None:
 # Kills
 
 
+@pytest.fixture
+def failing_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Python of the path fails: without conda every job is to use Snakemake's own."""
+    (tmp_path / "bin").mkdir()
+    for name in ("python", "python3", "pip"):
+        (tmp_path / "bin" / name).write_text("#!/bin/sh\nexit 97\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+
+
 def test_a_run_killed_at_twenty_moments_ends_in_the_same_bytes(
-    tiny_hashes: dict[str, str], tmp_path: Path
+    tiny_hashes: dict[str, str], failing_python: None, tmp_path: Path
 ) -> None:
     """Most kills are of one job, after some seconds of work; every fourth is of the whole run."""
     make_sources(tmp_path)
@@ -155,6 +166,8 @@ def test_a_run_killed_at_twenty_moments_ends_in_the_same_bytes(
     made = hashes(tmp_path)
     assert set(TARGETS) <= set(made)
     assert made == {name: tiny_hashes.get(name) for name in made}
+    ran = {(r["conda"], r["versions"]["python"]) for r in records.load_records(tmp_path / "logs")}
+    assert ran == {(None, platform.python_version())}
 
 
 def killed(at: int, act: Callable[[], None]) -> bool:

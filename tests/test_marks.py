@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from tests import marks
 from tests.tiny_study import ROOT
 
 
@@ -38,3 +39,13 @@ def test_make_unit_leaves_out_every_mark() -> None:
     [chosen] = re.findall(r'-m "not \((.*)\)"', (ROOT / "Makefile").read_text())
     ours = re.findall(r'^    "(\w+): ', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert chosen.split(" or ") == ours
+
+
+def test_what_tests_share_may_do_whatever_a_mark_allows() -> None:
+    submit = [sys.executable, "-c", "", "sbatch"]
+    with marks.anything():
+        subprocess.run(submit, check=True)
+        with socket.socket() as place:
+            place.bind(("127.0.0.1", 0))
+    with pytest.raises(AssertionError, match="to be marked `slurm`"):
+        subprocess.run(submit)

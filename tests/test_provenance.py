@@ -1,6 +1,8 @@
 """The digest of what a script does follows its meaning, through what it imports."""
 
 import ast
+import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -109,6 +111,38 @@ def test_a_module_loaded_by_name_is_followed(package: Path) -> None:
     assert before != digest(package, "stable_regions.kinds.plane.measure")
     edit(package, "kinds/line/tables")
     assert digest(package, "stable_regions.kinds.line.measure") != before
+
+
+@pytest.fixture
+def notes(package: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What a process has noted of the modules that it read, for another in which `_read` fails."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    digest(package)
+    provenance._notes.cache_clear()
+    monkeypatch.setattr(provenance, "_read", None)
+    [path] = (package / "__pycache__").glob("read.*.json")
+    return path
+
+
+def test_what_another_process_has_read_is_read_again_when_it_has_changed(
+    package: Path, notes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted = digest(package)
+    edit(package, "b")
+    with pytest.raises(TypeError):
+        digest(package)
+    monkeypatch.undo()
+    monkeypatch.setattr(provenance, "PACKAGE", package)
+    assert digest(package) != noted
+
+
+@pytest.mark.parametrize("change", ['"reader": "other"', "{"])
+def test_notes_of_other_code_and_damaged_ones_are_not_read(
+    package: Path, notes: Path, change: str
+) -> None:
+    notes.write_text(re.sub('"reader": ".*"', change, notes.read_text()))
+    with pytest.raises(TypeError):
+        digest(package)
 
 
 def test_files_of_one_name_are_told_apart(package: Path) -> None:

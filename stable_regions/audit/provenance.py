@@ -2,15 +2,18 @@
 
 import ast
 import hashlib
+import json
 import os
 import platform
+import sys
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stable_regions.base.files import read_json
+from stable_regions.base.files import read_json, write_json
 
 if TYPE_CHECKING:  # importing it would bring torch into jobs that need none
     from stable_regions.models.model import Model
@@ -36,12 +39,10 @@ def machine() -> dict[str, str]:
     return {"processor": names[0] if names else platform.processor(), "system": platform.system()}
 
 
-@cache
-def _read(text: str) -> tuple[str, frozenset[tuple[int, str]]]:
+def _read(text: str) -> tuple[str, list[tuple[int, str]]]:
     """A module's code as text, and its imports: level (dots before the name) and name.
 
-    The text is its syntax tree without docstrings; comments are not in it. It is kept, since the
-    scripts of a workflow reach the same modules.
+    The text is its syntax tree without docstrings; comments are not in it.
     """
     tree = ast.parse(text)
     imports: set[tuple[int, str]] = set()
@@ -64,7 +65,29 @@ def _read(text: str) -> tuple[str, frozenset[tuple[int, str]]]:
             and isinstance(node.body[0].value, ast.Constant)
         ):
             node.body[0] = ast.Expr(ast.Constant(None))
-    return ast.dump(tree), frozenset(imports)
+    return ast.dump(tree), sorted(imports)
+
+
+@cache
+def _notes(path: Path) -> dict[str, Any]:
+    """What other processes have read and noted, by the same code as this."""
+    reader = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    try:
+        notes = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        notes = {}
+    return notes if notes.get("reader") == reader else {"reader": reader}
+
+
+def _look(file: Path, notes: dict[str, Any]) -> dict[str, Any]:
+    """What a file does, as a digest, and what it may import: as noted if its text is the same."""
+    text = file.read_text(encoding="utf-8")
+    of = hashlib.sha256(text.encode()).hexdigest()
+    if str(file) not in notes or notes[str(file)]["of"] != of:
+        does, imports = _read(text)
+        digest = hashlib.sha256(does.encode()).hexdigest()
+        notes[str(file)] = {"of": of, "does": digest, "imports": imports}
+    return notes[str(file)]
 
 
 def _executed(folder: Path, name: str) -> Iterator[Path]:
@@ -73,17 +96,18 @@ def _executed(folder: Path, name: str) -> Iterator[Path]:
     With the module that is `__init__.py` of every package on the way. `*` may import any module of
     its package.
     """
+    inside = str(folder)  # most of thousands of names are of other packages: no path is made of one
     for part in name.split("."):
         if part == "*":
-            yield from folder.glob("*.py")
-            yield from folder.glob("*/__init__.py")
-        if (file := folder / f"{part}.py").is_file():
-            yield file
-        folder = folder / part
-        if not folder.is_dir():
+            yield from Path(inside).glob("*.py")
+            yield from Path(inside).glob("*/__init__.py")
+        if os.path.isfile(file := f"{inside}/{part}.py"):
+            yield Path(file)
+        inside = f"{inside}/{part}"
+        if not os.path.isdir(inside):
             return
-        if (file := folder / "__init__.py").is_file():
-            yield file
+        if os.path.isfile(file := f"{inside}/__init__.py"):
+            yield Path(file)
 
 
 def code_digest(script: str | Path, *modules: str) -> str:
@@ -100,6 +124,10 @@ def code_digest(script: str | Path, *modules: str) -> str:
         What it loads by name: no statement in it says which module that is.
     """
     script, root = Path(script).resolve(), PACKAGE.resolve().parent
+    # To read all takes a second. What Python keeps of a module, by its version, lies here too.
+    path = PACKAGE / "__pycache__" / f"read.{sys.implementation.cache_tag}.json"
+    notes = _notes(path)
+    noted = dict(notes)
     texts: dict[Path, str] = {}
     modules_seen: set[tuple[Path, str]] = set()
     todo = [script, *(file for module in modules for file in _executed(root, module))]
@@ -107,14 +135,18 @@ def code_digest(script: str | Path, *modules: str) -> str:
         file = todo.pop()
         if file in texts:
             continue
-        texts[file], imports = _read(file.read_text(encoding="utf-8"))
-        for level, name in imports:
+        note = _look(file, notes)
+        texts[file] = note["does"]
+        for level, name in note["imports"]:
             for folder in [file.parents[level - 1]] if level else [script.parent, root]:
                 if (folder, name) not in modules_seen:
                     modules_seen.add((folder, name))
                     todo.extend(_executed(folder, name))
+    if notes != noted and not sys.dont_write_bytecode:
+        with suppress(OSError):  # a checkout that may not be written to
+            write_json(path, notes)
     # a manifest may name a script that lies elsewhere
-    by_path = {Path(os.path.relpath(file, root)).as_posix(): text for file, text in texts.items()}
+    by_path = {Path(os.path.relpath(file, root)).as_posix(): does for file, does in texts.items()}
     text = "\n".join(f"{name}\n{by_path[name]}" for name in sorted(by_path))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
