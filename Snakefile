@@ -11,7 +11,7 @@ HERE = Path(str(workflow.current_basedir))
 sys.path.insert(0, str(HERE))  # the library is used from the checkout
 
 from stable_regions.study.config import check_config_file
-from stable_regions.base.errors import UserError
+from stable_regions.base.errors import UserError, printable
 
 try:
     for path in [HERE / "config.yaml", *workflow.configfiles]:
@@ -51,7 +51,7 @@ onstart:
         planned()
     selected = CONFIG.selected()
     print(
-        f"Study {STUDY.name}: {selected.title}. {selected.cost or ''}",
+        printable(f"Study {STUDY.name}: {selected.title}. {selected.cost or ''}"),
         file=sys.stderr,
     )
     if set(workflow.dag_settings.targets) <= {"all"}:  # the whole study

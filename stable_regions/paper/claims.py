@@ -54,7 +54,7 @@ Draw = Callable[..., np.ndarray]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its 95 % interval: the subject, its models, and the number of pairs (if any)."""
+    """A number with its 95 % interval: its subject, its models, and the number of pairs."""
 
     of: str
     models: list[str]
@@ -298,6 +298,14 @@ def verdict(outcomes: list[list[str]], needs: list[str]) -> str:
     return "partly" if all(holding) else "not replicated"
 
 
+def elsewhere(outcomes: list[str]) -> str:
+    """What the outcomes of a test that is no part of the verdict come to."""
+    held = outcomes.count("holds")
+    if held < len(outcomes):
+        return f"{held} of {len(outcomes)} hold"
+    return "holds" if outcomes else "not run"
+
+
 def check(
     claim: Claim,
     tables: Mapping[str, pd.DataFrame],
@@ -319,7 +327,8 @@ def check(
     Returns
     -------
     The claim's entry, its `verdict`, the `models` used, and its tests: each with its entry and its
-    `estimates` (the fields of `Estimate`, and `outcome`). All of it is plain values.
+    `estimates` (the fields of `Estimate`, and `outcome`); `also`, each with its test in the same
+    way and its `outcome`. All of it is plain values.
 
     Raises
     ------
@@ -327,17 +336,28 @@ def check(
         A table or a raw output lacks a column that the claim reads.
     """
     draw = partial(block_bootstrap, resamples=resamples, seed=seed)
-    tests, needs = [], []
-    for test in claim.tests:
-        judged: list[dict[str, Any]] = []
+
+    def judged(test: AnyTest) -> dict[str, Any] | None:
+        """A test with its estimates, if its data are there."""
         data = tables.get(test.source) if isinstance(test, OnTable) else raw.get(test.source)
         if data is None:
+            return None
+        found = estimates(test, _read(claim, test, data), models, draw)
+        return test.model_dump() | {"estimates": found}
+
+    tests, needs = [], []
+    for test in claim.tests:
+        found = judged(test)
+        if found is None:
             needs.append(test.experiment)
-        else:
-            judged = estimates(test, _read(claim, test, data), models, draw)
-            if not judged:
-                needs.append(f"{test.needs} in {test.experiment}")
-        tests.append(test.model_dump() | {"estimates": judged})
+        elif not found["estimates"]:
+            needs.append(f"{test.needs} in {test.experiment}")
+        tests.append(found or test.model_dump() | {"estimates": []})
+    also = []
+    for one in claim.also:
+        found = judged(one.test) or one.test.model_dump() | {"estimates": []}
+        told = {"test": found, "outcome": elsewhere([e["outcome"] for e in found["estimates"]])}
+        also.append(one.model_dump() | told)
     needs = list(dict.fromkeys(needs))
     outcomes = [[one["outcome"] for one in test["estimates"]] for test in tests]
     used = [model for test in tests for one in test["estimates"] for model in one["models"]]
@@ -346,6 +366,7 @@ def check(
         "verdict": verdict(outcomes, needs),
         "models": list(dict.fromkeys(used)),
         "tests": tests,
+        "also": also,
     }
 
 

@@ -67,11 +67,16 @@ class Compute(Strict):
 
 
 class Config(Strict):
-    """The whole of `config.yaml`; `target` is for `snakemake trace`, from the command line."""
+    """The whole of `config.yaml`.
+
+    From the command line, `target` is for `snakemake trace`, and `raw` says whether `snakemake
+    deposit` takes the raw outputs.
+    """
 
     study: Name
     gpu: str | None = None  # what `snakemake plan` reckons with in place of this machine
     target: str | int | float | None = None
+    raw: bool = True
     compute: Compute = Compute()
     packages: dict[Name, Package] = {}
     models: dict[Name, Model]

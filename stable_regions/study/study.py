@@ -108,7 +108,7 @@ class JobRule:
 
 
 def job_rules(verb: str, jobs: Iterable[Job], several: str = "_checkpoints") -> list[JobRule]:
-    """The rules that jobs need: separate ones for checkpoints, which share a job, and for shards."""
+    """The rules that jobs need: checkpoints, which share a job, and shards have their own."""
     alike: dict[tuple[tuple[str, ...], bool], list[Job]] = {}
     for job in jobs:
         alike.setdefault((job.revisions, job.sharded), []).append(job)
@@ -195,7 +195,7 @@ class Study:
         return [name for name in self.experiments if type(self.entry(name)) is kind]
 
     def on_page(self, what: str) -> list[str]:
-        """The experiments that the page to explore shows as `paths`, `series`, `planes` or `maps`."""
+        """The experiments that the page shows as `paths`, `series`, `planes` or `maps`."""
         return [name for kind in self.kinds if what in kind.on_page for name in self.of_kind(kind)]
 
     def entry(self, experiment: str) -> Measurement:
@@ -525,18 +525,22 @@ class Study:
         """Every figure of the package, and what its module says of it."""
         return figure_modules(self.home)
 
-    def tests(self, claims: Iterable[str]) -> list[Test]:
-        """The tests of some claims that the study has data for."""
-        tests = [test for name in claims for test in self.claims[name].tests]
+    def tests(self, claims: Iterable[str], *, also: bool = False) -> list[Test]:
+        """The tests of some claims that the study has data for; `also` those of no verdict."""
+        tests: list[Test] = [test for name in claims for test in self.claims[name].tests]
+        if also:
+            tests += [one.test for name in claims for one in self.claims[name].also]
         return [test for test in tests if test.experiment in self.experiments]
 
-    def claim_tables(self, claims: Iterable[str]) -> list[str]:
+    def claim_tables(self, claims: Iterable[str], *, also: bool = False) -> list[str]:
         """The tables that claims are computed from."""
-        return sorted({test.table for test in self.tests(claims) if isinstance(test, OnTable)})
+        tests = self.tests(claims, also=also)
+        tables = {test.table for test in tests if isinstance(test, OnTable)}
+        return sorted(filter(self.has_table, tables) if also else tables)
 
-    def claim_raw(self, claims: Iterable[str]) -> list[tuple[str, str]]:
+    def claim_raw(self, claims: Iterable[str], *, also: bool = False) -> list[tuple[str, str]]:
         """The raw outputs that claims are computed from: experiments and models."""
-        used = {test.raw for test in self.tests(claims) if isinstance(test, OnRaw)}
+        used = {test.raw for test in self.tests(claims, also=also) if isinstance(test, OnRaw)}
         return [(name, ref) for name in sorted(used) for ref in self.experiments[name]]
 
     def deviation_tables(self) -> list[str]:
@@ -545,7 +549,7 @@ class Study:
         return sorted(filter(self.has_table, names))
 
     def cost(self, claim: str) -> dict[str, int]:
-        """The cost of a claim in this study from scratch, in units that do not depend on the machine.
+        """The cost of a claim in this study from scratch, in units independent of the machine.
 
         Points of paths that models are run on, jobs that run or train a model, and tokens trained
         on.
