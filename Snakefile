@@ -12,7 +12,7 @@ min_version("9.27")
 HERE = Path(str(workflow.current_basedir))
 sys.path.insert(0, str(HERE))  # the library is used from the checkout
 
-from stable_regions.base.errors import UserError
+from stable_regions.base.errors import UserError, printable
 from stable_regions.estimate.watch import Watch, closing
 from stable_regions.study.config import check_config_file
 
@@ -59,7 +59,7 @@ onstart:
         release_planning()
     selected = CONFIG.selected()
     print(
-        f"Study {STUDY.name}: {selected.title}. {selected.cost or ''}",
+        printable(f"Study {STUDY.name}: {selected.title}. {selected.cost or ''}"),
         file=sys.stderr,
     )
     if set(workflow.dag_settings.targets) <= {"all"}:  # the whole study

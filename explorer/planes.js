@@ -112,7 +112,7 @@ const planes = {
     const layer = Number(by("plane-layer").value) || 0;
     const marks = [["A", 0, 0], ["B", 1, 0], ["C", numbers(model.place)[layer * model.texts.length + triple], 1]];
     const inside = marks.filter(([, x]) => x >= low && x <= high);
-    const texts = Array.from({ length: size }, (_, b) => Array.from({ length: size }, (__, a) => this.label(a, b)));
+    const texts = Array.from({ length: size }, (_, b) => Array.from({ length: size }, (__, a) => this.lines(a, b).map(plain).join("<br>")));
     const span = [low - step / 2, high + step / 2];
     draw("plane-plot", [
       { type: "image", z: image, x0: low, dx: step, y0: low, dy: step, text: texts, hovertemplate: "%{text}<extra></extra>" },
@@ -197,21 +197,20 @@ const planes = {
   },
 
   /** What is at a point, in lines. */
-  label(a, b) {
+  lines(a, b) {
     const { model, size } = this;
     const [low, high] = model.axis;
     const at = (index) => low + (index * (high - low)) / (size - 1);
     const i = b * size + a;
     const lines = ["A", "B", "C"].map((name, context) => {
       const { levels, unit } = this.distance(model, context);
-      return `${name}: distance ${shown(levels[i] * unit)}, predicts ${plain(token(model.tokens[this.tops(model, context)[i]]))}`;
+      return `${name}: distance ${shown(levels[i] * unit)}, predicts ${token(model.tokens[this.tops(model, context)[i]])}`;
     });
-    return [`a ${shown(at(a))}, b ${shown(at(b))}`, ...lines].join("<br>");
+    return [`a ${shown(at(a))}, b ${shown(at(b))}`, ...lines];
   },
 
   tell() {
-    const lines = this.label(...this.place).split("<br>");
-    by("plane-caption").replaceChildren(...lines.map((line) => make("div", { innerHTML: line })));
+    by("plane-caption").replaceChildren(...this.lines(...this.place).map((line) => make("div", { textContent: line })));
   },
 
   read(point) {

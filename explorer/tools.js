@@ -68,9 +68,10 @@ function short(count) {
   return String(count);
 }
 
-/** A text in quotation marks, so that its spaces show. */
+/** A text in quotation marks, so that its spaces show; so does what would hide or turn letters around. */
 function quoted(text) {
-  return JSON.stringify(text);
+  const whole = text.length > 2000 ? `${text.slice(0, 2000)} …` : text;
+  return JSON.stringify(whole).replace(/[\p{Cf}\p{Zl}\p{Zp}]/gu, (one) => `\\u{${one.codePointAt(0).toString(16)}}`);
 }
 
 /** A token in running text: its leading space does not break the line. */

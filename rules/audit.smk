@@ -34,6 +34,8 @@ rule crate:
         "results/{study}/manifest.json",
     output:
         code=directory("results/{study}/workflow"),
+        readme="results/{study}/README.md",
+        preview="results/{study}/ro-crate-preview.html",
         metadata="results/{study}/ro-crate-metadata.json",
     log:
         "logs/{study}/crate.log",
@@ -124,3 +126,19 @@ rule trace:
         "Trace a result back to its sources"
     script:
         "../scripts/trace.py"
+
+
+rule deposit:
+    log:
+        f"logs/{STUDY.name}/deposit.log",
+    localrule: True
+    conda:
+        "../envs/audit.yaml"
+    params:
+        results=f"results/{STUDY.name}",
+        target=f"deposit/{STUDY.name}.zip",
+        raw=CONFIG.raw,
+    message:
+        "Pack the results for a repository"
+    script:
+        "../scripts/make_deposit.py"

@@ -4,8 +4,8 @@
 
 rule claims:
     input:
-        tables=lambda w: tables(STUDY.claim_tables(claim_names(w))),
-        raw=lambda w: [STUDY.raw(*each) for each in STUDY.claim_raw(claim_names(w))],
+        tables=tables(STUDY.claim_tables(STUDY.claims, also=True)),
+        raw=[STUDY.raw(*each) for each in STUDY.claim_raw(STUDY.claims, also=True)],
         models="results/{study}/tables/models.csv",
     output:
         "results/{study}/claims.json",
@@ -24,8 +24,8 @@ rule claims:
     params:
         claims={name: claim.model_dump() for name, claim in STUDY.claims.items()},
         costs={name: STUDY.cost(name) for name in STUDY.claims},
-        tables=lambda w: STUDY.claim_tables(claim_names(w)),
-        raw=lambda w: STUDY.claim_raw(claim_names(w)),
+        tables=STUDY.claim_tables(STUDY.claims, also=True),
+        raw=STUDY.claim_raw(STUDY.claims, also=True),
         resamples=COMPUTE.bootstrap,
         seed=COMPUTE.seed,
         code=code("check_claims.py"),
@@ -37,6 +37,10 @@ rule claims:
 
 # One claim by itself, with no more than it needs.
 use rule claims as claim with:
+    input:
+        tables=lambda w: tables(STUDY.claim_tables([w.claim])),
+        raw=lambda w: [STUDY.raw(*each) for each in STUDY.claim_raw([w.claim])],
+        models="results/{study}/tables/models.csv",
     output:
         "results/{study}/claims/{claim}.json",
     log:
@@ -44,10 +48,10 @@ use rule claims as claim with:
     benchmark:
         "logs/{study}/claims/{claim}.benchmark.tsv"
     params:
-        claims=lambda w: {w.claim: STUDY.claims[w.claim].model_dump()},
+        claims=lambda w: {w.claim: STUDY.claims[w.claim].model_dump() | {"also": []}},
         costs=lambda w: {w.claim: STUDY.cost(w.claim)},
-        tables=lambda w: STUDY.claim_tables(claim_names(w)),
-        raw=lambda w: STUDY.claim_raw(claim_names(w)),
+        tables=lambda w: STUDY.claim_tables([w.claim]),
+        raw=lambda w: STUDY.claim_raw([w.claim]),
         resamples=COMPUTE.bootstrap,
         seed=COMPUTE.seed,
         code=code("check_claims.py"),

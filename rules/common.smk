@@ -100,11 +100,6 @@ def activation_job(wildcards):
     return STUDY.activation_jobs[wildcards.prompts][wildcards.job]
 
 
-def claim_names(wildcards):
-    """The claims that a job decides: one, or else all."""
-    return [wildcards.claim] if "claim" in wildcards.keys() else STUDY.claims
-
-
 def figure_module(figure):
     """The module that draws a figure, by name."""
     return f"stable_regions.figures.{figure}"

@@ -33,14 +33,16 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
     """
     from stable_regions.audit.records import check_inputs, now, write_record
     from stable_regions.audit.run_lock import hold
-    from stable_regions.base.errors import (  # after the path is set
-        UserError,
-        first_line,
-        is_disk_full,
-    )
+
+    # after the path is set
+    from stable_regions.base.errors import UserError, first_line, is_disk_full, printable
     from stable_regions.base.redact import redact
 
-    class RedactingFormatter(logging.Formatter):
+    class Printable(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            return printable(super().format(record))
+
+    class RedactingFormatter(Printable):
         def format(self, record: logging.LogRecord) -> str:
             return redact(super().format(record))
 
@@ -54,7 +56,7 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
     to_file = logging.FileHandler(path, mode="w", encoding="utf-8")
     to_file.setFormatter(RedactingFormatter("%(asctime)s %(message)s", "%H:%M:%S"))
     to_screen = logging.StreamHandler()
-    to_screen.setFormatter(logging.Formatter(f"[{snakemake.rule}] %(message)s"))
+    to_screen.setFormatter(Printable(f"[{snakemake.rule}] %(message)s"))
     log.addHandler(to_file)
     if snakemake.output and "STABLE_REGIONS_WATCHED" in os.environ:  # a run shows what logs hold
         to_screen.setLevel(logging.ERROR)
@@ -76,8 +78,7 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
             where = getattr(error, "filename", None) or next(iter(snakemake.output), path)
             log.error("error: disk full while writing %s: free some space and run again", where)
             sys.exit(1)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(redact(traceback.format_exc()))
+        to_file.stream.write(redact(printable(traceback.format_exc())))
         what = type(error).__name__
         log.error("error: %s: %s (traceback in %s)", what, first_line(error), path)
         sys.exit(1)

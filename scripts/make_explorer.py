@@ -49,6 +49,7 @@ with job(snakemake) as log:
     read = lambda path: Path(path).read_text(encoding="utf-8")  # noqa: E731
     html, script = read(inputs.html), "\n".join(map(read, inputs.scripts))
     frame = {"style": read(inputs.css), "library": library, "script": script}
+    frame["allowed"] = explorer.allowed([library, script])
     figures.sort(key=lambda figure: figure["name"])
     data = {
         "study": {"name": snakemake.wildcards.study, "title": params.title},

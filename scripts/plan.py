@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from _job import job
 
-from stable_regions.base.errors import UserError
+from stable_regions.base.errors import UserError, printable
 from stable_regions.estimate import calibration, plan
 from stable_regions.estimate.gpus import GPUS
 from stable_regions.estimate.workload import Cost, Machine, Source, Work
@@ -85,7 +85,7 @@ with job(snakemake) as log:
     spent = time.monotonic() - began
     table = plan.table(works, shapes, sources, machine, budget=budget)
     light = jobs_in_all(params.python, params.snakefile, params.config) - int(table["jobs"].sum())
-    print(f"\nStudy {params.study}: {params.title}\n")
+    print(printable(f"\nStudy {params.study}: {params.title}\n"))
     print("\n".join(plan.report(
         table, machine, light_jobs=light, clustering=clustering,
         texts=params.texts_mb * 10**6, calibrated=spent,

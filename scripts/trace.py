@@ -5,7 +5,7 @@ from pathlib import Path
 from _job import job
 
 from stable_regions.audit import manifest, records, trace
-from stable_regions.base.errors import UserError
+from stable_regions.base.errors import UserError, printable
 
 with job(snakemake) as log:
     results = Path(snakemake.params.results)
@@ -19,6 +19,6 @@ with job(snakemake) as log:
     if (results / manifest.NAME).exists():
         jobs = [*manifest.whole_jobs(manifest.read(results)), *jobs]
     steps = trace.trace(target, jobs)
-    print("\n".join(trace.lines(target, steps)))
+    print(printable("\n".join(trace.lines(target, steps))))
     records.dump(Path(snakemake.params.json), trace.as_json(target, steps))
     log.info("the same as JSON, with all settings: %s", snakemake.params.json)

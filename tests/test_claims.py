@@ -390,6 +390,25 @@ def test_an_open_estimate_says_how_many_pairs_would_decide_it() -> None:
     assert flat["pairs_to_decide"].tolist() == [low["pairs_to_decide"], high["pairs_to_decide"]]
 
 
+def test_what_else_a_claim_is_tried_on_counts_for_no_verdict() -> None:
+    tables, raw, facts = CASES["regions"][0][0]()
+    other, text = (one.what for one in CLAIMS["regions"].also)
+    for widths, outcome in (
+        ({"big": SHARP}, "holds"),
+        ({"big": SHARP, "even": EVEN}, "1 of 2 hold"),
+    ):
+        size = summaries.sharpness(
+            [paths(name, width) for name, width in widths.items()], **SAMPLING
+        )
+        known = pd.concat([facts, models(*widths)])
+        result = claims.check(CLAIMS["regions"], tables | {"size": size}, raw, known, **SAMPLING)
+        assert result["verdict"] == REPLICATED
+        assert "big" not in result["models"]
+        assert {one["what"]: one["outcome"] for one in result["also"]} == {
+            other: outcome, text: "not run",
+        }  # fmt: skip
+
+
 def test_a_claim_without_its_experiment_is_not_run() -> None:
     result = claims.check(CLAIMS["last-token"], {}, {}, models("m"), **SAMPLING)
     assert result["verdict"] == "not run: needs meaning"

@@ -273,3 +273,16 @@ def test_a_study_s_changes_are_its_own(raw: dict[str, Any]) -> None:
         loaded.experiments["examples"]
         == config.load(raw | {"study": "embedded"}).experiments["examples"]
     )
+
+
+def test_a_key_of_any_length_and_aliases_without_end_are_one_short_line(
+    raw: dict[str, Any],
+) -> None:
+    endless: Any = ["a"] * 9
+    for _ in range(9):  # a billion values, of which each list is there once
+        endless = [endless] * 9
+    for key, value in (("k" * 10**6, 1), ("mine", endless)):
+        with pytest.raises(UserError) as told:
+            config.load(raw | {"models": raw["models"] | {key: value}})
+        assert "models." in str(told.value)
+        assert len(str(told.value)) < 2000

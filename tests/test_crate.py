@@ -1,6 +1,7 @@
 """The copy of the code in a study's RO-Crate is enough to run the study again."""
 
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from stable_regions.audit import crate
+from stable_regions.base.files import sha256
 from tests.tiny_study import ROOT
 
 # What tells how the code is set up, run, checked and read.
@@ -69,3 +71,20 @@ def test_the_copy_can_be_set_up_and_run(copy: Path) -> None:
         cwd=copy, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.workflow
+def test_the_crate_alone_gives_the_first_figure_again(tiny: Path, tmp_path: Path) -> None:
+    """Its code makes the tiny models and the figure, in a folder where nothing else is."""
+    code = tmp_path / "workflow"
+    shutil.copytree(tiny / "results/tiny/workflow", code)
+    sources = "from pathlib import Path; from tests.tiny_study import *; make_sources(Path())"
+    figure = "results/tiny/figures/fig2"
+    study = ["-m", "snakemake", "--configfile", "tests/tiny/config.yaml", "--cores", "2"]
+    for asked in (["-c", sources], [*study, "--", f"{figure}.pdf"]):
+        done = subprocess.run(
+            [sys.executable, *asked], cwd=code, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+    for ending in ("csv", "pdf", "png"):
+        assert sha256(code / f"{figure}.{ending}") == sha256(tiny / f"{figure}.{ending}")

@@ -8,7 +8,7 @@ import pytest
 from stable_regions.audit.records import load_records
 from tests.tiny_study import hashes
 
-TIMED = ("paper.pdf", "manifest.json", "ro-crate-metadata.json")
+TIMED = ("paper.pdf", "manifest.json", "ro-crate-metadata.json", "ro-crate-preview.html")
 
 
 def test_a_second_clean_run_gives_the_same_bytes(tiny_hashes: dict[str, str], again: Path) -> None:

@@ -25,6 +25,7 @@ from stable_regions.explorer import pack as explorer
 from stable_regions.measures.boundaries import in_boundary
 from stable_regions.measures.paths import max_slope, relative
 from tests.browser import requests
+from tests.tiny_study import ROOT
 
 KINDS = {"Uint8Array": "<u1", "Uint16Array": "<u2", "Uint32Array": "<u4", "Float32Array": "<f4"}
 
@@ -87,6 +88,11 @@ def test_json_cannot_end_its_script_and_has_one_form() -> None:
     assert first == explorer.encode({"a": [1, None], "b": "</script><!--"})
     assert "<" not in first
     assert json.loads(first)["b"] == "</script><!--"
+
+
+def test_no_text_is_ever_read_as_markup() -> None:
+    scripts = "".join(path.read_text() for path in (ROOT / "explorer").glob("*.js"))
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", scripts)
 
 
 def test_parts_are_not_searched_for_places() -> None:
@@ -456,6 +462,98 @@ def test_the_page_could_not_fetch_if_it_wanted(opened: Open, page: Path) -> None
     assert [
         line for line in chrome.get_log("browser") if "Content Security Policy" in line["message"]
     ]
+
+
+RUN = "window.ran = 1"
+# What would run, load, hide or turn around, if a text were taken for anything else.
+HOSTILE = [
+    f"</script><script>{RUN}</script>",
+    f"<!--<script>{RUN}//-->",
+    f"<img src=x onerror='{RUN}'>",
+    f"<svg/onload={RUN}>",
+    f'"><a href="javascript:{RUN}" id="hacked">x</a>',
+    "<style>* { display: none }</style><link rel=stylesheet href=https://example.org/x.css>",
+    f"&lt;b id=hacked&gt;{RUN}<b id=hacked>",
+    f"%{{customdata}}${{{RUN}}}`{RUN}`",
+    "abc\u202edcba\u2066x\u200b\u200d\ufeffy\u2028z\0",
+    "W" * 100_000,
+]
+
+
+def hostile(page: Path, folder: Path) -> Path:
+    """A page whose texts are these, wherever a prompt, a token, a name or a title stands."""
+    data, drawn = data_of(page), iter(HOSTILE * 1000)
+    data["study"]["title"] = data["study"]["name"] = HOSTILE[0]
+    data["prompts"] = [[*(next(drawn) for _ in row)] for row in data["prompts"]]
+    for group in data["paths"]:
+        for some in group.get("tokens", []):
+            some["texts"] = [next(drawn) for _ in some["texts"]]
+    for group in data["planes"]:
+        for model in group["models"]:
+            model["tokens"] = [next(drawn) for _ in model["tokens"]]
+    for one in data["maps"]:
+        for key in ("names", "texts", "kinds"):
+            one[key] = [next(drawn) for _ in one[key]]
+    for model in data["models"]:
+        model["name"], model["family"] = next(drawn), next(drawn)
+    for figure in data["figures"]:
+        figure["title"] = next(drawn)
+    for series in data["series"]:
+        series["title"] = next(drawn)
+    written = page.read_text(encoding="utf-8")
+    start = written.index('<script id="data"')
+    start, end = written.index(">", start) + 1, written.index("</script>", start)
+    made = folder / "hostile.html"
+    made.write_text(written[:start] + explorer.encode(data) + written[end:], encoding="utf-8")
+    return made
+
+
+@pytest.mark.browser
+def test_hostile_texts_are_shown_and_do_nothing(opened: Open, page: Path, tmp_path: Path) -> None:
+    made = hostile(page, tmp_path)
+    chrome = opened(made)
+    for plot in ("pair-plot", "plane-plot", "map-plot"):
+        chrome.execute_script(
+            "const e = document.getElementById(arguments[0]);"
+            "e.scrollIntoView(); e.focus();"
+            "Plotly.Fx.hover(e, [{curveNumber: 0, pointNumber: 0}]);",
+            plot,
+        )
+    for number in range(len(HOSTILE)):
+        move(chrome, "plane-model", number)
+        choose_nth = "const e = document.getElementById('map-prompt');"
+        choose_nth += "e.selectedIndex = arguments[0]; e.dispatchEvent(new Event('change'));"
+        chrome.execute_script(choose_nth, number)
+    assert chrome.execute_script("return window.ran === undefined")
+    assert chrome.find_elements(By.ID, "hacked") == []
+    assert (
+        chrome.find_elements(By.CSS_SELECTOR, "main img, main link, main [href^=javascript]") == []
+    )
+    assert requests(chrome) == [made.as_uri()]
+    assert chrome.get_log("browser") == []
+    assert sections(chrome) == ["pairs", "series", "planes", "clusters", "figures", "about"]
+    shown = chrome.find_element(By.TAG_NAME, "main").get_attribute("textContent")
+    assert HOSTILE[2] in shown  # as a text
+    options = chrome.execute_script(
+        "return Array.from(document.querySelectorAll('#map-prompt option'), (e) => e.textContent)"
+    )
+    assert any(r"\u{202e}dcba\u{2066}x\u{200b}\u{200d}\u{feff}y\u{2028}z" in one for one in options)
+    assert max(map(len, options)) < 3000
+
+
+@pytest.mark.browser
+def test_no_script_but_the_pages_own_can_run(opened: Open, page: Path) -> None:
+    chrome = opened(page)
+    chrome.execute_script(
+        f"const s = document.createElement('script'); s.textContent = {RUN!r};"
+        "document.body.append(s);"
+        f"const i = document.createElement('img'); i.setAttribute('onerror', {RUN!r});"
+        "i.src = 'data:,'; document.body.append(i);"
+    )
+    time.sleep(0.2)
+    assert chrome.execute_script("return window.ran === undefined")
+    message = [line["message"] for line in chrome.get_log("browser")]
+    assert sum("Content Security Policy" in line for line in message) == 2
 
 
 @pytest.mark.browser

@@ -35,7 +35,7 @@ def test_no_file_names_a_place_outside_the_repository() -> None:
     assert [p for p in files if outside in p.read_text(encoding="utf-8")] == []
 
 
-OPENED_BY_OTHERS = ("os", "tarfile", "zipfile", "gzip")
+OPENED_BY_OTHERS = ("os", "tarfile", "zipfile", "gzip", "archive")
 
 
 def in_the_locale(tree: ast.AST) -> Iterator[int]:

@@ -63,3 +63,20 @@ def test_results_do_not_depend_on_the_locale(tmp_path: Path) -> None:
 def test_what_a_terminal_cannot_print_is_escaped_and_logged_whole(tmp_path: Path) -> None:
     assert in_ascii(TELLS, tmp_path) == "\\u2502 told\n"
     assert (tmp_path / "told.log").read_text(encoding="utf-8").endswith("│ told\n")
+
+
+OBEYED = "\x1b[2J\x1b]0;owned\x07\x1b]8;;https://example.org\x07x\r\x9b31m\u202e\u200b"
+
+
+def test_what_a_terminal_would_obey_reaches_neither_it_nor_a_log(tmp_path: Path) -> None:
+    """Clear the screen, set its title, link, return, colour, turn around, hide."""
+    program = TELLS.replace('"\\u2502 told"', repr(f"told {OBEYED} end"))
+    program = program.replace("    print(", "    raise RuntimeError(")
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], cwd=ROOT, capture_output=True, check=False
+    )
+    logged = (tmp_path / "told.log").read_text(encoding="utf-8")
+    for text in (done.stdout.decode(), done.stderr.decode(), logged):
+        assert all(one.isprintable() or one == "\n" for one in text)
+    assert logged.count(r"\x1b[2J") >= 3  # told, in the error and in its traceback
+    assert r"told \x1b[2J" in done.stderr.decode()

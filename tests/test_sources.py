@@ -1,5 +1,6 @@
 """Sources: packages, GGUF files, folders and twins; what is damaged or unsafe is refused."""
 
+import gzip
 import hashlib
 import io
 import json
@@ -44,6 +45,36 @@ def test_members_are_found_by_pattern_in_order(tmp_path: Path, make) -> None:
     assert result == [("t/c.md", b"C"), ("t/a.txt", b"A"), ("t/b.txt", b"B")]
     with pytest.raises(UserError, match=r"no file in it matches 'x/\*'"):
         list(sources.members(package, ["x/*"]))
+
+
+def test_links_in_a_package_are_no_files(tmp_path: Path) -> None:
+    package = tmp_path / "p.tar.gz"
+    with tarfile.open(package, "w:gz") as made:
+        for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE):
+            info = tarfile.TarInfo(f"pkg-1.0/{kind.decode()}.txt")
+            info.type, info.linkname = kind, "/etc/passwd"
+            made.addfile(info)
+    with pytest.raises(UserError, match=r"no file in it matches '\*\.txt'"):
+        list(sources.members(package, ["*.txt"]))
+
+
+@pytest.mark.parametrize("make", [wheel, sdist])
+def test_bombs_are_refused_before_they_are_unpacked(tmp_path: Path, make) -> None:
+    """A gigabyte of zeros in a few kilobytes, or so it says: what it says is enough."""
+    package = tmp_path / ("p.whl" if make is wheel else "p.tar.gz")
+    if make is wheel:
+        with zipfile.ZipFile(package, "w", zipfile.ZIP_DEFLATED) as made:
+            made.writestr("a.txt", b"x")
+        content = bytearray(package.read_bytes())
+        place = content.rindex(b"PK\x01\x02") + 24  # its size, as the directory has it
+        content[place : place + 4] = (2**30).to_bytes(4, "little")
+        package.write_bytes(content)
+    else:
+        info = tarfile.TarInfo("pkg-1.0/a.txt")
+        info.size = 2**30
+        package.write_bytes(gzip.compress(info.tobuf()))
+    with pytest.raises(UserError, match="would grow to more than 268 MB"):
+        list(sources.members(package, ["a.txt"]))
 
 
 def fake_pip(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
@@ -175,8 +206,14 @@ def test_rows_of_a_database_are_joined_by_work(tmp_path: Path) -> None:
     assert table.to_numpy().tolist() == [["A", "1\n2"], ["B", "3"]]
     with pytest.raises(UserError, match="no such table: nope"):
         corpora.read_package(package, ["x.db"], "SELECT * FROM nope")
-    with pytest.raises(UserError, match="the query fails"):
-        corpora.read_package(package, ["x.db"], "DROP TABLE t")
+    other = tmp_path / "other.db"
+    for query in (
+        "DROP TABLE t", f"VACUUM INTO '{other}'", f"ATTACH '{other}' AS other",
+        "PRAGMA database_list", "SELECT load_extension('x'), 1",
+    ):  # fmt: skip
+        with pytest.raises(UserError, match="the query fails: .*authoriz"):
+            corpora.read_package(package, ["x.db"], query)
+    assert not other.exists()
 
 
 def test_an_empty_work_is_named(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
-"""A finished study as a Workflow Run RO-Crate (profile 0.5, RO-Crate 1.1), made from its manifest.
+"""A finished study as a Provenance Run Crate (profile 0.5, RO-Crate 1.1), made from its manifest.
 
-See https://w3id.org/ro/wfrun/workflow/0.5. The steps of the run, one by one, are in the manifest.
+See https://w3id.org/ro/wfrun/provenance/0.5. `stable_regions.audit.crate_jobs` adds what was run.
 """
 
 import shutil
@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from rocrate.model.computationalworkflow import ComputationalWorkflow
-from rocrate.model.contextentity import ContextEntity
 from rocrate.rocrate import ROCrate
 
-from stable_regions.audit.manifest import CODE, NAME, Job
+from stable_regions.audit.crate_jobs import AGENT, DONE, Things, add_jobs, context, refer
+from stable_regions.audit.manifest import CODE, NAME, PREVIEW, README, Job, code_files
 from stable_regions.audit.records import ROOT
 from stable_regions.base.files import sha256
 from stable_regions.sources.kinds import KINDS
@@ -20,29 +20,34 @@ from stable_regions.sources.kinds import KINDS
 # All that the repository holds: a run of the copy is set up, and can be tested, as one of it.
 PARTS = (
     "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md",
-    "Snakefile", "config.yaml", "mkdocs.yml", "pyproject.toml", "requirements.in",
-    "requirements.lock", "benchmarks", "config", "docs",
-    "envs", "explorer", "paper", "profiles", "reference", "report", "rules", "scripts",
-    "stable_regions", "tests", "tools",
+    "SECURITY.md", "Snakefile", "codecheck.yml", "config.yaml", "mkdocs.yml", "pyproject.toml",
+    "requirements.in", "requirements.lock", "benchmarks", "codecheck", "config", "docs", "envs",
+    "explorer", "paper", "profiles", "reference", "report", "rules", "scripts", "stable_regions",
+    "tests", "tools",
 )  # fmt: skip
+AUTHORS = "The stable-regions contributors"
 LICENCE = "https://spdx.org/licenses/MIT"
 BIOSCHEMAS = "https://bioschemas.org/profiles/ComputationalWorkflow/1.0-RELEASE"
 PROFILES = {
     "https://w3id.org/ro/wfrun/process/0.5": ("Process Run Crate", "0.5"),
     "https://w3id.org/ro/wfrun/workflow/0.5": ("Workflow Run Crate", "0.5"),
+    "https://w3id.org/ro/wfrun/provenance/0.5": ("Provenance Run Crate", "0.5"),
     "https://w3id.org/workflowhub/workflow-ro-crate/1.0": ("Workflow RO-Crate", "1.0"),
 }
-TERMS = "https://w3id.org/ro/terms/workflow-run/context"  # of SHA-256, which RO-Crate 1.1 lacks
+TERMS = "https://w3id.org/ro/terms/workflow-run/context"  # of what RO-Crate 1.1 lacks
+BUILD = {"buildInstructions": "https://codemeta.github.io/terms/buildInstructions"}
 SNAKEMAKE = "https://w3id.org/workflowhub/workflow-ro-crate#snakemake"
 FORMATS = {
     ".csv": "text/csv",
     ".html": "text/html",
+    ".js": "text/javascript",
     ".json": "application/json",
     ".md": "text/markdown",
     ".parquet": "application/vnd.apache.parquet",
     ".pdf": "application/pdf",
     ".png": "image/png",
     ".py": "text/x-python",
+    ".safetensors": "application/octet-stream",
     ".yaml": "application/yaml",
 }
 
@@ -60,15 +65,13 @@ def copy_code(target: Path) -> None:
 
 def _file(path: Path, entry: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """A file's properties: hash and size by the manifest, or of the file on disk."""
-    properties: dict[str, Any] = {
+    return {
         "@type": "File",
         "name": path.name,
         "sha256": entry["sha256"] if entry else sha256(path),
         "contentSize": str(entry["bytes"] if entry else path.stat().st_size),
+        "encodingFormat": FORMATS.get(path.suffix, "text/plain"),
     }
-    if path.suffix in FORMATS:
-        properties["encodingFormat"] = FORMATS[path.suffix]
-    return properties
 
 
 def _leaves(value: Any, name: str) -> Iterator[tuple[str, str]]:
@@ -112,6 +115,40 @@ def _origins(manifest: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]
         yield path, facts
 
 
+def _software(crate: ROCrate, manifest: Mapping[str, Any]) -> list[list[str]]:
+    """Add every package in every version that some job loaded; the packages of each environment."""
+    environments = []
+    for environment in manifest["environments"]:
+        some = []
+        for name, version in environment.items():
+            url = f"https://pypi.org/project/{name}/{version}/"
+            if name == "python":
+                url = f"https://docs.python.org/release/{version}/"
+            some.append(url)
+            if crate.get(url) is None:
+                context(
+                    crate, url, "SoftwareApplication", name=name, softwareVersion=version, url=url
+                )  # fmt: skip
+        environments.append(sorted(some))
+    return environments
+
+
+def _add_files(crate: ROCrate, results: Path, manifest: Mapping[str, Any]) -> Things:
+    """Add the code and the results, and what of inputs is no file of the crate."""
+    things = Things(crate, manifest)
+    tools = {f"{CODE}/{job['script']}" for job in manifest["jobs"]}
+    for file in code_files(results):
+        name = file.relative_to(results).as_posix()
+        kind = {"@type": ["File", "SoftwareSourceCode"]} if name in tools else {}
+        held = crate.get(name) or crate.add_file(dest_path=name, properties=_file(file) | kind)
+        things.place(file.relative_to(results / CODE).as_posix(), held.id)
+    for path, held in manifest["files"].items():
+        name = Path(path).relative_to(results).as_posix()
+        made = crate.add_file(dest_path=name, properties=_file(Path(path), held))
+        things.place(path, made.id)  # in which some characters are escaped
+    return things
+
+
 def describe(results: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """The crate's metadata: a function of the manifest, and of the code beside it.
 
@@ -122,96 +159,88 @@ def describe(results: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """
     crate = ROCrate(version="1.1")
     crate.metadata.extra_contexts.append(TERMS)
+    crate.metadata.extra_terms.update(BUILD)
     root = crate.root_dataset
     root["name"] = f"Stable regions in the residual stream: the study {manifest['study']}"
     root["description"] = f"Results of one run of the workflow: {manifest['title']}"
     root["datePublished"] = manifest["made"]
     root["license"] = {"@id": LICENCE}
-    _context(crate, LICENCE, "CreativeWork", name="MIT licence")
+    context(
+        crate, LICENCE, "CreativeWork", name="MIT licence", url=LICENCE,
+        description="Of the code and the results; models and texts keep their own.",
+    )  # fmt: skip
     for url, (name, version) in PROFILES.items():
-        _context(crate, url, "CreativeWork", name=name, version=version)
-    root["conformsTo"] = [{"@id": url} for url in PROFILES]
+        context(crate, url, "CreativeWork", name=name, version=version)
+    root["conformsTo"] = refer(PROFILES)
     crate.metadata["conformsTo"] = [
         {"@id": "https://w3id.org/ro/crate/1.1"},
         {"@id": "https://w3id.org/workflowhub/workflow-ro-crate/1.0"},
     ]
-    versions: dict[str, set[str]] = {}
-    for environment in manifest["environments"]:
-        for name, version in environment.items():
-            versions.setdefault(name, set()).add(version)
-    software = [
-        _context(
-            crate, f"pkg:{'generic' if name == 'python' else 'pypi'}/{name}@{version}",
-            "SoftwareApplication",
-            name=name, softwareVersion=version,
-        )
-        for name, some in sorted(versions.items())
-        for version in sorted(some)
-    ]  # fmt: skip
-    _context(
+    context(crate, PREVIEW, "CreativeWork", about={"@id": "./"}, encodingFormat="text/html")
+    context(crate, "#authors", "Organization", name=AUTHORS)
+    root["author"] = root["publisher"] = {"@id": "#authors"}
+    context(crate, AGENT, "Person", name="whoever ran the study: no record names them")
+    environments = _software(crate, manifest)
+    context(
         crate, SNAKEMAKE, "ComputerLanguage", name="Snakemake",
         identifier={"@id": "https://doi.org/10.1093/bioinformatics/bts480"},
         url={"@id": "https://snakemake.readthedocs.io"},
     )  # fmt: skip
     code = manifest["checkout"]
+    version = code["commit"] or f"lock {code['lock']}"
     workflow = crate.add(
         ComputationalWorkflow(
             crate,
             dest_path=f"{CODE}/Snakefile",
             properties=_file(results / CODE / "Snakefile")
             | {
-                "@type": ["File", "SoftwareSourceCode", "ComputationalWorkflow"],
+                "@type": ["File", "SoftwareSourceCode", "ComputationalWorkflow", "HowTo"],
                 "name": "A replication of arXiv 2409.17113",
                 "programmingLanguage": {"@id": SNAKEMAKE},
                 "conformsTo": {"@id": BIOSCHEMAS},
                 "license": {"@id": LICENCE},
-                "version": code["commit"] or f"lock {code['lock']}",
-                "softwareRequirements": [{"@id": one.id} for one in software],
+                "url": f"{CODE}/Snakefile",
+                "version": version,
+                "softwareRequirements": refer(sorted(set().union(*environments))),
             },
         )
     )
-    _context(crate, BIOSCHEMAS, "CreativeWork", name="ComputationalWorkflow", version="1.0-RELEASE")
+    context(crate, BIOSCHEMAS, "CreativeWork", name="ComputationalWorkflow", version="1.0-RELEASE")
     crate.mainEntity = workflow
+    things = _add_files(crate, results, manifest)
     parameters, values = [], []
     settings = {key: manifest[key] for key in ("study", "compute", "experiments", "models")}
     for key, value in settings.items():
         for name, text in _leaves(value, key):
-            one = _context(
-                crate, f"#parameter/{name}", "FormalParameter",
-                name=name, additionalType="PropertyValue", workExample={"@id": f"#value/{name}"},
+            one = context(
+                crate, f"#parameter/{name}", "FormalParameter", name=name,
+                description="a setting of the study", additionalType="PropertyValue",
+                workExample={"@id": f"#value/{name}"},
             )  # fmt: skip
-            property_value = _context(
+            property_value = context(
                 crate, f"#value/{name}", "PropertyValue",
                 name=name, value=text, exampleOfWork={"@id": one.id},
             )  # fmt: skip
-            parameters.append({"@id": one.id})
-            values.append({"@id": property_value.id})
-    workflow["input"] = parameters
+            parameters.append(one.id)
+            values.append(property_value.id)
+    workflow["input"] = refer(parameters)
     for path, facts in _origins(manifest):
-        values.append({"@id": _context(crate, f"#{path}", "CreativeWork", **facts).id})
-    for file in sorted((results / CODE).rglob("*")):
-        name = file.relative_to(results).as_posix()
-        if file.is_file() and not file.name.startswith(".") and name != workflow.id:
-            crate.add_file(dest_path=name, properties=_file(file))
-    results_of_job = []
-    for path, entry in manifest["files"].items():
-        name = Path(path).relative_to(results).as_posix()
-        results_of_job.append(crate.add_file(dest_path=name, properties=_file(Path(path), entry)))
-    results_of_job.append(crate.add_file(dest_path=NAME, properties=_file(results / NAME)))
-    action = _context(
+        values.append(things.add(path, facts))
+    results_of_job = crate.add_file(dest_path=NAME, properties=_file(results / NAME))
+    about = {"about": {"@id": "./"}}
+    crate.add_file(dest_path=README, properties=_file(results / README) | about)
+    run = context(
         crate, "#run", "CreateAction",
         name=f"Run of the study {manifest['study']}",
-        description=f"Each of its {len(manifest['jobs'])} jobs is in {NAME}",
+        description=f"Its {len(manifest['jobs'])} jobs, with all their parameters: {NAME}",
+        agent={"@id": AGENT},
         instrument={"@id": workflow.id},
-        object=values,
-        result=[{"@id": file.id} for file in results_of_job],
+        object=refer(values),
+        result=refer([*map(things.of, manifest["files"]), results_of_job.id]),
         startTime=min(job["started"] for job in manifest["jobs"]),
         endTime=max(job["ended"] for job in manifest["jobs"]),
-        actionStatus={"@id": "http://schema.org/CompletedActionStatus"},
+        actionStatus=DONE,
     )  # fmt: skip
-    root["mentions"] = {"@id": action.id}
+    actions = add_jobs(crate, workflow, run, things, manifest, environments, version)
+    root["mentions"] = refer([run.id, *actions])
     return crate.metadata.generate()
-
-
-def _context(crate: ROCrate, identity: str, kind: str, /, **properties: Any) -> Any:
-    return crate.add(ContextEntity(crate, identity, properties={"@type": kind, **properties}))

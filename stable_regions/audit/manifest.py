@@ -22,6 +22,9 @@ from stable_regions.base.files import read_json, sha256
 
 NAME = "manifest.json"
 CRATE = "ro-crate-metadata.json"
+PREVIEW = "ro-crate-preview.html"  # the same for a person
+README = "README.md"  # what lies in the folder
+LEFT_OUT = "left-out.json"  # in a deposit: which files of the manifest it does without
 CODE = "workflow"  # the folder of the results that holds the code behind them
 # Parts of a raw output, which go when they have been put together.
 TEMPORARY = re.compile(r"\.(shards|blocks)/[^/]+$")
@@ -39,7 +42,18 @@ def result_files(results: Path) -> list[str]:
         (results / path).as_posix()
         for path in inside
         if not any(part.startswith(".") for part in path.parts)
-        and path.parts[0] not in (NAME, CRATE, CODE)
+        and path.parts[0] not in (NAME, CRATE, PREVIEW, README, LEFT_OUT, CODE)
+    )
+
+
+def code_files(results: Path) -> list[Path]:
+    """The copy of the code beside a study, sorted, without what setting it up and running adds."""
+    code = results / CODE
+    return sorted(
+        path
+        for path in code.rglob("*")
+        if path.is_file()
+        and not any(part.startswith((".", "__pycache__")) for part in path.relative_to(code).parts)
     )
 
 

@@ -7,6 +7,8 @@ give the same bytes.
 import hashlib
 import json
 import os
+import re
+import resource
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -93,6 +95,17 @@ def conda() -> str | None:
     """
     made_from = Path(f"{sys.prefix}.yaml")
     return sha256(made_from) if made_from.is_file() else None
+
+
+def usage() -> dict[str, float]:
+    """Processor time of this process and its children, and the most memory that it ever held."""
+    spent = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    taken = {"cpu_s": round(sum(one.ru_utime + one.ru_stime for one in spent), 2)}
+    # getrusage counts what the process that started this one held
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    if peak := re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE):
+        taken["peak_mb"] = round(int(peak[1]) * 1024 / 1e6, 1)
+    return taken
 
 
 def _files(
@@ -206,6 +219,7 @@ def write_record(job: Any, script: Path, started: str, input_hashes: Mapping[str
         "output": _files(job.output, job.output._names, output_hashes),
         "started": started,
         "ended": now(),
+        "usage": usage(),
         "machine": machine() | {"cores": os.cpu_count()},
         "slurm_job": os.environ.get("SLURM_JOB_ID"),
         "conda": conda(),

@@ -48,7 +48,8 @@ def digest(results: Path) -> dict[str, Any]:
     -------
     `study`; `machines` and `versions` that the raw outputs are of; `weights`, the hashes of each
     model's; `data`, the hash of each raw output and table; `estimates` by `<table>/<keys>`: value,
-    low and high end of the interval, with six digits; `claims`: verdict, models, estimates.
+    low and high end of the interval, with six digits; `claims`: verdict, models, estimates,
+    and the outcome on what else it was tried on.
     """
     for name in ("numbers.json", "claims.json"):
         if not (results / name).exists():
@@ -80,6 +81,7 @@ def digest(results: Path) -> dict[str, Any]:
             claim["id"]: {
                 "verdict": claim["verdict"],
                 "models": claim["models"],
+                "also": {one["what"]: one["outcome"] for one in claim["also"]},
                 "estimates": {
                     f"{test['estimand']}, {one['of']}": _rounded(
                         one["value"], one["low"], one["high"]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from stable_regions.audit.records import ROOT, resolve_recorded_path, same_code
 from stable_regions.audit.replay import Job, run
-from stable_regions.base.errors import UserError
+from stable_regions.base.errors import UserError, printable
 from stable_regions.base.files import read_object
 
 PARTS = {"rule", "script", "wildcards", "params", "threads", "input", "output"}
@@ -72,7 +72,8 @@ def rerun(path: Path, into: Path | None) -> None:
         print("The code has changed since.")
     into = into or Path(tempfile.mkdtemp(prefix="rerun-"))
     into.mkdir(parents=True, exist_ok=True)
-    print(f"{job['rule']}: {job['script']} again; outputs and log below {into}", flush=True)
+    said = f"{job['rule']}: {job['script']} again; outputs and log below {into}"
+    print(printable(said), flush=True)
     run(job, into, into / "rerun.log")
 
 

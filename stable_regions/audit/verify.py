@@ -17,12 +17,17 @@ from typing import Any
 
 import numpy as np
 
+from stable_regions.audit.crate_pages import preview
 from stable_regions.audit.manifest import (
     CODE,
     CRATE,
+    LEFT_OUT,
     NAME,
+    PREVIEW,
+    README,
     TEMPORARY,
     Job,
+    code_files,
     output_hash,
     result_files,
 )
@@ -67,7 +72,13 @@ def check_files(
     recorded = manifest["files"]
     owner = {entry["sha256"]: path for path, entry in recorded.items()}
     size = 0
+    note = results / LEFT_OUT
+    left_out = set(read_json(note)) if note.is_file() else set[str]()
+    absent = []
     for path, entry in recorded.items():
+        if not Path(path).is_file() and path in left_out:
+            absent.append(path)
+            continue
         if not Path(path).is_file():
             report.different.append(f"{path}: missing")
             continue
@@ -90,8 +101,10 @@ def check_files(
         else:
             report.different.append(f"{path}: not in the manifest, and no recorded job made it")
     report.checked.append(
-        f"{len(recorded)} files of {results} against {NAME}, {size / 1e6:.0f} MB in all"
+        f"{len(recorded) - len(absent)} files of {results} against {NAME}, {size / 1e6:.0f} MB in all"
     )
+    if absent:
+        report.unchecked.append(f"{len(absent)} files were left out on purpose: {shown(absent)}")
     if alone := [path for path, entry in recorded.items() if entry["job"] is None]:
         report.unchecked.append(f"{len(alone)} files without a recorded job: {shown(alone)}")
 
@@ -111,9 +124,8 @@ def check_crate(manifest: Mapping[str, Any], results: Path, report: Report) -> N
     except (UserError, KeyError, TypeError):
         report.different.append(f"{path}: not a readable RO-Crate")
         return
-    names = [NAME, *(name for name in entities if name.startswith(f"{CODE}/"))]
-    inside = (results / CODE).rglob("*")
-    on_disk = {p.relative_to(results).as_posix() for p in inside if p.is_file()}
+    names = [NAME, README, *(name for name in entities if name.startswith(f"{CODE}/"))]
+    on_disk = {path.relative_to(results).as_posix() for path in code_files(results)}
     wrong = []
     for name in names:
         if not (results / name).is_file():
@@ -121,15 +133,18 @@ def check_crate(manifest: Mapping[str, Any], results: Path, report: Report) -> N
         elif sha256(results / name) != entities.get(name, {}).get("sha256"):
             wrong.append(f"{results / name}: does not match its hash in {CRATE}")
     added = sorted(on_disk - set(names))
-    wrong += [
-        f"{results / name}: not in {CRATE}" for name in added if not Path(name).name.startswith(".")
-    ]
+    wrong += [f"{results / name}: not in {CRATE}" for name in added]
     report.different += wrong
     if not wrong:
         from stable_regions.audit.crate import describe  # its library is needed for nothing else
 
         if describe(results, manifest) != metadata:
             report.different.append(f"{path}: does not match the manifest")
+        page = results / PREVIEW
+        if not page.is_file():
+            report.different.append(f"{page}: missing")
+        elif page.read_bytes() != preview(metadata).encode():
+            report.different.append(f"{page}: does not match {CRATE}")
     report.checked.append(f"{len(names)} files against {CRATE}, and that against {NAME}")
 
 
@@ -283,7 +298,8 @@ def check_summaries(
     if left_out:
         names = [job["output"]["files"][0]["path"] for job in left_out]
         report.unchecked.append(
-            f"{len(left_out)} jobs not rerun, as their inputs or code changed: {shown(names)}"
+            f"{len(left_out)} jobs not rerun, as their inputs or code are missing or changed: "
+            f"{shown(names)}"
         )
 
 

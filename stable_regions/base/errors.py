@@ -10,8 +10,14 @@ from pathlib import Path
 from typing import Any
 
 WIDEST = 60  # characters of a value in an error
+LONGEST = 2000  # of an error
 _repr = reprlib.Repr()
 _repr.maxstring = _repr.maxother = WIDEST
+
+
+def printable(text: str) -> str:
+    """A text of any origin for a terminal: what it can't print, or would obey, is escaped."""
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
 class UserError(ValueError):
@@ -22,8 +28,9 @@ class UserError(ValueError):
     """
 
     def __init__(self, text: str) -> None:
-        line = " ".join(text.splitlines())
-        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line))
+        line = printable(" ".join(text.splitlines()))
+        # a name may be of any length; what is wrong is said first, and what to do last
+        super().__init__(line if len(line) <= LONGEST else f"{line[:1000]} ... {line[-500:]}")
 
 
 def first_line(error: BaseException) -> str:

@@ -333,6 +333,14 @@ def verdict(outcomes: list[list[str]], needs: list[str]) -> str:
     return "partly" if states & {"holds", "mixed"} else "not replicated"
 
 
+def elsewhere(outcomes: list[str]) -> str:
+    """What the outcomes of a test that is no part of the verdict come to."""
+    held = outcomes.count("holds")
+    if held < len(outcomes):
+        return f"{held} of {len(outcomes)} hold"
+    return "holds" if outcomes else "not run"
+
+
 def check(
     claim: Claim,
     tables: Mapping[str, pd.DataFrame],
@@ -354,8 +362,8 @@ def check(
     Returns
     -------
     The claim's entry, its `verdict`, the `models` used, and its tests: each with its entry, its
-    `estimates` (the fields of `Estimate`, `outcome` and `pairs_to_decide`) and their `state`. All
-    of it is plain values.
+    `estimates` (the fields of `Estimate`, `outcome` and `pairs_to_decide`) and their `state`;
+    `also`, each with its test in the same way and its `outcome`. All of it is plain values.
 
     Raises
     ------
@@ -363,27 +371,41 @@ def check(
         A table or a raw output lacks a column that the claim reads.
     """
     draw = partial(block_bootstrap, resamples=resamples, seed=seed)
-    tests, needs, outcomes = [], [], []
-    for test in claim.tests:
-        judged: list[dict[str, Any]] = []
+
+    def judged(test: AnyTest) -> dict[str, Any] | None:
+        """A test with its estimates and their state, if its data are there."""
         data = tables.get(test.source) if isinstance(test, OnTable) else raw.get(test.source)
         if data is None:
+            return None
+        found = estimates(test, _read(claim, test, data), models, draw)
+        known = state([one["outcome"] for one in found]) if found else None
+        return test.model_dump() | {"estimates": found, "state": known}
+
+    tests, needs = [], []
+    for test in claim.tests:
+        found = judged(test)
+        if found is None:
             needs.append(test.experiment)
-        else:
-            judged = estimates(test, _read(claim, test, data), models, draw)
-            if not judged:
-                needs.append(f"{test.needs} in {test.experiment}")
-        outcomes.append([one["outcome"] for one in judged])
-        known = state(outcomes[-1]) if judged else None
-        tests.append(test.model_dump() | {"estimates": judged, "state": known})
+        elif not found["estimates"]:
+            needs.append(f"{test.needs} in {test.experiment}")
+        tests.append(found or test.model_dump() | {"estimates": [], "state": None})
+    also = []
+    for one in claim.also:
+        found = judged(one.test) or one.test.model_dump() | {"estimates": [], "state": None}
+        also.append(one.model_dump() | {"test": found, "outcome": elsewhere(_outcomes(found))})
     needs = list(dict.fromkeys(needs))
     used = [model for test in tests for one in test["estimates"] for model in one["models"]]
     return {
         **claim.model_dump(),
-        "verdict": verdict(outcomes, needs),
+        "verdict": verdict([_outcomes(test) for test in tests], needs),
         "models": list(dict.fromkeys(used)),
         "tests": tests,
+        "also": also,
     }
+
+
+def _outcomes(test: Mapping[str, Any]) -> list[str]:
+    return [one["outcome"] for one in test["estimates"]]
 
 
 def _read(claim: Claim, test: Test, data: pd.DataFrame | Raw) -> pd.DataFrame | Raw:

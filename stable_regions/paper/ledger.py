@@ -144,6 +144,17 @@ class Jumps(OnRaw):
 AnyTest = Annotated[Cells | Share | Change | Trend | Rest | Jumps, Field(discriminator="test")]
 
 
+class Also(Strict):
+    """Where else a claim is tried: on another model, text or task than that of its verdict.
+
+    The same rule decides it. It counts for nothing else, and is tried where the study has the data.
+    """
+
+    other: Literal["model", "text", "task"]
+    what: NonEmptyStr
+    test: AnyTest
+
+
 class Claim(Strict):
     """A statement in our words, whose it is and where it is made, and the tests that decide it.
 
@@ -156,6 +167,7 @@ class Claim(Strict):
     place: NonEmptyStr
     original_result: NonEmptyStr | None = None
     tests: list[AnyTest] = Field(min_length=1)
+    also: list[Also] = Field(default_factory=list)
 
     @property
     def experiments(self) -> list[str]:

@@ -10,6 +10,11 @@ import pandas as pd
 from stable_regions.base.errors import UserError
 from stable_regions.sources.packages import members, text_files
 
+# All that a query of a corpus may do: a database of one's own can be attached, and one be written.
+READING = (
+    sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE,
+)  # fmt: skip
+
 
 def read_package(package: Path, patterns: list[str], query: str | None = None) -> pd.DataFrame:
     """Read the works of a corpus from a package.
@@ -70,6 +75,9 @@ def _rows(database: bytes, query: str, where: str) -> list[tuple[str, str]]:
         file.write(database)
         file.flush()
         connection = sqlite3.connect(f"file:{file.name}?mode=ro", uri=True)
+        connection.set_authorizer(
+            lambda action, *_: sqlite3.SQLITE_OK if action in READING else sqlite3.SQLITE_DENY
+        )
         try:
             rows = [(str(work), text) for work, text in connection.execute(query)]
         except (sqlite3.Error, sqlite3.Warning, ValueError) as error:

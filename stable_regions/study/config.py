@@ -80,6 +80,8 @@ class Config(Strict):
     """What `snakemake trace` explains: a file, a line of a table, a claim or a number. For the
     command line.
     """
+    raw: bool = True
+    """Whether `snakemake deposit` takes the raw outputs. For the command line."""
     compute: Compute = Compute()
     """How the work is done."""
     packages: dict[Name, Package] = {}

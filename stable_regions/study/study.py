@@ -531,18 +531,22 @@ class Study:
         """Every figure of the package, and what its module says of it."""
         return figure_modules(self.home)
 
-    def tests(self, claims: Iterable[str]) -> list[Test]:
-        """The tests of some claims that the study has data for."""
-        tests = [test for name in claims for test in self.claims[name].tests]
+    def tests(self, claims: Iterable[str], *, also: bool = False) -> list[Test]:
+        """The tests of some claims that the study has data for; `also` those of no verdict."""
+        tests: list[Test] = [test for name in claims for test in self.claims[name].tests]
+        if also:
+            tests += [one.test for name in claims for one in self.claims[name].also]
         return [test for test in tests if test.experiment in self.experiments]
 
-    def claim_tables(self, claims: Iterable[str]) -> list[str]:
+    def claim_tables(self, claims: Iterable[str], *, also: bool = False) -> list[str]:
         """The tables that claims are computed from."""
-        return sorted({test.table for test in self.tests(claims) if isinstance(test, OnTable)})
+        tests = self.tests(claims, also=also)
+        tables = {test.table for test in tests if isinstance(test, OnTable)}
+        return sorted(filter(self.has_table, tables) if also else tables)
 
-    def claim_raw(self, claims: Iterable[str]) -> list[tuple[str, str]]:
+    def claim_raw(self, claims: Iterable[str], *, also: bool = False) -> list[tuple[str, str]]:
         """The raw outputs that claims are computed from: experiments and models."""
-        used = {test.raw for test in self.tests(claims) if isinstance(test, OnRaw)}
+        used = {test.raw for test in self.tests(claims, also=also) if isinstance(test, OnRaw)}
         return [(name, ref) for name in sorted(used) for ref in self.experiments[name]]
 
     def deviation_tables(self) -> list[str]:
