@@ -101,7 +101,8 @@ def check_files(
         else:
             report.different.append(f"{path}: not in the manifest, and no recorded job made it")
     report.checked.append(
-        f"{len(recorded) - len(absent)} files of {results} against {NAME}, {size / 1e6:.0f} MB in all"
+        f"{len(recorded) - len(absent)} files of {results} against {NAME}, "
+        f"{size / 1e6:.0f} MB in all"
     )
     if absent:
         report.unchecked.append(f"{len(absent)} files were left out on purpose: {shown(absent)}")
