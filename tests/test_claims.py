@@ -20,6 +20,7 @@ from stable_regions.measures.paths import alphas
 from stable_regions.paper import claims
 from stable_regions.paper.deviations import tabulate
 from stable_regions.paper.ledger import Claim, Deviation, Trend, load_ledger
+from tests.bad_input import refused
 from tests.tiny_study import ROOT
 
 CLAIMS = load_ledger(ROOT / "paper" / "claims.yaml", Claim)
@@ -619,17 +620,17 @@ CLAIM = """
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("whose: paper", "whose: mine", "one: whose: holds 'mine'; input should be 'paper' or"),
-        ("  place: p\n", "", "one: place: this key is missing"),
-        ("place: p", "place: p\n  plaice: p", "one: plaice: unknown key, holds 'p'"),
-        ("above: 0.5", "above: high", "one: tests.0.above: holds 'high'; input should be a valid"),
-        ("above: 0.5", "above: 1, below: 2", "one: tests.0: holds {"),
-        (" above: 0.5,", "", "value error, one threshold is needed: above, or below"),
-        ("test: rest", "test: best", "one: tests.0.test: holds 'best'; one of"),
-        ("layer: 0", "layer: -1", "one: tests.0.layer: holds -1; input should be greater than or"),
-        ("reason: r", "reason: ''", "one: tests.0.reason: holds ''; string should have at least 1"),
-        ("columns: [a]", "columns: []", "one: tests.0.columns: holds []"),
-        ("- id: one\n ", "-", "entry 1: id: this key is missing"),
+        ("whose: paper", "whose: mine", "one: whose | 'mine'"),
+        ("  place: p\n", "", "one: place | missing"),
+        ("place: p", "place: p\n  plaice: p", "one: plaice | 'p'"),
+        ("above: 0.5", "above: high", "one: tests.0.above | 'high'"),
+        ("above: 0.5", "above: 1, below: 2", "one: tests.0 | {"),
+        (" above: 0.5,", "", "one: tests.0 | above | below"),
+        ("test: rest", "test: best", "one: tests.0.test | 'best' | 'rest'"),
+        ("layer: 0", "layer: -1", "one: tests.0.layer | -1"),
+        ("reason: r", "reason: ''", "one: tests.0.reason | ''"),
+        ("columns: [a]", "columns: []", "one: tests.0.columns | []"),
+        ("- id: one\n ", "-", "entry 1: id | missing"),
         ("- id", "id", "not YAML"),
     ],
 )
@@ -639,11 +640,8 @@ def test_a_mistake_in_a_ledger_is_one_line(tmp_path: Path, old: str, new: str, s
     assert list(load_ledger(path, Claim)) == ["one"]
     assert old in CLAIM
     path.write_text(CLAIM.replace(old, new))
-    with pytest.raises(UserError) as caught:
+    with refused(f"claims.yaml: | {said}"):
         load_ledger(path, Claim)
-    assert "claims.yaml: " in str(caught.value)
-    assert said in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 def test_an_id_is_there_once(tmp_path: Path) -> None:

@@ -236,7 +236,7 @@ MADE: dict[str, tuple[Spoil, str]] = {
     "the settings of an adapter": (
         holding("adapter_config.json", {"peft_type": "LORA"}), "adapter_config.json: | adapter",
     ),
-    "an adapter alone": (adapter_alone, "adapter_config.json: | adapterter, which is not"),
+    "an adapter alone": (adapter_alone, "adapter_config.json: | adapter"),
     "a link out of the folder": (
         instead("model.safetensors", lambda path: path.symlink_to("../other.safetensors")),
         "model.safetensors: | link",
