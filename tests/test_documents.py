@@ -73,11 +73,11 @@ def commands() -> list[str]:
     """Every Snakemake command, as it stands.
 
     But patterns (NAME) and what other tests do as it stands here: the how-to
-    (tests/test_adding_a_model.py), the report (tests/test_report.py), the study by conda and
-    `verify` (tests/conftest.py).
+    (tests/test_adding_a_model.py), the report (tests/test_report.py), the study by conda, `verify`
+    and the tiny study in a folder of its own (tests/conftest.py).
     """
     result = [line for line in lines() if re.match(r"(\.venv/bin/)?snakemake\b", line)]
-    other = re.compile(r"NAME|--sdm|mine\.yaml|--report|verify")
+    other = re.compile(r"NAME|--sdm|mine\.yaml|--report|verify|--directory")
     return [line for line in result if not other.search(line)]
 
 

@@ -56,7 +56,7 @@ def test_the_page_to_explore_is_embedded_once_a_run_has_made_it(
 ) -> None:
     config = load_config(str(ROOT / "mkdocs.yml"))
     text = read(ROOT / "docs" / "explore.md")
-    [hook] = config.hooks.values()
+    [hook] = config["hooks"].values()
     monkeypatch.setattr(hook, "RESULTS", tmp_path)
 
     def shown() -> str:

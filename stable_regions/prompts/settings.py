@@ -132,7 +132,7 @@ class PromptPair(Strict):
     b: NonEmptyStr
     """The second prompt."""
     similar: bool = Field(default=False, exclude=True)  # raw outputs do not follow from it
-    """Whether they continue alike; figures show similar pairs apart from the others. Nothing that
+    """Whether they continue alike; figures separate similar pairs from the others. Nothing that
     is measured depends on it.
     """
 

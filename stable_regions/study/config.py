@@ -75,7 +75,7 @@ class Config(Strict):
     study: Name
     """The study to run, one of `studies`."""
     gpu: str | None = None
-    """What `snakemake plan` reckons with instead of this machine, such as `h100`."""
+    """The GPU that `snakemake plan` assumes instead of this machine, such as `h100`."""
     target: str | int | float | None = None
     """What `snakemake trace` explains: a file, a line of a table, a claim or a number. For the
     command line.
