@@ -4,7 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    PreTrainedModel,
+)
 
 D_MODEL, HEADS, KV_HEADS, D_MLP, VOCAB, MAX_TOKENS, WINDOW = 32, 4, 2, 48, 61, 64, 16
 
@@ -164,11 +169,17 @@ def make_model(
         depth = {"num_layers": n_layers, "attention_types": [[kinds, 1]]}
     config = AutoConfig.for_model(family, **{**settings, **depth, **changes})
     model = AutoModelForCausalLM.from_config(config)
+    draw(model, seed)
+    model.save_pretrained(folder)
+    return folder
+
+
+def draw(model: PreTrainedModel, seed: int = 0) -> None:
+    """Give a model weights with which each of its parts matters."""
     generator = torch.Generator().manual_seed(seed)
+    is_gemma = "gemma" in model.config.model_type
     for name, weight in model.named_parameters():
         # default weights are so small that a block hardly changes what passes through it
         noise = torch.randn(weight.shape, generator=generator) * (0.3 if weight.ndim > 1 else 0.1)
-        is_gain = weight.ndim == 1 and name.endswith("weight") and "gemma" not in family
+        is_gain = weight.ndim == 1 and name.endswith("weight") and not is_gemma
         weight.data = 1 + noise if is_gain else noise
-    model.save_pretrained(folder)
-    return folder

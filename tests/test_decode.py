@@ -15,6 +15,7 @@ from stable_regions.models.check import check
 from stable_regions.models.load import load_model
 from stable_regions.models.model import Model
 from stable_regions.models.sweep import clean, full_forward, sweep
+from tests.architectures import make_architecture
 from tests.models import D_MLP, D_MODEL, DECODED, VOCAB, make_model
 
 BUDGET = 2**30
@@ -127,3 +128,26 @@ def test_a_cache_that_mixes_up_rows_is_seen(
     monkeypatch.setattr(native, "_spread", lambda cache, rows: spread(cache, rows.flip(0)))
     verdict = check(model_of("mamba"), tokens(), 0, budget=BUDGET).verdict
     assert "differs from" in verdict
+
+
+def test_code_that_mixes_up_rows_is_refused_while_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_architecture(tmp_path, "RwkvForCausalLM")
+    with pytest.raises(UserError, match="'rwkv' cannot be run: its code in transformers mixes up"):
+        load_model(folder, device="cpu", threads=1)
+    monkeypatch.setattr(native, "WRONG", {})
+    model = load_model(folder, device="cpu", threads=1)
+    assert "differs from" in check(model, tokens(), 0, budget=BUDGET).verdict
+
+
+def test_positions_are_told_to_code_that_counts_from_nothing(tmp_path: Path) -> None:
+    model = load_model(make_architecture(tmp_path, "BambaForCausalLM"), device="cpu", threads=1)
+    assert model.engine == "decode"
+    assert check(model, tokens(), 0, budget=BUDGET).verdict == "passed"
+
+
+def test_a_dtype_that_the_library_s_code_cannot_take_is_named(tmp_path: Path) -> None:
+    folder = make_architecture(tmp_path, "XGLMForCausalLM")
+    with pytest.raises(UserError, match="'xglm' cannot be run in float64: value cannot be conv"):
+        load_model(folder, dtype="float64", device="cpu", threads=1)

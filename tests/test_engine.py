@@ -370,6 +370,35 @@ def test_check_fails_on_an_output_that_is_not_finite(tmp_path):
     assert check(model, tokens(3), 0, budget=BUDGET).verdict == "an output is not finite"
 
 
+def test_a_mask_of_the_attention_s_own_hides_no_prefix_from_many_points(model_of):
+    """GPT-Neo's local layers hide by position what they are not given a mask for."""
+    model = model_of("gpt_neo")
+    assert model.engine == "bridge"
+    points = cloud(1, MAX_TOKENS + 9).double()
+    out = run(model, 0, tokens(1), torch.tensor([0]), points, SITES)
+    reference = full_forward(model, 0, tokens(1)[0], points[0], SITES)
+    assert max(error(out[site][0], reference[site]) for site in SITES) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("changes", "seen"),
+    [
+        ({}, WINDOW),
+        ({"attention_types": [[["global"], 3]], "num_layers": 3}, None),
+    ],
+)
+def test_a_window_has_other_names(tmp_path, changes, seen):
+    folder = make_model(tmp_path, "gpt_neo", **changes)
+    model = load_model(folder, dtype="float64", device="cpu", threads=1)
+    assert model.window == seen
+    contexts = tokens(1, WINDOW + 1)
+    if seen is None:
+        assert clean(model, contexts, [0], budget=BUDGET)
+    else:
+        with pytest.raises(UserError, match="prompts of 17 tokens exceed the sliding window of 16"):
+            clean(model, contexts, [0], budget=BUDGET)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

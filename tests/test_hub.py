@@ -105,6 +105,29 @@ def test_a_model_is_fetched_without_what_is_not_needed(stand_in: Hub, tmp_path: 
     assert stand_in.files() == []
 
 
+@pytest.mark.parametrize("apart", [True, False])
+def test_of_two_sets_of_weights_the_whole_one_is_fetched(
+    stand_in: Hub,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    apart: bool,
+) -> None:
+    repository = make_repository(tmp_path / "repository", shards=2)
+    save_file({"w": WEIGHT}, repository / "model.safetensors")
+    stand_in.repositories["me/model"] = Repository({"main": repository})
+    with caplog.at_level("INFO"):
+        fetch(tmp_path / "model", private_cache=tmp_path / "apart" if apart else None)
+    assert {p.name for p in (tmp_path / "model").iterdir()} - {".hub"} == FETCHED
+    assert set(stand_in.files()) == FETCHED
+    assert "holds two sets of weights; model.safetensors is read" in caplog.text
+    # of a cache that another program filled
+    huggingface_hub.snapshot_download("me/model", cache_dir=tmp_path / "cache")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    fetch(tmp_path / "again")
+    assert {p.name for p in (tmp_path / "again").iterdir()} == FETCHED
+
+
 @pytest.mark.parametrize("weights", [True, False])
 def test_offline_what_is_needed_will_do(
     stand_in: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: bool

@@ -35,7 +35,7 @@ NONE = re.compile(
     r"(Python|torch|Slurm|version|RO-Crate|profile|VS Code) \d[\d.]*( (to|and) \d[\d.]*)?"
     r"|\[\d+\.\d+\.\d+\]|\d+\.\d+\.\d+|95 % interval|`[^`]*`|\]\([^)]*\)"
 )
-MADE = {"configuration.md"}  # by a tool, of settings
+MADE = {"configuration.md", "architectures.md"}  # by a tool
 
 
 def parts(text: str) -> Iterator[tuple[str, str]]:

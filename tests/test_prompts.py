@@ -108,6 +108,8 @@ def test_a_label_tells_a_token_with_its_space_from_one_without(kind: str) -> Non
     pieces = [tokenizer.id_to_token(ids[-1]).replace(SPACE, " ") for ids in table["tokens"]]
     assert {"a", " a"} < set(pieces)
     assert table["last_token"].tolist() == pieces
+    for message, ids in zip(table["text"], table["tokens"], strict=True):
+        assert message == "".join(map(tokenizer.id_to_token, ids)).replace(SPACE, " ")
 
 
 def test_labels_of_a_byte_level_tokenizer_are_its_tokens_alone() -> None:

@@ -11,6 +11,10 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from transformer_lens.factories.architecture_adapter_factory import (
+    SUPPORTED_ARCHITECTURES,
+    ArchitectureAdapterFactory,
+)
 from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.model_bridge.sources import build_bridge_from_module
 from transformer_lens.model_bridge.sources.transformers import determine_architecture_from_hf_config
@@ -34,11 +38,15 @@ class Hooked:
         By layer: where the pre-activations of its MLP are read; None where it has none of its own.
     tuple_blocks
         Whether its blocks hand on a tuple in place of the bare residual stream.
+    most_keys
+        Keys that a pass can hold where the attention has a mask of its own beside the one that it
+        is given; None where it has not.
     """
 
     bridge: TransformerBridge
     gates: tuple[Gate | None, ...]
     tuple_blocks: bool
+    most_keys: int | None
 
     @torch.no_grad()
     def prefixes(self, tokens: Int[Tensor, "c seq"]) -> DynamicCache:
@@ -57,6 +65,21 @@ class Hooked:
         sites: Sequence[str],
     ) -> dict[str, Float[Tensor, "b k width"]]:
         """Start from the points after `layer`, each behind its row's prefix; read the sites."""
+        most = (self.most_keys or 2**40) - pasts.get_seq_length()
+        parts = [self._run(pasts, layer, row, part, sites) for part in points.split(most, dim=1)]
+        if len(parts) == 1:
+            return parts[0]
+        return {site: torch.cat([part[site] for part in parts], dim=1) for site in sites}
+
+    def _run(
+        self,
+        pasts: DynamicCache,
+        layer: int,
+        row: Int[Tensor, " b"],
+        points: Float[Tensor, "b k d"],
+        sites: Sequence[str],
+    ) -> dict[str, Float[Tensor, "b k width"]]:
+        """The same with as many points as one pass can hold."""
         k, length = points.shape[1], pasts.get_seq_length()
         hidden = torch.finfo(points.dtype).min
         itself = points.new_full((k, k), hidden).fill_diagonal_(0)
@@ -164,10 +187,20 @@ class Hooked:
 
 def hook(hf: Any) -> Hooked:
     """Put a Hugging Face model behind hooks; what goes wrong is TransformerLens' own error."""
-    architecture = determine_architecture_from_hf_config(hf.config)
+    ArchitectureAdapterFactory.discover_entry_points()
+    own = ArchitectureAdapterFactory._adapters.keys() - SUPPORTED_ARCHITECTURES.keys()
+    architecture = type(hf).__name__
+    if architecture not in own:  # what `register_adapter` was given is not looked up by it
+        architecture = determine_architecture_from_hf_config(hf.config)
+    # the keys that the last of a mask's positions sees
+    most = [
+        int(buffer[..., -1, :].sum())
+        for name, buffer in hf.named_buffers()
+        if name.endswith("attention.bias") and buffer.ndim == 4
+    ]
     bridge = build_bridge_from_module(hf, architecture, hf_config=hf.config)
     tuple_blocks, gates = _probe(bridge, next(hf.parameters()).device)
-    return Hooked(bridge, gates, tuple_blocks)
+    return Hooked(bridge, gates, tuple_blocks, min(most, default=None))
 
 
 @torch.no_grad()

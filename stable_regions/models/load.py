@@ -28,6 +28,12 @@ from stable_regions.models.shapes import UNGATED
 from stable_regions.sources.packages import weight_files, weight_shapes
 
 ENGINES = ("auto", "bridge", "decode", "fused")
+# Kinds of layers that do not see the whole prompt, and what configs call the part that they see.
+WINDOWS = {
+    "sliding_attention": "sliding_window",
+    "chunked_attention": "attention_chunk_size",
+    "local": "window_size",
+}
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -195,6 +201,8 @@ def wrap_native(hf: Any, *, folder: Path) -> Model:
         hooks = native(hf)
     except Exception as error:  # whatever the code of its architecture stumbles on
         unfit = f"model type {config.model_type!r} cannot be run"
+        if not isinstance(error, TypeError):  # which `native` raises
+            unfit += f" in {str(weight.dtype).removeprefix('torch.')}"
         raise UserError(f"{folder}: {unfit}: {first_line(error)}") from error
     heads = getattr(config, "num_attention_heads", None) or 1
     widths = [gate.width for gate in hooks.gates if gate is not None]
@@ -270,8 +278,11 @@ def _complete_config(folder: Path) -> "PretrainedConfig | None":
 
 
 def window(config: "PretrainedConfig") -> int | None:
-    """Tokens that a sliding-window layer sees, or None if every layer sees all."""
-    kinds = getattr(config, "layer_types", None)
-    if kinds is not None and "sliding_attention" not in kinds:
+    """Tokens that a layer with a window sees, or None if every layer sees all."""
+    kinds = getattr(config, "layer_types", None) or getattr(config, "attention_layers", None)
+    if kinds is not None and not {*kinds} & WINDOWS.keys():
         return None
-    return getattr(config, "sliding_window", None)
+    if kinds is None:
+        return getattr(config, "sliding_window", None)
+    sizes = [getattr(config, name, None) for kind, name in WINDOWS.items() if kind in kinds]
+    return min(filter(None, sizes), default=None)

@@ -7,6 +7,7 @@ at one token a point. Importing this takes seconds.
 """
 
 import copy
+import inspect
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,14 +25,20 @@ ACTIVATIONS = ("transformers.activations", "torch.nn.modules.activation")
 MIXTURE = re.compile("expert|router|moe", re.IGNORECASE)
 # What a model's output calls the cache that its next pass is given.
 CACHES = ("past_key_values", "cache_params", "state")
+# Code of transformers that gives wrong numbers for what a sweep asks of it.
+WRONG = {"rwkv": "its code in transformers mixes up the rows of a batch that goes on from a state"}
 
 
 @dataclass(frozen=True)
 class Prefixes:
-    """What stands before the last position: the cache, what it is called, and the last tokens."""
+    """What stands before the last position: its cache, what that is called, and its length.
+
+    And the prompts' last tokens.
+    """
 
     name: str
     cache: Any
+    length: int
     last: Int[Tensor, " c"]
 
 
@@ -57,7 +64,7 @@ class Native:
         out = self.hf(input_ids=tokens[:, :-1], use_cache=True)
         for name in CACHES:
             if (cache := getattr(out, name, None)) is not None:
-                return Prefixes(name, cache, tokens[:, -1])
+                return Prefixes(name, cache, tokens.shape[1] - 1, tokens[:, -1])
         raise TypeError("it keeps no cache to go on from")
 
     @torch.no_grad()
@@ -73,6 +80,9 @@ class Native:
         k = points.shape[1]
         of_point = row.repeat_interleave(k)
         cache_arguments = {pasts.name: _spread(pasts.cache, of_point)}
+        if "position_ids" in inspect.signature(self.hf.forward).parameters:
+            # as `generate` says it: some code counts from nothing at each pass
+            cache_arguments["position_ids"] = torch.full_like(of_point, pasts.length)[:, None]
         with self._hooked(layer, points.flatten(0, 1), sites) as out:
             result = self.hf(
                 input_ids=pasts.last[of_point][:, None],
@@ -166,9 +176,12 @@ def native(hf: Any) -> Native:
     Raises
     ------
     TypeError
-        It has no list of layers or no final norm, or something stands between the two: then what
-        the last layer gives is not the residual stream that is read.
+        Its code is known to be wrong, it has no list of layers or no final norm, or something
+        stands between the two: then what the last layer gives is not the residual stream that is
+        read.
     """
+    if (reason := WRONG.get(hf.config.model_type)) is not None:
+        raise TypeError(reason)
     layers, norm = layers_of(hf), final_norm(hf)
     if layers is None:
         raise TypeError("it has no list of layers")

@@ -132,7 +132,13 @@ def _chunks(
 
 def _texts(tokenizer: Tokenizer, ids: list[int]) -> tuple[str, list[int], str]:
     """Text of a prompt, its ids, and the text of its last token."""
-    return tokenizer.decode(ids, skip_special_tokens=False), ids, token_text(tokenizer, ids[-1])
+    first, text, longer = (
+        tokenizer.decode(each, skip_special_tokens=False) for each in (ids[:1], ids, ids[:1] + ids)
+    )
+    # what the first says inside a text too: see `token_text`
+    inside = longer[len(first) :] if longer.startswith(first) else text
+    text = inside if inside.endswith(text) else text
+    return text, ids, token_text(tokenizer, ids[-1])
 
 
 def neighbour_pairs(prompts: pd.DataFrame) -> pd.DataFrame:

@@ -4,13 +4,14 @@
 client: what the cache has is not fetched again, and offline it is all there is.
 """
 
+import fnmatch
 import glob
 import heapq
 import itertools
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from huggingface_hub import constants, errors, get_cached_repo_tree, snapshot_download
+from huggingface_hub import (
+    DryRunFileInfo,
+    constants,
+    errors,
+    get_cached_repo_tree,
+    snapshot_download,
+)
 from huggingface_hub.utils import tqdm
 
 from stable_regions.base.errors import UserError, first_line
@@ -72,13 +79,14 @@ def fetch_model(
         If the repository can't be had, or lacks something that is needed.
     """
     patterns = (*MODEL_FILES, *ADAPTERS) if weights else DESCRIPTION  # an adapter is refused
+    held = {file.filename for file in _listed(repository, revision, patterns) or ()}
+    patterns = _one_set(patterns, held, repository)
     missing = private_cache is not None and download_bytes(repository, revision, patterns)
     cache = private_cache if missing else None
     needed = (*WEIGHTS, INDEX, *NEEDED) if weights else NEEDED
     folder = download(repository, revision, patterns, needed=needed, cache=cache)
-    _check_complete(folder, repository, weights, cache)
-    if weights:
-        weight_shapes(folder)
+    if not held:  # offline: another program may have fetched both
+        patterns = _one_set(patterns, {path.name for path in folder.iterdir()}, repository)
     if cache is not None:
         inside = folder.relative_to(cache.resolve())
         os.replace(cache, target / ".hub")
@@ -91,7 +99,25 @@ def fetch_model(
         own = file.is_relative_to(target.resolve())
         link = os.path.relpath(file, target.resolve()) if own else file
         (target / path.name).symlink_to(link)
+    _check_complete(target, folder, repository, weights, cache)
+    if weights:
+        weight_shapes(target)
     return folder.name
+
+
+def _one_set(patterns: Sequence[str], held: Collection[str], repository: str) -> Sequence[str]:
+    """The patterns without those of shards, of a repository that holds a whole file beside them.
+
+    That is what transformers reads of it too.
+    """
+    left = sorted(name for name in held if fnmatch.fnmatchcase(name, WEIGHTS[1]))
+    if not left or WEIGHTS[0] not in held or WEIGHTS[0] not in patterns:
+        return patterns
+    log.info(
+        "%s: holds two sets of weights; %s is read, as transformers does, and %s is not",
+        repository, WEIGHTS[0], left[0],
+    )  # fmt: skip
+    return [pattern for pattern in patterns if pattern not in (WEIGHTS[1], INDEX)]
 
 
 def check_hashes(folder: Path) -> None:
@@ -174,15 +200,29 @@ def download_bytes(
     UserError
         As `download` does, but for a hub that is out of reach.
     """
+    files = _listed(repository, revision, patterns, kind=kind, cache=cache)
+    if files is None:
+        return None
+    return sum(file.file_size or 0 for file in files if file.will_download)
+
+
+def _listed(
+    repository: str,
+    revision: str,
+    patterns: Sequence[str],
+    *,
+    kind: str = "model",
+    cache: Path | None = None,
+) -> list[DryRunFileInfo] | None:
+    """The files of a repository that match the patterns; None if the hub can't be asked."""
     with _one_line_errors(repository, revision, kind):
         try:
-            files = snapshot_download(
+            return snapshot_download(
                 repository, revision=revision, repo_type=kind, cache_dir=cache, dry_run=True,
                 allow_patterns=list(patterns), tqdm_class=_log_progress(repository, 0),
             )  # fmt: skip
         except errors.DryRunError:
             return None
-    return sum(file.file_size or 0 for file in files if file.will_download)
 
 
 def read_texts(
@@ -257,8 +297,10 @@ def _rows(files: list[str], column: str, repository: str) -> Iterator[tuple[int,
         ) from None
 
 
-def _check_complete(folder: Path, repository: str, weights: bool, cache: Path | None) -> None:
-    if (missing := first_missing(folder, weights)) is None:
+def _check_complete(
+    target: Path, folder: Path, repository: str, weights: bool, cache: Path | None
+) -> None:
+    if (missing := first_missing(target, weights)) is None:
         return
     try:
         tree = get_cached_repo_tree(repository, revision=folder.name, cache_dir=cache)
