@@ -20,7 +20,7 @@ from stable_regions.base.files import sha256
 PARTS = (
     "CITATION.cff", "LICENSE", "Makefile", "README.md", "Snakefile", "config.yaml",
     "pyproject.toml", "requirements.in", "requirements.lock", "benchmarks", "config", "docs",
-    "envs", "explorer", "paper", "profiles", "reference", "report", "rules", "scripts",
+    "envs", "examples", "explorer", "paper", "profiles", "reference", "report", "rules", "scripts",
     "stable_regions", "tests", "tools",
 )  # fmt: skip
 LICENCE = "https://spdx.org/licenses/MIT"

@@ -1,4 +1,4 @@
-"""Whether this machine's capacity is enough: disk for a study's files, memory for its largest job."""
+"""Capacity of this machine: disk for a study's files, memory for its largest job."""
 
 import os
 import shutil

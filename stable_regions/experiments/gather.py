@@ -1,4 +1,4 @@
-"""Gather the shards of a raw output that is a table; kinds with arrays have their own `gather.py`."""
+"""Gather the shards of a raw output that is a table; kinds with arrays have a `gather.py`."""
 
 from collections.abc import Sequence
 

@@ -54,7 +54,7 @@ Draw = Callable[..., np.ndarray]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its 95 % interval: the subject, its models, and the number of pairs (if any)."""
+    """A number with its 95 % interval: its subject, its models, and the number of pairs."""
 
     of: str
     models: list[str]

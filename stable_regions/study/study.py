@@ -108,7 +108,7 @@ class JobRule:
 
 
 def job_rules(verb: str, jobs: Iterable[Job], several: str = "_checkpoints") -> list[JobRule]:
-    """The rules that jobs need: separate ones for checkpoints, which share a job, and for shards."""
+    """The rules that jobs need: checkpoints, which share a job, and shards have their own."""
     alike: dict[tuple[tuple[str, ...], bool], list[Job]] = {}
     for job in jobs:
         alike.setdefault((job.revisions, job.sharded), []).append(job)
@@ -195,7 +195,7 @@ class Study:
         return [name for name in self.experiments if type(self.entry(name)) is kind]
 
     def on_page(self, what: str) -> list[str]:
-        """The experiments that the page to explore shows as `paths`, `series`, `planes` or `maps`."""
+        """The experiments that the page shows as `paths`, `series`, `planes` or `maps`."""
         return [name for kind in self.kinds if what in kind.on_page for name in self.of_kind(kind)]
 
     def entry(self, experiment: str) -> Measurement:
@@ -545,7 +545,7 @@ class Study:
         return sorted(filter(self.has_table, names))
 
     def cost(self, claim: str) -> dict[str, int]:
-        """The cost of a claim in this study from scratch, in units that do not depend on the machine.
+        """The cost of a claim in this study from scratch, in units independent of the machine.
 
         Points of paths that models are run on, jobs that run or train a model, and tokens trained
         on.

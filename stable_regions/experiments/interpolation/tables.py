@@ -27,7 +27,7 @@ def stacked(column: pd.Series) -> np.ndarray:
 
 
 def block_of(table: pd.DataFrame) -> int:
-    """The number of consecutive pairs that are resampled together: one, unless pairs share prompts."""
+    """Number of consecutive pairs that are resampled together: one, unless pairs share prompts."""
     return BLOCK if shared_prompts(table[["prompt_a", "prompt_b"]].to_numpy()) else 1
 
 

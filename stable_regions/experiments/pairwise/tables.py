@@ -154,7 +154,7 @@ def partitions(labels: pd.DataFrame) -> dict[tuple[int, str], np.ndarray]:
 def scores(
     matrices: Matrices, labels: pd.DataFrame, prompts: Prompts, *, draws: int, seed: int
 ) -> pd.DataFrame:
-    """How well each distance separates each kind of label: its clusters, and its nearest neighbours.
+    """How well each distance separates the labels of each kind, by clusters and neighbours.
 
     Returns
     -------
