@@ -1,4 +1,4 @@
-"""docs/adapters.md, done as it says: an architecture that neither library knows, with an adapter."""
+"""docs/adapters.md, done as it says, with an architecture that neither library knows."""
 
 import re
 from pathlib import Path

@@ -121,7 +121,7 @@ def agreement(model: Model) -> str:
     points, site = points.to(model.dtype), ("pre_norm",)
     rows = torch.tensor([0])
     [(_, ours)] = sweep(model, 0, tokens(1), rows, points.__getitem__, site, budget=BUDGET)
-    theirs = plain(model, 0, tokens(1)[0], points[0], site)
+    theirs = full_forward(model, 0, tokens(1)[0], points[0], site)
     differs = error(ours["pre_norm"][0], theirs["pre_norm"])
     if differs > tolerance(model):
         return f"no: {len(points[0])} points differ"

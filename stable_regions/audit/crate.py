@@ -22,8 +22,8 @@ PARTS = (
     "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md",
     "SECURITY.md", "Snakefile", "codecheck.yml", "config.yaml", "mkdocs.yml", "pyproject.toml",
     "requirements.in", "requirements.lock", "benchmarks", "codecheck", "config", "docs", "envs",
-    "explorer", "paper", "profiles", "reference", "report", "rules", "scripts", "stable_regions",
-    "tests", "tools",
+    "examples", "explorer", "paper", "profiles", "reference", "report", "rules", "scripts",
+    "stable_regions", "tests", "tools",
 )  # fmt: skip
 AUTHORS = "The stable-regions contributors"
 LICENCE = "https://spdx.org/licenses/MIT"

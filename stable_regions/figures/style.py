@@ -14,8 +14,6 @@ from matplotlib.figure import Figure
 
 from stable_regions.base.files import atomic, write_csv
 
-mpl.use("Agg")
-
 COLUMN, FULL = 3.3, 6.9  # widths in inches: one column of the paper, and both
 # Okabe and Ito's colours (readable for the colour-blind), in an order of falling lightness
 # contrast; lines also differ in dash, so that they can be told apart in grey.
@@ -34,30 +32,34 @@ ALPHA_LABEL = r"$\alpha$ along the path"
 DISTANCE_LABEL = "relative output distance"
 
 
+THEME: dict[str, Any] = {
+    "context": "paper",
+    "style": "ticks",
+    "palette": COLOURS,
+    "rc": {
+        "font.family": "DejaVu Sans",
+        "font.size": 8,
+        "axes.labelsize": 8,
+        "axes.titlesize": 8,
+        "xtick.labelsize": 7,
+        "ytick.labelsize": 7,
+        "legend.fontsize": 7,
+        "legend.frameon": False,
+        "axes.linewidth": 0.6,
+        "lines.linewidth": 1.3,
+        "axes.spines.right": False,
+        "axes.spines.top": False,
+        "figure.constrained_layout.use": True,
+        "pdf.fonttype": 42,
+        "savefig.dpi": 300,
+    },
+}
+
+
 def use() -> None:
     """Set the style; every figure's module calls it before it draws."""
-    sns.set_theme(
-        context="paper",
-        style="ticks",
-        palette=COLOURS,
-        rc={
-            "font.family": "DejaVu Sans",
-            "font.size": 8,
-            "axes.labelsize": 8,
-            "axes.titlesize": 8,
-            "xtick.labelsize": 7,
-            "ytick.labelsize": 7,
-            "legend.fontsize": 7,
-            "legend.frameon": False,
-            "axes.linewidth": 0.6,
-            "lines.linewidth": 1.3,
-            "axes.spines.right": False,
-            "axes.spines.top": False,
-            "figure.constrained_layout.use": True,
-            "pdf.fonttype": 42,
-            "savefig.dpi": 300,
-        },
-    )
+    mpl.use("Agg")
+    sns.set_theme(**THEME)
 
 
 def look(index: int) -> tuple[str, Any, str]:

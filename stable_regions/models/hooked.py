@@ -3,6 +3,7 @@
 Importing it takes seconds.
 """
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -125,18 +126,44 @@ class Hooked:
         tokens: Int[Tensor, "k seq"],
         points: Float[Tensor, "k d"],
         sites: Sequence[str],
+        position: int = -1,
     ) -> dict[str, Float[Tensor, "k width"]]:
-        """Run prompts whole, the last position overwritten after `layer`; read the sites there."""
+        """Run prompts whole, a position overwritten after `layer`; read the sites at their ends."""
+        return self._patched(layer, tokens, points, sites, position, {})
 
+    @torch.no_grad()
+    def run_rest(
+        self,
+        past: DynamicCache,
+        layer: int,
+        rest: Int[Tensor, " rest"],
+        points: Float[Tensor, "k d"],
+        sites: Sequence[str],
+    ) -> dict[str, Float[Tensor, "k width"]]:
+        """Run the rest of one prompt once for each point, the first of it overwritten."""
+        cache = copy.deepcopy(past)
+        cache.batch_repeat_interleave(len(points))
+        tokens = rest.expand(len(points), -1)
+        return self._patched(layer, tokens, points, sites, 0, {"past_key_values": cache})
+
+    def _patched(
+        self,
+        layer: int,
+        tokens: Int[Tensor, "k seq"],
+        points: Float[Tensor, "k d"],
+        sites: Sequence[str],
+        position: int,
+        given: dict[str, Any],
+    ) -> dict[str, Float[Tensor, "k width"]]:
         def write(resid: Float[Tensor, "k seq d"], hook: Any) -> Tensor:
             resid = resid.clone()
-            resid[:, -1] = points
+            resid[:, position] = points
             return resid
 
         out: dict[str, Tensor] = {}
         hooks = [(self._hook(f"resid.{layer}"), write), *self._readers(sites, out, last=True)]
         with self.bridge.hooks(fwd_hooks=hooks):
-            logits = self.bridge(tokens, logits_to_keep=1)
+            logits = self.bridge(tokens, logits_to_keep=1, **given)
         if "logits" in sites:
             out["logits"] = logits[:, -1]
         return out

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from stable_regions.base.errors import UserError
+from stable_regions.models.shapes import check_write_layer
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
 
@@ -55,8 +56,22 @@ class Hooks(Runner, Protocol):
         tokens: Int[Tensor, "k seq"],
         points: Float[Tensor, "k d"],
         sites: Sequence[str],
+        position: int = -1,
     ) -> dict[str, Float[Tensor, "k width"]]:
-        """Run each prompt whole, its last position overwritten after `layer`; read the sites."""
+        """Run each prompt whole, a position overwritten after `layer`; read sites at its end."""
+
+    def run_rest(
+        self,
+        past: Any,
+        layer: int,
+        rest: Int[Tensor, " rest"],
+        points: Float[Tensor, "k d"],
+        sites: Sequence[str],
+    ) -> dict[str, Float[Tensor, "k width"]]:
+        """Run the rest of one prompt behind its prefix once for each point; read the sites.
+
+        The first position of the rest is overwritten after `layer`; the sites are read at its last.
+        """
 
 
 @dataclass(frozen=True)
@@ -138,11 +153,7 @@ class Model:
 
 def check_layer(model: Model, layer: int) -> None:
     """Raise `UserError` unless something comes after the write layer `layer`."""
-    last = model.n_layers - 1
-    if layer == last:
-        raise UserError(f"write layer {layer} is the model's last: nothing reads what is written")
-    if not 0 <= layer < last:
-        raise UserError(f"write layer {layer} is not in 0..{last - 1} ({model.n_layers} layers)")
+    check_write_layer(layer, model.n_layers)
 
 
 def layer_read(site: str, last: int) -> int:

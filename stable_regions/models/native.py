@@ -99,7 +99,7 @@ class Native:
         self, tokens: Int[Tensor, "b seq"], sites: Sequence[str]
     ) -> dict[str, Float[Tensor, "b width"]]:
         """Run prompts unpatched; read the sites at their ends."""
-        return self._whole(None, None, tokens, sites)
+        return self._whole(None, None, tokens, sites, -1)
 
     @torch.no_grad()
     def full_forward(
@@ -108,14 +108,42 @@ class Native:
         tokens: Int[Tensor, "k seq"],
         points: Float[Tensor, "k d"],
         sites: Sequence[str],
+        position: int = -1,
     ) -> dict[str, Float[Tensor, "k width"]]:
-        """Run prompts whole, the last position overwritten after `layer`; read the sites there."""
-        return self._whole(layer, points, tokens, sites)
+        """Run prompts whole, a position overwritten after `layer`; read the sites at their ends."""
+        return self._whole(layer, points, tokens, sites, position)
+
+    @torch.no_grad()
+    def run_rest(
+        self,
+        past: Prefixes,
+        layer: int,
+        rest: Int[Tensor, " rest"],
+        points: Float[Tensor, "k d"],
+        sites: Sequence[str],
+    ) -> dict[str, Float[Tensor, "k width"]]:
+        """Feed the rest of one prompt token by token once for each point, the first overwritten."""
+        cache = _spread(past.cache, torch.zeros(len(points), dtype=torch.long))
+        for place, token in enumerate(rest):
+            ids = token.expand(len(points), 1)
+            with self._hooked(None if place else layer, points, sites) as out:
+                result = self.hf(
+                    input_ids=ids, use_cache=True, logits_to_keep=1, **{past.name: cache}
+                )
+            cache = getattr(result, past.name)
+        if "logits" in sites:
+            out["logits"] = result.logits[:, -1]
+        return out
 
     def _whole(
-        self, layer: int | None, points: Tensor | None, tokens: Tensor, sites: Sequence[str]
+        self,
+        layer: int | None,
+        points: Tensor | None,
+        tokens: Tensor,
+        sites: Sequence[str],
+        position: int,
     ) -> dict[str, Tensor]:
-        with self._hooked(layer, points, sites) as out:
+        with self._hooked(layer, points, sites, position) as out:
             result = self.hf(input_ids=tokens, use_cache=False, logits_to_keep=1)
         if "logits" in sites:
             out["logits"] = result.logits[:, -1]
@@ -123,15 +151,19 @@ class Native:
 
     @contextmanager
     def _hooked(
-        self, layer: int | None, points: Float[Tensor, "n d"] | None, sites: Sequence[str]
+        self,
+        layer: int | None,
+        points: Float[Tensor, "n d"] | None,
+        sites: Sequence[str],
+        position: int = -1,
     ) -> Iterator[dict[str, Tensor]]:
-        """Overwrite the last position after a layer, and read the sites, while this lasts."""
+        """Overwrite a position after a layer, and read the sites at the last, while this lasts."""
         out: dict[str, Tensor] = {}
         handles = []
 
         def write(_: Any, __: Any, output: Any) -> Any:
             hidden = (output[0] if isinstance(output, tuple) else output).clone()
-            hidden[:, -1] = points
+            hidden[:, position] = points
             return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
 
         def reader(site: str) -> Callable:

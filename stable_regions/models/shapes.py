@@ -146,6 +146,15 @@ def check_shape(expected: Shape, config: Mapping[str, Any], key: str) -> None:
             raise UserError(f"{key}.{name}: holds {ours!r}; the model's config says {theirs!r}")
 
 
+def check_write_layer(layer: int, layers: int) -> None:
+    """UserError unless something comes after the write layer `layer` of so many layers."""
+    last = layers - 1
+    if layer == last:
+        raise UserError(f"write layer {layer} is the model's last: nothing reads what is written")
+    if not 0 <= layer < last:
+        raise UserError(f"write layer {layer} is not in 0..{last - 1} ({layers} layers)")
+
+
 def decoder(config: Mapping[str, Any], where: Any) -> Mapping[str, Any]:
     """The part of a `config.json` that is about the language model: all of it, or `text_config`."""
     part = config.get("text_config", config)

