@@ -286,7 +286,7 @@ class SharpnessResult:
         output), `distance` (d(1)).
     median, low, high
         The median max slope and its 95 % interval, by a bootstrap of blocks of pairs.
-    check_known
+    known
         What others have: one row each with `what`, `median`, `low`, `high`, `pairs`, `source`.
     seconds
         What it took, the model's load not counted.
