@@ -220,6 +220,18 @@ def test_one_prompt_goes_against_random_ones(
     assert page.read_text().count("<tr>") > command.OTHERS * 50
 
 
+def test_random_texts_give_back_their_tokens(folder: Path, tmp_path: Path) -> None:
+    """Of texts whose chunks begin inside characters, those that do not are taken."""
+    path = tmp_path / "mixed.txt"
+    path.write_text((" The house at the end of the street was very" + "\u2603" * 3) * 40)
+    files_of = files.open_files(str(folder))
+    drawn = files.random_prompts(files_of, 20, tokens=7, texts=path)
+    assert any("\ufffd" in each for each in drawn.table["text"])
+    texts, message = files.random_texts(files_of, 5, tokens=7, texts=path)
+    assert [len(ids) for ids in files_of.tokens(*texts)] == [7] * 5
+    assert message == drawn.drawn
+
+
 def test_a_third_prompt_makes_a_plane(
     look: Callable[..., str], folder: Path, tmp_path: Path
 ) -> None:

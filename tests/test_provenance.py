@@ -192,6 +192,7 @@ def test_what_is_loaded_by_name_is_a_parameter() -> None:
             ):
                 arguments[path.relative_to(ROOT).as_posix()] = ast.unparse(node.args[0])
     assert arguments.pop("stable_regions/audit/replay.py") == "name"  # of packages of others
+    assert arguments.pop("stable_regions/__init__.py") == "_PLACES[name]"  # of the front door
     del arguments["stable_regions/experiments/kinds.py"]  # of no script that makes a file: below
     by_name = {"draw_figure.py", "gather.py", "measure.py", "make_tables.py"}
     assert arguments == {f"scripts/{script}": "snakemake.params.module" for script in by_name}
@@ -206,6 +207,16 @@ def test_nothing_is_made_again_because_there_is_another_kind_of_experiment(
     monkeypatch.setattr(Path, "read_text", edited("kinds.py"))
     changed = {path.name for path in scripts if provenance.code_digest(path) != before[path.name]}
     assert changed == {"plan.py", "verify.py"}  # these make no file
+
+
+def test_nothing_is_made_again_because_of_the_front_door(monkeypatch: pytest.MonkeyPatch) -> None:
+    scripts = sorted((ROOT / "scripts").glob("[!_]*.py"))
+    before = {path: provenance.code_digest(path) for path in scripts}
+    for name in ("command.py", "loading.py", "results.py"):
+        assert (ROOT / "stable_regions" / "front" / name).is_file()
+        monkeypatch.setattr(Path, "read_text", edited(name))
+        assert {path: provenance.code_digest(path) for path in scripts} == before
+        monkeypatch.undo()
 
 
 def test_how_a_model_is_loaded_counts_for_what_runs_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,8 +131,7 @@ def _look(told: argparse.Namespace) -> None:
     drawn = ""
     if len(prompts) == 1 and direction is None:
         length = len(ids[0]) - (files.bos is not None)
-        random = found.random_prompts(files, OTHERS, tokens=length, texts=told.texts)
-        others, drawn = list(random.table["text"]), random.drawn
+        others, drawn = found.random_texts(files, OTHERS, tokens=length, texts=told.texts)
     # from here on it takes seconds
     from stable_regions.front import drawing, measuring, terminal
     from stable_regions.front.loading import load_files

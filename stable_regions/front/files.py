@@ -341,3 +341,24 @@ def random_prompts(
     if files.bos is not None:
         table["tokens"] = [[files.bos, *ids] for ids in table["tokens"]]
     return Prompts(table, f"chunks of {tokens} tokens of {what}, drawn with seed {entry.seed}")
+
+
+def random_texts(
+    files: ModelFiles, count: int, *, tokens: int, texts: str | Path | None = None
+) -> tuple[list[str], str]:
+    """Random prompts as texts, and how they were drawn.
+
+    A chunk may begin inside a word or a character, so that its text gives other tokens: such are
+    passed over.
+    """
+    drawn = random_prompts(files, 4 * count, tokens=tokens, texts=texts)
+    again = encode(files.tokenizer, drawn.table["text"])
+    first = [] if files.bos is None else [files.bos]
+    same = [
+        text
+        for text, ids, back in zip(drawn.table["text"], drawn.table["tokens"], again, strict=True)
+        if first + back.ids == list(ids)
+    ]
+    if len(same) < count:
+        raise UserError("the texts are cut inside words: give others with --texts")
+    return same[:count], drawn.drawn
