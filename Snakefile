@@ -73,7 +73,7 @@ onstart:
     if watch and screens:  # another one was chosen by --logger
         watch.start(screens[0])
         if workflow.local_exec:  # scripts leave the screen to it, but for errors
-            os.environ["STABLE_REGIONS_WATCHED"] = "1"
+            os.environ.update(STABLE_REGIONS_WATCHED="1")
 
 
 onsuccess:

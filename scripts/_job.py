@@ -78,6 +78,7 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
             where = getattr(error, "filename", None) or next(iter(snakemake.output), path)
             log.error("error: disk full while writing %s: free some space and run again", where)
             sys.exit(1)
+        assert to_file.stream is not None
         to_file.stream.write(redact(printable(traceback.format_exc())))
         what = type(error).__name__
         log.error("error: %s: %s (traceback in %s)", what, first_line(error), path)

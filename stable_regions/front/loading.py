@@ -69,7 +69,7 @@ class LanguageModel:
                 raise UserError(f"{self.files.name}: the load check failed: {found.verdict}")
             self.checks[layer] = found
         found = self.checks[layer]
-        largest = max(*found.own.values(), *found.agreement.values())
+        largest = max(*found.self_patch_error.values(), *found.sweep_error.values())
         said = (
             f"passed: sweeps equal clean runs and plain patching to {largest:.0e} "
             f"({found.tolerance:.0e} is allowed)"

@@ -366,7 +366,7 @@ def _check_position(
     one, ends = model.model, [0, len(points) - 1]
     prompts = tokens.to(one.device).expand(2, -1)
     written = points[ends].to(one.device, one.dtype)
-    plainly = one.hooked.plain(place.layer, prompts, written, SITES, place.position)
+    plainly = one.hooked.full_forward(place.layer, prompts, written, SITES, place.position)
     for site in SITES:
         held, theirs = found[site][ends].double(), plainly[site].double()
         error = float(((held - theirs).norm(dim=-1) / theirs.norm(dim=-1)).max())

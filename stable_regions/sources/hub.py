@@ -78,7 +78,9 @@ def fetch_model(
     UserError
         If the repository can't be had, or lacks something that is needed.
     """
-    patterns = (*MODEL_FILES, *ADAPTERS) if weights else DESCRIPTION  # an adapter is refused
+    patterns: Sequence[str] = DESCRIPTION
+    if weights:
+        patterns = (*MODEL_FILES, *ADAPTERS)  # an adapter is refused
     held = {file.filename for file in _listed(repository, revision, patterns) or ()}
     patterns = _one_set(patterns, held, repository)
     missing = private_cache is not None and download_bytes(repository, revision, patterns)
