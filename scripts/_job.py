@@ -53,7 +53,8 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
     log = logging.getLogger("stable_regions")
     log.setLevel(logging.INFO)
     log.propagate = False
-    to_file = logging.FileHandler(path, mode="w", encoding="utf-8")
+    path.unlink(missing_ok=True)
+    to_file = logging.FileHandler(path, mode="a", encoding="utf-8")  # a traceback goes there too
     to_file.setFormatter(RedactingFormatter("%(asctime)s %(message)s", "%H:%M:%S"))
     to_screen = logging.StreamHandler()
     to_screen.setFormatter(Printable(f"[{snakemake.rule}] %(message)s"))
@@ -78,8 +79,8 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
             where = getattr(error, "filename", None) or next(iter(snakemake.output), path)
             log.error("error: disk full while writing %s: free some space and run again", where)
             sys.exit(1)
-        assert to_file.stream is not None
-        to_file.stream.write(redact(printable(traceback.format_exc())))
+        with path.open("a", encoding="utf-8") as file:
+            file.write(redact(printable(traceback.format_exc())))
         what = type(error).__name__
         log.error("error: %s: %s (traceback in %s)", what, first_line(error), path)
         sys.exit(1)

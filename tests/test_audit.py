@@ -745,6 +745,14 @@ def test_a_step_names_the_environment_that_it_ran_in(small: Path) -> None:
     assert "conda" in graph["workflow/envs/figures.yaml"]["conformsTo"]["@id"]
 
 
+def test_what_a_job_made_and_none_read_is_in_the_crate_too(small: Path) -> None:
+    held = cut(read_json(RESULTS / "manifest.json"), "results/tiny/figures/fig2.pdf")
+    path, entry = next((p, e) for p, e in held["inputs"].items() if e["job"] is not None)
+    del held["inputs"][path]
+    graph = {one["@id"]: one for one in crate.describe(RESULTS, held)["@graph"]}
+    assert graph[f"#{path}"]["sha256"] == entry["sha256"]
+
+
 def test_the_page_of_the_crate_shows_it_and_runs_nothing(inside: Path) -> None:
     metadata = read_json(RESULTS / "ro-crate-metadata.json")
     page = crate_pages.preview(metadata)

@@ -76,7 +76,7 @@ def test_raw_outputs_can_be_left_out_and_it_says_so(inside: Path, tmp_path: Path
     assert f"{len(gone)} files were left out on purpose" in report.unchecked[0]
     (RESULTS / "paper.pdf").unlink()
     verify.check_files(held, RESULTS, [], report)
-    assert report.different == ["results/tiny/paper.pdf: is gone"]
+    assert report.different == ["results/tiny/paper.pdf: missing"]
 
 
 @pytest.mark.workflow
@@ -101,9 +101,9 @@ def test_what_was_packed_is_verified_in_an_empty_folder(tiny: Path, tmp_path: Pa
         cwd=empty, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "results/tiny is what its manifest says" in done.stderr
+    assert "results/tiny matches its manifest" in done.stderr
     assert "files were left out on purpose" in done.stderr
-    assert " 0 files made again" not in done.stderr
+    assert " 0 files rebuilt" not in done.stderr
 
 
 @pytest.mark.workflow
@@ -115,7 +115,7 @@ def test_a_changed_study_is_not_packed(tiny: Path, tmp_path: Path) -> None:
     done = snakemake(tmp_path, "deposit")
     assert done.returncode != 0
     [line] = [line for line in done.stderr.splitlines() if "[deposit] error: " in line]
-    assert "tables/claims.csv: is changed" in line
+    assert "tables/claims.csv: changed" in line
     assert not (tmp_path / "deposit").exists()
 
 

@@ -17,7 +17,12 @@ from tests.tiny_study import ROOT
 
 FOLDER = ROOT / "stable_regions" / "experiments"
 # Names of experiments, which the paper's judgements are about.
-NAMES = {"stable_regions/paper/findings.py": {"robustness"}}
+NAMES = {
+    "stable_regions/paper/findings.py": {"robustness"},
+    "stable_regions/__init__.py": {"plane"},  # a function
+    "stable_regions/front/measuring.py": {"plane"},
+    "stable_regions/front/terminal.py": {"plane"},
+}
 
 
 def test_the_folders_are_the_kinds() -> None:
@@ -69,6 +74,9 @@ NAMESAKES: dict[str, set[str]] = {
     "scripts/read_corpus.py": {"package"},
     "stable_regions/sources/hub.py": {"random"},
     "rules/train.smk": {"train"},
+    "stable_regions/study/work.py": {"train"},
+    "stable_regions/front/files.py": {"hub", "random"},
+    "stable_regions/models/load.py": {"local"},
     "stable_regions/training/settings.py": {"cosine"},
     "stable_regions/sources/models/train.py": {"cosine", "llama"},
     "stable_regions/experiments/interpolation/measure.py": {"jensen_shannon"},

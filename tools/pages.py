@@ -14,6 +14,7 @@ PAGES = {
     "README.md": "index.md",
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
+    "SECURITY.md": "security.md",
 }
 RESULTS = ROOT / "results" / "embedded"
 MADE = {"explorer.html": "results/explorer.html", "paper.pdf": "results/paper.pdf"}

@@ -49,7 +49,12 @@ class Things:
 
     def __init__(self, crate: ROCrate, manifest: Mapping[str, Any]) -> None:
         self._crate = crate
-        self._hashes = {path: held["sha256"] for path, held in manifest["inputs"].items()}
+        self._hashes: dict[str, str] = {  # of what a job made beside, and no other read, too
+            file["path"]: file["sha256"]
+            for job in manifest["jobs"]
+            for part in ("input", "output")
+            for file in job[part]["files"]
+        }
         self._identities: dict[str, str] = {}
 
     def place(self, path: str, identity: str) -> None:
