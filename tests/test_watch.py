@@ -75,7 +75,7 @@ def test_what_is_left_follows_from_what_the_run_took(watch: Watch) -> None:
     told(watch, "job_finished", job_id=1)
     watch.started = time.monotonic() - 460
     assert watch.share() == pytest.approx(0.46)
-    assert watch.left() == "about 9 min 0 s left"
+    assert watch.left() == "about 9 min left"
 
 
 def test_a_job_at_work_counts_by_what_its_log_says(watch: Watch, tmp_path: Path) -> None:

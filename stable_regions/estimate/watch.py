@@ -131,7 +131,8 @@ class Watch(logging.Handler):
         if self.started is None or share < 0.02:
             return ""
         rest = (time.monotonic() - self.started) * (1 - share) / share
-        return f"about {duration(rest if rest < 120 else 60 * round(rest / 60))} left"
+        words = duration(rest if rest < 120 else 60 * round(rest / 60))
+        return f"about {words.removesuffix(' 0 s')} left"
 
     def say(self, line: str) -> None:
         """Show a line that stays."""
