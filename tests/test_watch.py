@@ -138,7 +138,7 @@ def test_the_end_says_where_things_are_and_what_was_found(tmp_path: Path) -> Non
     results = tmp_path / "results"
     (results / "figures").mkdir(parents=True)
     (results / "figures" / "fig2.pdf").touch()
-    verdicts = ["replicated", "partly", "replicated"]
+    verdicts = ["replicated", "not run: needs a", "partly", "replicated", "not run: needs b"]
     (results / "claims.json").write_text(json.dumps([{"verdict": each} for each in verdicts]))
     compared = tmp_path / "compared.json"
     assert len(closing(results, compared)) == 4
@@ -146,5 +146,5 @@ def test_the_end_says_where_things_are_and_what_was_found(tmp_path: Path) -> Non
     lines = closing(results, compared)
     assert lines[0].startswith(f"The paper: {results}/paper.pdf; ")
     assert lines[1].startswith("1 figures ")
-    assert lines[2] == f"Claims: 2 replicated, 1 partly ({results}/claims.json)"
+    assert lines[2] == f"Claims: 2 replicated, 2 not run, 1 partly ({results}/claims.json)"
     assert lines[3] == "Against the reference: identical bytes: 3"

@@ -191,7 +191,8 @@ def closing(results: Path, compared: Path) -> list[str]:
     """
     counts: dict[str, int] = {}
     for claim in read_json(results / "claims.json"):
-        counts[claim["verdict"]] = counts.get(claim["verdict"], 0) + 1
+        verdict = claim["verdict"].partition(":")[0]  # without what it needs
+        counts[verdict] = counts.get(verdict, 0) + 1
     verdicts = ", ".join(f"{number} {verdict}" for verdict, number in counts.items())
     figures = len(list((results / "figures").glob("*.pdf")))
     lines = [
