@@ -61,6 +61,54 @@ def test_an_environment_has_what_its_scripts_import_first(script: str) -> None:
     assert {"_job", "stable_regions"} <= set(lacking) <= {"_job", "_models", "stable_regions"}
 
 
+def imported(path: Path) -> set[str]:
+    """Modules that a file imports when it is itself imported: not those of functions and types."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names: set[str] = set()
+    todo: list[ast.AST] = [tree]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            todo.extend(node.orelse)
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            todo.extend(ast.iter_child_nodes(node))
+    return names
+
+
+def reached(script: Path) -> set[str]:
+    """Packages, not the standard library's, that a script and all it imports import at once."""
+    packages: set[str] = set()
+    seen: set[Path] = set()
+    todo = [script]
+    while todo:
+        path = todo.pop()
+        if path in seen:
+            continue
+        seen.add(path)
+        for name in imported(path):
+            parts = name.split(".")
+            if parts[0] not in ("stable_regions", "_job", "_models"):
+                packages.add(PACKAGE_OF_MODULE.get(parts[0], parts[0]))
+                continue
+            folder = script.parent if parts[0][0] == "_" else ROOT
+            for end in range(1, len(parts) + 1):
+                place = folder.joinpath(*parts[:end])
+                todo += [p for p in (place.with_suffix(".py"), place / "__init__.py") if p.exists()]
+    return packages - set(sys.stdlib_module_names)
+
+
+@pytest.mark.parametrize("script", NAMED)
+def test_an_environment_has_all_that_its_scripts_reach(script: str) -> None:
+    """Through the library as well, of what is imported at once."""
+    pins = (ROOT / NAMED[script]).read_text()
+    names = {name.replace("_", "-") for name in reached(ROOT / script)}
+    assert [name for name in sorted(names) if f"- {name}==" not in pins] == []
+
+
 def test_the_lock_pins_what_is_installed_and_asked_for() -> None:
     lines = (ROOT / "requirements.in").read_text().splitlines()
     asked = [Requirement(line) for line in lines if line[0] not in "#-"]

@@ -15,7 +15,6 @@ from stable_regions.audit.crate_jobs import AGENT, DONE, Things, add_jobs, conte
 from stable_regions.audit.manifest import CODE, NAME, PREVIEW, README, Job, code_files
 from stable_regions.audit.records import ROOT
 from stable_regions.base.files import sha256
-from stable_regions.sources.kinds import KINDS
 
 # All that the repository holds: a run of the copy is set up, and can be tested, as one of it.
 PARTS = (
@@ -94,8 +93,8 @@ def _origins(manifest: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]
         facts: dict[str, Any] = {"name": path, "sha256": recorded["sha256"]}
         source = recorded.get("source")
         if source is not None:
-            if KINDS[source["source"]["kind"]].way == "trained":
-                continue  # made here, from the texts
+            if "step" in source:
+                continue  # trained here, from the texts
             files = source["files"]
             weights = [name for name in files if name.endswith(".safetensors")]
             facts["description"] = (
