@@ -15,7 +15,7 @@ from stable_regions.models.model import Model
 from tests import documents, marks, slurm
 from tests.background import BackgroundRun, Turns
 from tests.models import make_model
-from tests.tiny_study import FIRST_FIGURE, ROOT, command, forking, hashes, make_sources
+from tests.tiny_study import FIRST_FIGURE, ROOT, command, hashes, make_sources
 
 if TYPE_CHECKING:
     from selenium import webdriver
@@ -112,10 +112,10 @@ def runs(
 
 
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> BackgroundRun:
-    """The tiny study to its paper; the jobs of its second run start as users' do."""
+    """The tiny study to its paper."""
     folder = tmp_path_factory.mktemp("tiny")
     make_sources(folder)
-    return BackgroundRun(folder, forking(command(folder, "--cores", "2")))
+    return BackgroundRun(folder, command(folder, "--cores", "2"))
 
 
 def second_runs(folder: Path) -> dict[str, BackgroundRun]:

@@ -124,7 +124,7 @@ def test_a_manifest_is_not_made_of_a_changed_file(study: Path) -> None:
     last = ["results/tiny/paper.pdf"]
     assert manifests.build(RESULTS, every, last, facts)["files"]
     flip(Path(TABLE))
-    with pytest.raises(UserError, match=r"tables/sharpness\.csv: is not "):
+    with pytest.raises(UserError, match=r"tables/sharpness\.csv: does not match "):
         manifests.build(RESULTS, every, last, facts)
     Path(TABLE).unlink()
     with pytest.raises(UserError, match=r"tables/sharpness\.csv: missing"):
@@ -814,4 +814,4 @@ def test_a_kind_that_has_no_sample_could_not_be_checked(
     verify.check_samples({}, Path("results/x"), tmp_path, 0, report)
     assert not report.different
     [line] = report.unchecked
-    assert "of unheard: anything" in line
+    assert "of unheard: none" in line

@@ -17,7 +17,14 @@ PATH = re.compile(
     r"(?=.*/|.*\.(json|pdf|html|csv|md|yaml|py|lock|parquet|safetensors)$)[\w@.<>*{},/-]+"
 )
 # A user's own file, and what a command leaves.
-ELSEWHERE = {"mine.yaml", "config.json", "logs/<study>/trace.json", ".snakemake/slurm_logs"}
+ELSEWHERE = {
+    "*.inveniordm.json",
+    "*.zenodo.json",
+    "mine.yaml",
+    "config.json",
+    "logs/<study>/trace.json",
+    ".snakemake/slurm_logs",
+}
 
 
 @pytest.mark.parametrize("document", [ROOT / "README.md", ROOT / "CITATION.cff"], ids=str)
@@ -77,7 +84,7 @@ def commands() -> list[str]:
     and the tiny study in a folder of its own (tests/conftest.py).
     """
     result = [line for line in lines() if re.match(r"(\.venv/bin/)?snakemake\b", line)]
-    other = re.compile(r"NAME|--sdm|mine\.yaml|--report|verify|--directory")
+    other = re.compile(r"NAME|--sdm|mine\.yaml|theirs\.yaml|--report|verify|--directory")
     return [line for line in result if not other.search(line)]
 
 
@@ -129,7 +136,7 @@ def test_the_reference_that_the_command_keeps_is_what_a_later_run_is_held_agains
 
     run(*arguments("reference"))
     assert (code / "reference" / "tiny.json").exists()
-    message = run("logs/tiny/compared.json", "--rerun-triggers", "mtime")
+    message = run("logs/tiny/comparison.json", "--rerun-triggers", "mtime")
     assert "identical bytes: " in message
 
 

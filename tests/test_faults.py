@@ -554,7 +554,7 @@ def test_a_damaged_file_is_named_and_not_used(study: Path, tiny: Path) -> None:
             "Cache the activations of tiny-llama on",
             "Read",
         ),
-        ("tiny.txt", "Read the corpus tiny\n", "Make the model folder"),
+        ("tiny.txt", "Read the corpus tiny\n", "Make the model folder of "),
     ],
 )
 def test_a_source_put_back_with_an_older_time_is_noticed(

@@ -171,7 +171,7 @@ def test_blocks_hold_every_row_once_and_about_as_many_pairs(unlike, blocks):
     [
         (prompts_of([[1, 2], [1, 2], [3, 4]]), "'text 0'"),
         (prompts_of([[1, 2], [1, 2, 3]]), "2 to 3 tokens; they must be of one length"),
-        (prompts_of([[1, 2], [1, 3], [3, 4]], [0, 0, 1]), "different numbers of prompts"),
+        (prompts_of([[1, 2], [1, 3], [3, 4]], [0, 0, 1]), "the same number of prompts"),
     ],
 )
 def test_bad_prompts_are_one_line(model_of, prompts, message):

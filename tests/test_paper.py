@@ -91,7 +91,7 @@ ALLOWED = [
     r"\bGPT-2\b|\bL2\b|\b[SD][1-3]\b|\bd\(1\)|1 − cosine",  # names and formulas
     r"\b95 %",  # the level of all intervals: the default of measures.interval
     r"(line|it|cone|cone, which) has 1\b|[Aa] median max slope of 1\b|slope above 1\b",
-    r"\b1 (for a straight line|means)\b|\bnear 2 by them, not 1\b",
+    r"\b1 (for a straight line|means)\b|\bnear 2 by \w+, not 1\b",
     # by definition a straight line has 1; the others are no measurements either
     r"\bleaves out 0\b|\bcounted from 0\b|\b1 and 0 at the ends\b",
     r'"\(?1(\.1)?\)?"|"A\.1"|"[\d.]+(in|pt|em|fr)"',  # numbering, lengths

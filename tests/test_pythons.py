@@ -103,7 +103,7 @@ def test_one_that_is_too_old_says_so(version: str) -> None:
     )
     assert done.returncode == 1
     [line] = done.stderr.splitlines()
-    assert re.match(rf"error: Python 3.11 to 3.13 is needed; \S+ is {version}\.", line)
+    assert re.match(rf"error: Python 3.11 to 3.13 is needed, and \S+ is {version}\.", line)
 
 
 @pytest.mark.parametrize("version", OTHERS)
