@@ -90,7 +90,7 @@ def test_what_the_guide_adds_needs_nothing_else(tmp_path: Path) -> None:
     check = read_json(results / "activations/tiny/tiny-phi3.check.json")
     assert (check["verdict"], check["engine"]) == ("passed", "fused")
     # the distance
-    table, facts = read_parquet(results / "choices/choices/tiny-llama.parquet")
+    table, facts = read_parquet(results / "choices/robustness/tiny-llama.parquet")
     assert (table["value"] == "manhattan").sum() == 12
     assert facts["units"].split("; ")[1:] == ["angle: radians", "Manhattan: residual stream"]
     assert "manhattan" in pd.read_csv(results / "figures/figA_robustness.csv")["value"].to_numpy()
