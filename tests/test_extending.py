@@ -81,7 +81,7 @@ def test_what_the_guide_adds_needs_nothing_else(tmp_path: Path) -> None:
     assert len(pd.read_csv(results / "tables/halfway.csv")) == 6
     assert (results / "figures/figA_halfway.pdf").read_bytes().startswith(b"%PDF")
     numbers = json.loads((results / "numbers.json").read_text())
-    assert numbers["figures"] == ["figA_robustness", "figA_halfway"]
+    assert numbers["figures"] == ["figA_halfway", "figA_robustness"]
     assert re.search(rb"/Title\(\d+ Halfway\)", (results / "paper.pdf").read_bytes())
     # the source
     _, facts = read_parquet(results / "halfway/halfway/tiny-noisy.parquet")
@@ -90,7 +90,7 @@ def test_what_the_guide_adds_needs_nothing_else(tmp_path: Path) -> None:
     check = read_json(results / "activations/tiny/tiny-phi3.check.json")
     assert (check["verdict"], check["engine"]) == ("passed", "fused")
     # the distance
-    table, facts = read_parquet(results / "choices/robustness/tiny-llama.parquet")
+    table, facts = read_parquet(results / "robustness/robustness/tiny-llama.parquet")
     assert (table["value"] == "manhattan").sum() == 12
     assert facts["units"].split("; ")[1:] == ["angle: radians", "Manhattan: residual stream"]
     assert "manhattan" in pd.read_csv(results / "figures/figA_robustness.csv")["value"].to_numpy()
