@@ -1,6 +1,7 @@
 """Snakemake whose jobs fork from it: it has imported once what each would take seconds to import.
 
-The tiny study is run once so and once as users run theirs, and both give the same bytes.
+For studies of which a test reads no record: each of their jobs has all the libraries loaded, and
+says so. The tiny study is run as users run theirs.
 """
 
 import gc

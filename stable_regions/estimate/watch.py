@@ -37,9 +37,12 @@ class Running:
 
     def last_line(self) -> str:
         """What it last wrote to its log, without the time of day."""
-        if self.log is None or not self.log.exists():
+        if self.log is None:
             return ""
-        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        try:  # the job may be putting another in its place
+            lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            return ""
         return lines[-1].partition(" ")[2].strip() if lines else ""
 
     def share(self) -> float:
