@@ -371,6 +371,12 @@ def test_as_many_pairs_as_it_names_decide(ones: int, threshold: float) -> None:
     assert not decided(wanted // 2)
 
 
+def test_half_the_width_takes_four_times_the_pairs() -> None:
+    estimate = claims.Estimate("m", ["m"], 10, 2.0, 1.0, 3.0)
+    assert claims.pairs_to_decide(estimate, 1.5) == 41
+    assert claims.pairs_to_decide(estimate, 2.25) == 161
+
+
 def test_where_no_pairs_could_decide_none_are_named() -> None:
     at = claims.Estimate("m", ["m"], 20, 0.5, 0.3, 0.7)
     alone = claims.Estimate("m", ["m"], None, 1.9, 1.0, 2.1)
