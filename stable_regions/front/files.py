@@ -129,8 +129,8 @@ class ModelFiles:
         if len(set(counts)) > 1:
             said = " and ".join(map(str, counts))
             raise UserError(
-                f"the prompts have {said} tokens: make them as many, by words more or less, since "
-                "the activations of a path are of one position"
+                f"the prompts have {said} tokens: give prompts of equal length, since both ends of "
+                "a path are activations at one position"
             )
         return ids
 
