@@ -6,9 +6,11 @@ The environment's `CI_SLURM` names the folder of what starts and stops it, `star
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tests import tiny_study
 from tests.tiny_study import ROOT
@@ -49,6 +51,8 @@ def running() -> Iterator[None]:
     """Start one if none answers, and stop it at the end.
 
     Where it is installed and none runs, every start of Snakemake waits nine seconds for an answer.
+    Its state is in a folder of its own: a Slurm that finds the state of one that was killed first
+    runs the jobs that were then in its queue.
     """
     if answers():
         yield
@@ -57,9 +61,15 @@ def running() -> Iterator[None]:
     # `nproc`, by which it counts cores, obeys OMP_NUM_THREADS
     environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
     start, stop = f"{STARTER}/start.sh", f"{STARTER}/stop.sh"
-    started = subprocess.run([start], env=environment, capture_output=True, text=True)
-    assert started.returncode == 0, started.stderr
-    try:
-        yield
-    finally:
-        subprocess.run([stop], check=True)
+    with TemporaryDirectory(prefix="slurm-") as state:
+        environment["SLURM_TEST_STATE"] = state
+        try:
+            started = subprocess.run([start], env=environment, capture_output=True, text=True)
+            assert started.returncode == 0, started.stderr
+            yield
+        finally:
+            daemons = [int(file.read_text()) for file in Path(state).glob("*.pid")]
+            subprocess.run([stop], env=environment, check=True)
+            # They write their state once more as they end.
+            while any(Path(f"/proc/{pid}").exists() for pid in daemons):
+                time.sleep(0.1)
