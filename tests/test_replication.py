@@ -92,6 +92,7 @@ def test_what_else_a_claim_holds_on_is_said_of_the_reference(
     report = replication.Report()
     claims = {name: dict(held) for name, held in report.reference["claims"].items()}
     claims["regions"]["also"] = {"the King James Bible": "holds"}
+    claims["rest"]["also"] = {}
     monkeypatch.setattr(report, "reference", report.reference | {"claims": claims})
     assert "| another text (the King James Bible): holds |" in report.summary()
     assert report.elsewhere("rest") == "–"
