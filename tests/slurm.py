@@ -71,5 +71,7 @@ def running() -> Iterator[None]:
             daemons = [int(file.read_text()) for file in Path(state).glob("*.pid")]
             subprocess.run([stop], env=environment, check=True)
             # They write their state once more as they end.
+            until = time.monotonic() + 30
             while any(Path(f"/proc/{pid}").exists() for pid in daemons):
+                assert time.monotonic() < until, f"Slurm goes on: {daemons}"
                 time.sleep(0.1)

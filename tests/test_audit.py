@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -796,6 +797,17 @@ def test_the_crate_holds_inputs_outputs_and_versions(inside: Path) -> None:
 def test_the_crate_is_a_function_of_the_manifest(inside: Path) -> None:
     held = read_json(RESULTS / "ro-crate-metadata.json")
     assert crate.describe(RESULTS, manifests.read(RESULTS)) == held
+
+
+def test_snakemake_is_named_where_no_job_s_environment_has_it(inside: Path) -> None:
+    """As in conda's environments."""
+    held = manifests.read(RESULTS)
+    for environment in held["environments"]:
+        environment.pop("snakemake", None)
+    graph = {one["@id"]: one for one in crate.describe(RESULTS, held)["@graph"]}
+    engine = graph[graph["#organisation"]["instrument"]["@id"]]
+    assert engine["name"] == "snakemake"
+    assert engine["softwareVersion"] == held["snakemake"] == version("snakemake")
 
 
 def test_a_kind_that_has_no_sample_could_not_be_checked(

@@ -22,6 +22,8 @@ from tests.models import FAMILIES
 from tests.tiny_study import ROOT
 
 STEPS = 6
+# The engine `decode` runs them: ALiBi, a recurrent model, and layers of both kinds.
+DECODED = ("bloom", "mamba", "qwen3_5_text")
 
 
 def reached(module: Path) -> set[str]:
@@ -53,7 +55,7 @@ def test_it_shares_no_code_with_the_package() -> None:
     assert "transformer_lens" not in source.read_text()
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, *DECODED])
 def test_both_implementations_give_the_same_distances(
     model_of: Callable[..., Model], family: str
 ) -> None:
@@ -71,6 +73,11 @@ def test_both_implementations_give_the_same_distances(
     np.testing.assert_allclose(second, first, atol=1e-5 * first[-1])
     other = output_distances(plain, a, b, layer=0, steps=STEPS)
     assert np.abs(other - first).max() > 1e-2 * first[-1]
+
+
+def test_models_of_each_engine_are_among_them(model_of: Callable[..., Model]) -> None:
+    engines = {model_of(family).engine for family in [*FAMILIES, *DECODED]}
+    assert engines == {"fused", "bridge", "decode"}
 
 
 def test_the_formula_is_the_papers() -> None:

@@ -97,6 +97,25 @@ def test_errors_come_through_and_after_the_end_all_does(watch: Watch, screen: Sc
     assert screen.getvalue() == "Error in rule sweep\nComplete log\n"
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Job 5 has been submitted with SLURM jobid 31 (log: x.log).",
+        "Submitted job 5 with external jobid '31'.",
+    ],
+)
+@pytest.mark.parametrize("terminal", [False, True])
+def test_the_number_of_a_job_in_a_queue_comes_through(line: str, terminal: bool) -> None:
+    screen = Screen(terminal)
+    watch = Watch({}, screen)
+    watch.start(logging.StreamHandler(screen))
+    told(watch, None, text=line)
+    told(watch, None, text="Select jobs to execute...")
+    watch.stop()
+    assert screen.getvalue().count(line) == 1
+    assert "Select" not in screen.getvalue()
+
+
 def test_a_dry_run_shows_nothing_of_it(screen: Screen) -> None:
     watch = Watch({}, screen)
     told(watch, "run_info", stats={"draw": 2, "total": 2})

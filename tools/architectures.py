@@ -1,6 +1,6 @@
 """Try every architecture that TransformerLens knows, and write docs/architectures.md.
 
-    python tools/architectures.py           # all of them: some 20 minutes on one core
+    python tools/architectures.py           # all of them: some four minutes
     python tools/architectures.py NAME ...  # these rows again; the others stay as they are
 
 Tiny random models, in float64. Each is tried in a process of its own, with a limit on its time and

@@ -154,7 +154,7 @@ class Report:
             f"| {self.elsewhere(name)} |"
             for name, claim in self.study.claims.items()
         ]
-        table = ["| claim | where | verdict | also holds on |", "|---|---|---|---|", *rows]
+        table = ["| claim | where | verdict | also tried on |", "|---|---|---|---|", *rows]
         return _document(
             "Reproducibility summary",
             f"*{self.title()}*",

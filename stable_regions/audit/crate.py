@@ -114,25 +114,14 @@ def _origins(manifest: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]
         yield path, facts
 
 
-def _software(crate: ROCrate, manifest: Mapping[str, Any]) -> list[list[str]]:
-    """Add Snakemake and every package that some job loaded; the packages of each environment.
-
-    The first environment is Snakemake's alone, which jobs need not have in theirs.
-    """
-    environments = []
-    for environment in [{"snakemake": manifest["snakemake"]}, *manifest["environments"]]:
-        some = []
-        for name, version in environment.items():
-            url = f"https://pypi.org/project/{name}/{version}/"
-            if name == "python":
-                url = f"https://docs.python.org/release/{version}/"
-            some.append(url)
-            if crate.get(url) is None:
-                context(
-                    crate, url, "SoftwareApplication", name=name, softwareVersion=version, url=url
-                )  # fmt: skip
-        environments.append(sorted(some))
-    return environments
+def _package(crate: ROCrate, name: str, version: str) -> str:
+    """Add a package in one version, once; its entity."""
+    url = f"https://pypi.org/project/{name}/{version}/"
+    if name == "python":
+        url = f"https://docs.python.org/release/{version}/"
+    if crate.get(url) is None:
+        context(crate, url, "SoftwareApplication", name=name, softwareVersion=version, url=url)
+    return url
 
 
 def _add_files(crate: ROCrate, results: Path, manifest: Mapping[str, Any]) -> Things:
@@ -182,7 +171,11 @@ def describe(results: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     context(crate, "#authors", "Organization", name=AUTHORS)
     root["author"] = root["publisher"] = {"@id": "#authors"}
     context(crate, AGENT, "Person", name="whoever ran the study: no record names them")
-    [engine], *environments = _software(crate, manifest)
+    engine = _package(crate, "snakemake", manifest["snakemake"])
+    environments = [
+        sorted(_package(crate, *each) for each in environment.items())
+        for environment in manifest["environments"]
+    ]
     context(
         crate, SNAKEMAKE, "ComputerLanguage", name="Snakemake",
         identifier={"@id": "https://doi.org/10.1093/bioinformatics/bts480"},

@@ -311,7 +311,7 @@ def add_jobs(
     environments
         The packages of each environment of the manifest.
     engine
-        The entity of Snakemake.
+        Snakemake in the version that ran the jobs; it need not be in an environment of theirs.
     version
         Of the code.
 

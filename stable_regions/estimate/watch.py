@@ -18,7 +18,8 @@ LIGHT = (
 )
 SHOWN = (".pdf", ".html")  # of what a job makes, what a person would open
 COUNTED = re.compile(r": ([0-9]+) of ([0-9]+) ")  # how `Progress` says it
-SUBMITTED = re.compile(r"\bsubmitted with\b")  # a job that waits in a queue, under what number
+# How a cluster's executor says under what number a job waits in a queue.
+SUBMITTED = re.compile(r"submitted .*job ?id", re.IGNORECASE)
 
 
 @dataclass
@@ -104,7 +105,7 @@ class Watch(logging.Handler):
 
     def _is_left(self, record: logging.LogRecord) -> bool:
         """Whether the other handler shows it: with a live view this one does."""
-        return self.live is None and _is_told(record)
+        return self.live is None and _passes_on(record)
 
     def emit(self, record: logging.LogRecord) -> None:
         event = str(getattr(record, "event", ""))
@@ -117,7 +118,7 @@ class Watch(logging.Handler):
             self._begin(record)
         elif event == "job_finished":
             self._end(record.job_id)  # type: ignore[attr-defined]
-        elif _is_told(record) and self.live is not None:
+        elif _passes_on(record) and self.live is not None:
             self.say(self.instead.format(record))
 
     def seconds(self, rule: str) -> float:
@@ -183,8 +184,8 @@ class Watch(logging.Handler):
         return Group(bar, jobs)
 
 
-def _is_told(record: logging.LogRecord) -> bool:
-    """Whether it is a warning or an error, or says that a job was put into a queue."""
+def _passes_on(record: logging.LogRecord) -> bool:
+    """Whether a line of Snakemake's is shown: a warning, an error, or a job's number in a queue."""
     return record.levelno >= logging.WARNING or bool(SUBMITTED.search(record.getMessage()))
 
 
