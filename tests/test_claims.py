@@ -185,6 +185,36 @@ def clusters(difference: float, p: float) -> Data:
     return {"words_comparisons": table}, {}, models("m")
 
 
+def by_read_layer(rates: dict[str, float], split: float | None = 0.0) -> Data:
+    """What `depth_tables` gives, made up: rates by model; boundaries that later layers add."""
+    rows = [
+        {"model": model, "layer": 0, "pairs": 90, "rate": rate, "ci_low": rate - 0.002,
+         "ci_high": rate + 0.002, "split_pairs": 40, "split": split,
+         "split_low": None if split is None else split - 0.1,
+         "split_high": None if split is None else split + 0.1}
+        for model, rate in rates.items()
+    ]  # fmt: skip
+    return {"layers_rates": pd.DataFrame(rows)}, {}, models(*rates)
+
+
+def depths(**slopes: list[float]) -> Data:
+    """Last checkpoints whose max slopes by read layer these are, and the table of models."""
+    raw = []
+    for name, by_layer in slopes.items():
+        # of ten steps one takes so much of the way, and the others share the rest
+        distance = [np.append(np.arange(10) * (1 - slope / 10) / 9, 1) for slope in by_layer]
+        table = pd.DataFrame({"pair": [str(i) for i in range(12)]}).assign(
+            prompt_a=range(0, 24, 2), prompt_b=range(1, 24, 2), layer=0,
+            distance_reads=[np.concatenate(distance)] * 12,
+        )  # fmt: skip
+        raw.append((table, {"model": f"{name.replace('_', '-')}@step9", "alpha": [0.0] * 11}))
+    facts = models(*(meta["model"] for _, meta in raw))
+    return {}, {"depth": raw}, facts.assign(held_out_loss=np.arange(len(facts)) % 2 + 3.0)
+
+
+SIZES = {"d4_w64": 4, "d8_w32": 8, "d8_w128": 8, "d12_w64": 12, "d16_w64": 16, "d24_w64": 24}
+COUNTED = {name: list(1.05 ** np.arange(1, layers)) for name, layers in SIZES.items()}
+SHARED = {name: list(3 ** (np.arange(1, layers) / (layers - 1))) for name, layers in SIZES.items()}
 # For each claim, data that have the effect, and data that don't, in the ways that matter.
 REPLICATED, PARTLY, NOT = "replicated", "partly", "not replicated"
 OPEN = "inconclusive"
@@ -281,6 +311,21 @@ CASES: dict[str, list[tuple[Callable[[], Data], str]]] = {
         (lambda: written(l0=0.1, l3=0.2, l6=0.4, l10=0.8), REPLICATED),
         (lambda: written(l0=0.8, l3=0.4, l6=0.2, l10=0.1), NOT),
         (lambda: written(l0=0.2, l3=0.4, l6=0.4, l10=0.2), NOT),
+    ],
+    "layer-by-layer": [
+        (lambda: by_read_layer({"m": 0.05, "twin": 0.001}), REPLICATED),
+        (lambda: by_read_layer({"m": 0.05, "twin": 0.05}), PARTLY),
+        (lambda: by_read_layer({"m": 0.01, "twin": 0.001}), PARTLY),
+        (lambda: by_read_layer({"m": 0.01, "twin": 0.05}), NOT),
+    ],
+    "sharpen-not-split": [
+        (lambda: by_read_layer({"m": 0.05}, split=0.1), REPLICATED),
+        (lambda: by_read_layer({"m": 0.05}, split=1.0), NOT),
+        (lambda: by_read_layer({"m": 0.05}, split=0.5), OPEN),
+    ],
+    "counts-layers": [
+        (lambda: depths(**COUNTED), REPLICATED),
+        (lambda: depths(**SHARED), NOT),
     ],
     "clusters": [
         (lambda: clusters(0.5, p=0.001), REPLICATED),

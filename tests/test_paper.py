@@ -26,6 +26,7 @@ NEEDS = {
     "figA_clusters": {"clusters"},
     "figA_clusters_words": {"words"},
     "figA_layers": {"layers"},
+    "figA_depth": {"layers", "depth"},
     "figA_losses": {"training"},
     "figA_meaning": {"meaning", "controls"},
     "figA_planes_models": {"planes"},

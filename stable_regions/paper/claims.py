@@ -31,8 +31,10 @@ from jaxtyping import Float
 from scipy.stats import binomtest
 
 from stable_regions.base.errors import UserError
+from stable_regions.experiments.depth.tables import read_slopes
 from stable_regions.experiments.interpolation.tables import Raw, block_of, stacked
 from stable_regions.measures.boundaries import in_boundary, speed
+from stable_regions.measures.laws import FEWEST, LAWS, left_out_error
 from stable_regions.measures.paths import block_bootstrap, interval
 from stable_regions.paper.ledger import (
     AnyTest,
@@ -40,7 +42,7 @@ from stable_regions.paper.ledger import (
     Change,
     Claim,
     Jumps,
-    OnRaw,
+    Law,
     OnTable,
     Rest,
     Series,
@@ -178,7 +180,9 @@ def jumps(test: Jumps, raw: Raw, models: pd.DataFrame, draw: Draw) -> list[Estim
     return estimates
 
 
-def _raw_parts(test: OnRaw, raw: Raw, models: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, str]]:
+def _raw_parts(
+    test: Rest | Jumps, raw: Raw, models: pd.DataFrame
+) -> Iterator[tuple[pd.DataFrame, str]]:
     """Raw outputs of the trained models at the test's write layer, and which model's they are."""
     for table, meta in raw:
         part = table[table["layer"] == test.layer]
@@ -275,10 +279,58 @@ def trend(test: Trend, table: pd.DataFrame, models: pd.DataFrame, draw: Draw) ->
     return _along(test, table, points_of, kendall, draw)
 
 
+def law(test: Law, raw: Raw, models: pd.DataFrame, draw: Draw) -> list[Estimate]:
+    """Error of each rival law over that of the count of layers: see `measures.laws`.
+
+    Of the last checkpoints, each left out in turn. Above 1, the number of layers between writing
+    and reading predicts the max slope of a model that it has not seen better than the rival does.
+    """
+    parts, cells = [], []
+    for table, meta in raw:
+        if meta["model"] not in refs(models, "last"):
+            continue
+        own = models[models["model"] == meta["model"]].iloc[0]
+        for layer, part in table.groupby("layer"):
+            slopes = read_slopes(part["distance_reads"], len(meta["alpha"]))
+            parts.append(pd.DataFrame(slopes, index=part["pair"].to_numpy()))
+            between = np.arange(1, slopes.shape[1] + 1)
+            cells.append(pd.DataFrame({**own, "between": between, "written": layer}))
+            block = block_of(part)
+    if len({meta["model"] for _, meta in raw} & refs(models, "last")) < FEWEST:
+        return []
+    facts = pd.concat(cells, ignore_index=True)
+    if test.read_layers == "last":
+        chosen = (facts["written"] == facts["written"].min()) & (
+            facts["between"] == facts["layers"] - 1 - facts["written"]
+        )
+        facts = facts[chosen]
+    slopes = pd.concat(parts, axis=1, join="inner").to_numpy()[:, facts.index]
+    slopes = slopes[np.isfinite(slopes).all(axis=1)]
+    columns = {name: facts[name].to_numpy() for name in facts}
+    model = facts["model"].factorize()[0]
+    used = list(dict.fromkeys(facts["model"]))
+    estimates = []
+    for rival in test.rivals:
+        if rival == "loss" and not np.isfinite(columns.get("held_out_loss", np.nan)).all():
+            continue  # of models that were not trained here
+        ours, theirs = LAWS["layers between"](columns), LAWS[rival](columns)
+
+        def ratio(
+            values: np.ndarray, ours: np.ndarray = ours, theirs: np.ndarray = theirs
+        ) -> float:
+            logs = np.log(np.median(values, axis=0))
+            return left_out_error(logs, theirs, model) / left_out_error(logs, ours, model)
+
+        low, high = interval(draw(slopes, block=block, statistic=ratio))
+        estimates.append(Estimate(rival, used, len(slopes), ratio(slopes), low, high))
+    return estimates
+
+
 # The verdict
 
 TESTS: Mapping[str, Callable[..., list[Estimate]]] = {
     "cells": cells, "share": share, "change": change, "trend": trend, "rest": rest, "jumps": jumps,
+    "law": law,
 }  # fmt: skip
 
 
