@@ -1,5 +1,7 @@
 # For a reader who trusts nobody: the manifest of a study, provenance of any number, verification.
 
+import snakemake
+
 
 rule manifest:
     input:
@@ -21,6 +23,8 @@ rule manifest:
                 name: entry("experiments", name) for name in STUDY.experiments
             },
             "models": STUDY.experiments,
+            # which a job's environment need not have
+            "snakemake": snakemake.__version__,
         },
         code=code("write_manifest.py"),
     message:

@@ -115,9 +115,12 @@ def _origins(manifest: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]
 
 
 def _software(crate: ROCrate, manifest: Mapping[str, Any]) -> list[list[str]]:
-    """Add every package in every version that some job loaded; the packages of each environment."""
+    """Add Snakemake and every package that some job loaded; the packages of each environment.
+
+    The first environment is Snakemake's alone, which jobs need not have in theirs.
+    """
     environments = []
-    for environment in manifest["environments"]:
+    for environment in [{"snakemake": manifest["snakemake"]}, *manifest["environments"]]:
         some = []
         for name, version in environment.items():
             url = f"https://pypi.org/project/{name}/{version}/"
@@ -179,7 +182,7 @@ def describe(results: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     context(crate, "#authors", "Organization", name=AUTHORS)
     root["author"] = root["publisher"] = {"@id": "#authors"}
     context(crate, AGENT, "Person", name="whoever ran the study: no record names them")
-    environments = _software(crate, manifest)
+    [engine], *environments = _software(crate, manifest)
     context(
         crate, SNAKEMAKE, "ComputerLanguage", name="Snakemake",
         identifier={"@id": "https://doi.org/10.1093/bioinformatics/bts480"},
@@ -200,7 +203,7 @@ def describe(results: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
                 "license": {"@id": LICENCE},
                 "url": f"{CODE}/Snakefile",
                 "version": version,
-                "softwareRequirements": refer(sorted(set().union(*environments))),
+                "softwareRequirements": refer(sorted(set().union([engine], *environments))),
             },
         )
     )
@@ -240,6 +243,8 @@ def describe(results: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
         endTime=max(job["ended"] for job in manifest["jobs"]),
         actionStatus=DONE,
     )  # fmt: skip
-    actions = add_jobs(crate, workflow, run, things, manifest, environments, version)
+    actions = add_jobs(
+        crate, workflow, run, things, manifest, environments, engine=engine, version=version
+    )
     root["mentions"] = refer([run.id, *actions])
     return crate.metadata.generate()

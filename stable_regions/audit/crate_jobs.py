@@ -298,6 +298,8 @@ def add_jobs(
     things: Things,
     manifest: Mapping[str, Any],
     environments: list[list[str]],
+    *,
+    engine: str,
     version: str,
 ) -> list[str]:
     """Add the tools, steps and actions of a run, and the engine that organised them.
@@ -308,6 +310,8 @@ def add_jobs(
         The entities of the workflow, and of its run as a whole.
     environments
         The packages of each environment of the manifest.
+    engine
+        The entity of Snakemake.
     version
         Of the code.
 
@@ -321,8 +325,6 @@ def add_jobs(
     found.add_steps(workflow)
     found.add_outputs(workflow)
     found.parameters.finish()
-    packages = sorted(set().union(*environments))
-    engine = next(url for url in packages if "/project/snakemake/" in url)
     context(
         crate, "#organisation", "OrganizeAction", name=f"Run of Snakemake for {run['name']}",
         agent={"@id": AGENT}, instrument={"@id": engine},
