@@ -7,6 +7,7 @@ says so. The tiny study is run as users run theirs.
 import gc
 import os
 import runpy
+import signal
 import sys
 import traceback
 
@@ -32,6 +33,9 @@ IMPORTED = (
 
 def run(script: str) -> int:
     """Run a script in this process, and give the status with which it ends."""
+    # Snakemake's own handlers would let a process that a script starts survive its being ended.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv = [script]
     try:
         runpy.run_path(script, run_name="__main__")
