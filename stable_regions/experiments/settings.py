@@ -112,7 +112,9 @@ class Measurement(Strict):
     prompts: Name
     """The prompts, one of the sets of `prompts`."""
     layers: Layers = [0]
-    """Write layers: the residual stream after them is replaced, 0 being after the first block."""
+    """Write layers: the residual stream after them is replaced, 0 being after the first block, and
+    `embed` the embedding, before it.
+    """
 
     @classmethod
     def module(cls, part: str) -> str:
