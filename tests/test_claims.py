@@ -1,7 +1,7 @@
 """Claims on made-up data where the answer is known, both ways; the ledgers and their mistakes."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from stable_regions.experiments.interpolation import tables as summaries
 from stable_regions.experiments.polytopes import tables as polytope_tables
 from stable_regions.measures import boundaries, conventions
 from stable_regions.measures.paths import alphas
+from stable_regions.models.shapes import EMBEDDING
 from stable_regions.paper import claims
 from stable_regions.paper.deviations import tabulate
 from stable_regions.paper.ledger import Claim, Deviation, Trend, load_ledger
@@ -215,6 +216,22 @@ def depths(**slopes: list[float]) -> Data:
 SIZES = {"d4_w64": 4, "d8_w32": 8, "d8_w128": 8, "d12_w64": 12, "d16_w64": 16, "d24_w64": 24}
 COUNTED = {name: list(1.05 ** np.arange(1, layers)) for name, layers in SIZES.items()}
 SHARED = {name: list(3 ** (np.arange(1, layers) / (layers - 1))) for name, layers in SIZES.items()}
+
+
+def frozen(mlps: float = 0.9, attention: float = 0.2, windows: Sequence[float] = ()) -> Data:
+    """The parts of the sharpness that are gone with each kind of module frozen."""
+    rows = [
+        (what, at, "all", part)
+        for what, part in (("nothing", 0.0), ("MLPs", mlps), ("attention", attention))
+        for at in ("start", "mean")
+    ]
+    rows += [("MLPs", "start", str(n), part) for n, part in enumerate(windows, 1)]
+    table = pd.DataFrame(rows, columns=["frozen", "held_at", "window", "removed"])
+    table = table.assign(model="m", layer=0, read_site="post_norm", pairs=60)
+    table = table.assign(removed_low=table["removed"] - 0.1, removed_high=table["removed"] + 0.1)
+    return {"freezing": table}, {}, models("m")
+
+
 # For each claim, data that have the effect, and data that don't, in the ways that matter.
 REPLICATED, PARTLY, NOT = "replicated", "partly", "not replicated"
 OPEN = "inconclusive"
@@ -326,6 +343,22 @@ CASES: dict[str, list[tuple[Callable[[], Data], str]]] = {
     "counts-layers": [
         (lambda: depths(**COUNTED), REPLICATED),
         (lambda: depths(**SHARED), NOT),
+    ],
+    "mlps-sharpen": [
+        (lambda: frozen(mlps=0.9, attention=0.2), REPLICATED),
+        (lambda: frozen(mlps=0.3, attention=0.2), PARTLY),
+        (lambda: frozen(mlps=0.9, attention=0.8), PARTLY),
+        (lambda: frozen(mlps=0.2, attention=0.9), NOT),
+    ],
+    "built-over-depth": [
+        (lambda: frozen(windows=[0.3, 0.8, 0.4, 0.2]), REPLICATED),
+        (lambda: frozen(windows=[0.3, 0.8, -0.3, 0.2]), PARTLY),
+        (lambda: frozen(windows=[0.3, 0.8, 0.05, 0.2]), OPEN),
+        (lambda: frozen(windows=[-0.2, -0.3, -0.4, -0.2]), NOT),
+    ],
+    "embedding-smooth": [
+        (lambda: interpolated("embedding", paths(width=EVEN, layer=EMBEDDING)), REPLICATED),
+        (lambda: interpolated("embedding", paths(layer=EMBEDDING)), NOT),
     ],
     "clusters": [
         (lambda: clusters(0.5, p=0.001), REPLICATED),
@@ -678,7 +711,7 @@ CLAIM = """
         ("above: 0.5", "above: 1, below: 2", "one: tests.0 | {"),
         (" above: 0.5,", "", "one: tests.0 | above | below"),
         ("test: rest", "test: best", "one: tests.0.test | 'best' | 'rest'"),
-        ("layer: 0", "layer: -1", "one: tests.0.layer | -1"),
+        ("layer: 0", "layer: -2", "one: tests.0.layer | -2"),
         ("reason: r", "reason: ''", "one: tests.0.reason | ''"),
         ("columns: [a]", "columns: []", "one: tests.0.columns | []"),
         ("- id: one\n ", "-", "entry 1: id | missing"),

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,6 +20,7 @@ from stable_regions.experiments.freezing.sample import sample
 from stable_regions.experiments.freezing.settings import Settings, conditions
 from stable_regions.experiments.interpolation.measure import interpolate
 from stable_regions.experiments.sampling import Sampling
+from stable_regions.figures import figA_freezing
 from stable_regions.measures.paths import alphas
 from stable_regions.models import fused
 from stable_regions.models.model import Model
@@ -212,3 +214,24 @@ def test_median_curves_are_by_condition() -> None:
     straight = curves[curves["frozen"] == "MLPs"]
     np.testing.assert_allclose(straight["median"], straight["alpha"], atol=1e-12)
     assert curves.groupby("frozen").size().tolist() == [61, 61]
+
+
+def test_the_figure_shows_every_condition() -> None:
+    raws = []
+    for model in ("real", "twin"):
+        parts = []
+        for one in conditions(0, 9, 4):
+            raw, facts = made_up({one.frozen: 4.0 if one.frozen == "attention" else 2.0}, pairs=9)
+            parts.append(raw.assign(**one._asdict()))
+        raws.append((pd.concat(parts, ignore_index=True), facts | {"model": model}))
+    table, curves = tables.sharpness(raws, resamples=20, seed=0), tables.curves(raws)
+    data, figure = figA_freezing.draw(table, curves)
+    plt.close(figure)
+    shown = data.groupby("panel")
+    assert set(shown.get_group("a")["model"]) == {"real"}
+    assert list(shown.get_group("a")["frozen"].unique()) == ["nothing", "attention", "MLPs"]
+    assert len(shown.get_group("b")) == 2 * 5
+    assert len(shown.get_group("c")) == 2 * 2 * 4
+    assert set(data.loc[data["frozen"] == "attention", "median"].dropna().round(6)) >= {4.0}
+    ticks = [label.get_text().split("\n")[0] for label in figure.axes[1].get_xticklabels()]
+    assert ticks == ["nothing", "attention,", "attention,", "MLPs,", "MLPs,"]
