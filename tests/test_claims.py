@@ -165,6 +165,25 @@ def polytopes(gates: int, width: float = SHARP) -> Data:
     return {"polytopes_comparison": polytope_tables.comparison(raw, **SAMPLING)}, {}, models("m")
 
 
+def bunched(experiment: str = "polytopes", **ratios: float) -> Data:
+    """Paths of models on which gates turn so much more often in the boundary than elsewhere."""
+    raw = []
+    for name, ratio in ratios.items():
+        ref = name.replace("_", "@")
+        table, meta = paths(ref, 0.1)
+        fast = polytope_tables.fastest(summaries.stacked(table["step_post_norm"]))
+        rng = np.random.default_rng(0)
+        changed = np.where(fast, ratio, 1) * rng.uniform(8, 12, (len(table), 1))
+        table["mismatch"] = table["passed"] = [[3, 400]] * len(table)
+        table["passed_by_step"] = table["passed_by_step_last"] = list(changed)
+        raw.append((table, meta | {"model": ref}))
+    tables = {
+        f"{experiment}_comparison": polytope_tables.comparison(raw, **SAMPLING),
+        f"{experiment}_pairs": polytope_tables.pairs(raw),
+    }
+    return tables, {}, models(*(meta["model"] for _, meta in raw))
+
+
 def written(**widths: float) -> Data:
     """Paths written after layers 0, 3, 6, 10 of one model."""
     return interpolated(
@@ -270,6 +289,33 @@ CASES: dict[str, list[tuple[Callable[[], Data], str]]] = {
     "larger-than-polytopes": [
         (lambda: polytopes(gates=400), REPLICATED),
         (lambda: polytopes(gates=4), NOT),
+    ],
+    "gates-bunch": [
+        (lambda: bunched(m=3, twin=1.2), REPLICATED),
+        (lambda: bunched(m=3, twin=4), PARTLY),  # an effect of no training
+        (lambda: bunched(m=0.5, twin=0.2), PARTLY),
+        (lambda: bunched(m=0.5, twin=0.8), NOT),
+    ],
+    "gates-bunch-training": [
+        (
+            lambda: bunched(
+                "polytopes-training", m_step0=1, m_step1=2, m_step2=3, m_step4=4, m_step8=5
+            ),
+            REPLICATED,
+        ),
+        (
+            lambda: bunched(
+                "polytopes-training", m_step0=5, m_step1=4, m_step2=3, m_step4=2, m_step8=1
+            ),
+            NOT,
+        ),
+        # up at once, and down ever after
+        (
+            lambda: bunched(
+                "polytopes-training", m_step0=1, m_step1=5, m_step2=4, m_step4=3, m_step8=2
+            ),
+            PARTLY,
+        ),
     ],
     "later-layers": [
         (lambda: written(l0=0.1, l6=0.25), REPLICATED),
@@ -579,10 +625,10 @@ def test_thresholds_that_recur_are_those_of_the_code() -> None:
     }  # fmt: skip
     cuts = {test.below for test in entries if "itself takes a pair" in test.reason}
     assert cuts == {conventions.LOW}
-    named = [
+    named = {
         test.where["definition"] for test in entries if "definition" in getattr(test, "where", {})
-    ]
-    assert named == [boundaries.MAIN]
+    }
+    assert named == {boundaries.MAIN}
 
 
 def test_every_effect_of_the_embedded_study_is_a_cell_that_it_has() -> None:

@@ -23,6 +23,7 @@ NEEDS = {
     "fig3": {"training"},
     "fig4": {"size"},
     "figA_robustness": {"robustness"},
+    "figA_bunching": {"polytopes", "polytopes-training"},
     "figA_clusters": {"clusters"},
     "figA_clusters_words": {"words"},
     "figA_layers": {"layers"},

@@ -193,11 +193,21 @@ def series(test: Series, table: pd.DataFrame, models: pd.DataFrame) -> dict[str,
     """The series of a table: for each its points in order, two at least.
 
     `training` and `size` are those of the module `series`, at the first write layer of the table;
-    `write layers` are those of a trained model.
+    `write layers` are those of a trained model. `twins` are, at the first write layer, a model of
+    random weights and a trained one of its shape.
     """
     first = int(table["layer"].min())
-    models = models[models["model"].isin(table["model"]) & (models["source"] != "random")]
+    models = models[models["model"].isin(table["model"])]
+    random = models["source"] == "random"
     points_of: dict[str, list[Point]] = {}
+    if test.series == "twins":
+        shape = ["layers", "hidden_size", "parameters"]
+        others = models[~random & ~(models["step"] == 0)]
+        pairs = others.merge(models[random], on=shape, suffixes=("", "_twin"))
+        for model, twin in zip(pairs["model"], pairs["model_twin"], strict=True):
+            points_of[model] = [(0, twin, first), (1, model, first)]
+        return points_of
+    models = models[~random]
     if test.series == "write layers":
         layers = sorted(map(int, table["layer"].unique()))
         for model in models["model"]:
@@ -246,7 +256,7 @@ def _along(
 
 
 def change(test: Change, table: pd.DataFrame, models: pd.DataFrame, draw: Draw) -> list[Estimate]:
-    """Median max slope at the last point of a series (or at `to`) over that at its first."""
+    """Median over pairs at the last point of a series (or at `to`) over that at its first."""
     points_of: dict[str, list[Point]] = {}
     for name, points in series(test, table, models).items():
         last = points[-1:] if test.to is None else [p for p in points[1:] if p[0] == test.to]
@@ -257,7 +267,7 @@ def change(test: Change, table: pd.DataFrame, models: pd.DataFrame, draw: Draw) 
 def change_between(
     test: Series, table: pd.DataFrame, points_of: Mapping[str, list[Point]], draw: Draw
 ) -> list[Estimate]:
-    """Median max slope at the last of the points given over that at the first."""
+    """Median over pairs at the last of the points given over that at the first."""
     return _along(test, table, points_of, lambda _, medians: float(medians[-1] / medians[0]), draw)
 
 
@@ -268,7 +278,7 @@ def kendall(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def trend(test: Trend, table: pd.DataFrame, models: pd.DataFrame, draw: Draw) -> list[Estimate]:
-    """Rank correlation of the median max slope with the place in a series, of three points on."""
+    """Rank correlation of the median over pairs with the place in a series, of three points on."""
     start = int(test.after_start)
     points_of = {name: points[start:] for name, points in series(test, table, models).items()}
     points_of = {name: points for name, points in points_of.items() if len(points) > 2}

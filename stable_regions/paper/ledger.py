@@ -101,12 +101,13 @@ class Share(OnTable):
 
 
 class Series(OnTable):
-    """Max slope over a series: checkpoints, sizes of a family, or write layers.
+    """Max slope, or another value of pairs, over a series.
 
-    See `claims.series`.
+    Checkpoints, sizes of a family, write layers, or a model and its twin of random weights: see
+    `claims.series`.
     """
 
-    series: Literal["training", "size", "write layers"]
+    series: Literal["training", "size", "write layers", "twins"]
     value: NonEmptyStr
 
 
