@@ -15,6 +15,7 @@ from stable_regions.base.errors import UserError
 from stable_regions.experiments.interpolation import predictions as meaning
 from stable_regions.experiments.interpolation import tables as summaries
 from stable_regions.experiments.polytopes import tables as polytope_tables
+from stable_regions.experiments.robustness import tables as robustness
 from stable_regions.measures import boundaries, conventions
 from stable_regions.measures.paths import alphas
 from stable_regions.paper import claims
@@ -131,8 +132,14 @@ def families(**widths: float) -> Data:
     """Models by family, and one of a family that the claim is not about."""
     known = {"phi": "Phi", "llama": "Llama", "gemma": "Gemma", "gemma_bos": "Gemma"}
     facts = models(*widths, "other").assign(family=[*(known[name] for name in widths), "Other"])
+    facts["bos"] = facts["model"].str.endswith("_bos")
+    facts.loc[facts["family"] != "Gemma", "layers"] = 5
     raw = [paths(name, width) for name, width in widths.items()]
-    return interpolated("sharpness", *raw, paths("other", 0.5), facts=facts)
+    data = [
+        interpolated(name, *raw, paths("other", 0.5), facts=facts)
+        for name in ("sharpness", "gemma")
+    ]
+    return data[0][0] | data[1][0], data[0][1] | data[1][1], facts
 
 
 def examples(dissimilar: list[float], similar: list[float]) -> Data:
@@ -182,6 +189,20 @@ def bunched(experiment: str = "polytopes", **ratios: float) -> Data:
         f"{experiment}_pairs": polytope_tables.pairs(raw),
     }
     return tables, {}, models(*(meta["model"] for _, meta in raw))
+
+
+def shapes(slerp: float, through: float) -> Data:
+    """Paths of these shapes on which the output makes its way within so much of them."""
+    parts = []
+    widths = {("default", "default"): SHARP, ("path", "slerp"): slerp}
+    for (choice, value), width in (widths | {("path", "through_activations"): through}).items():
+        table, _ = paths(width=width)
+        table = table[["pair", "prompt_a", "prompt_b"]].assign(choice=choice, value=value)
+        distance = paths(width=width)[0]["distance_post_norm"]
+        alpha = [alphas(STEPS)] * len(table)
+        parts.append(table.assign(alpha=alpha, distance=distance, off_activations=0.1))
+    raw = [(pd.concat(parts, ignore_index=True), {"model": "m"})]
+    return {"robustness": robustness.effects(raw, **SAMPLING)}, {}, models("m")
 
 
 def written(**widths: float) -> Data:
@@ -260,6 +281,11 @@ CASES: dict[str, list[tuple[Callable[[], Data], str]]] = {
         # an exception without a BOS token, and none with it
         (lambda: families(phi=SHARP, gemma=EVEN, gemma_bos=SHARP), PARTLY),
     ],
+    "gemma-bos": [
+        (lambda: families(phi=SHARP, gemma=0.5, gemma_bos=SHARP), REPLICATED),
+        (lambda: families(phi=0.5, gemma=SHARP, gemma_bos=0.5), NOT),
+        (lambda: families(gemma=SHARP, gemma_bos=SHARP), OPEN),
+    ],
     "similar-dissimilar": [
         (lambda: examples([SHARP] * 3, [EVEN] * 3), REPLICATED),
         (lambda: examples([SHARP] * 3, [EVEN, SHARP, EVEN]), PARTLY),
@@ -335,6 +361,25 @@ CASES: dict[str, list[tuple[Callable[[], Data], str]]] = {
         (lambda: clusters(-0.5, p=0.001), PARTLY),
     ],
 }
+
+
+def output_states(ari: float, ratio: float) -> Data:
+    rows = [("ari", ari, ari - 0.1, ari + 0.1), ("states per region", ratio, None, None)]
+    table = pd.DataFrame(rows, columns=["measure", "value", "ci_low", "ci_high"])
+    return {"clusters_states": table.assign(model="m", layer=0)}, {}, models("m")
+
+
+CASES["states-are-regions"] = [
+    (lambda: output_states(0.8, 1.2), REPLICATED),
+    (lambda: output_states(0.8, 0.3), PARTLY),  # several regions lead to one state
+    (lambda: output_states(0.1, 3), PARTLY),
+    (lambda: output_states(0.45, 1), OPEN),
+]
+CASES["not-the-chord"] = [
+    (lambda: shapes(slerp=SHARP, through=SHARP), REPLICATED),
+    (lambda: shapes(slerp=SHARP, through=EVEN), PARTLY),
+    (lambda: shapes(slerp=EVEN, through=EVEN), NOT),
+]
 
 
 def run(name: str, data: Data) -> dict[str, Any]:

@@ -26,6 +26,7 @@ NEEDS = {
     "figA_bunching": {"polytopes", "polytopes-training"},
     "figA_clusters": {"clusters"},
     "figA_clusters_words": {"words"},
+    "figA_gemma": {"gemma"},
     "figA_layers": {"layers"},
     "figA_losses": {"training"},
     "figA_meaning": {"meaning", "controls"},

@@ -193,19 +193,23 @@ def series(test: Series, table: pd.DataFrame, models: pd.DataFrame) -> dict[str,
     """The series of a table: for each its points in order, two at least.
 
     `training` and `size` are those of the module `series`, at the first write layer of the table;
-    `write layers` are those of a trained model. `twins` are, at the first write layer, a model of
-    random weights and a trained one of its shape.
+    `write layers` are those of a trained model. Of `twins` and `BOS token` a series is two models
+    of one shape, at the first write layer: one of random weights and a trained one; one without a
+    BOS token and one with it, both trained.
     """
     first = int(table["layer"].min())
     models = models[models["model"].isin(table["model"])]
     random = models["source"] == "random"
     points_of: dict[str, list[Point]] = {}
-    if test.series == "twins":
+    if test.series in ("twins", "BOS token"):
+        trained = models[~random & ~(models["step"] == 0)]
+        one, other = models[random], trained
+        if test.series == "BOS token":
+            one, other = trained[~trained["bos"]], trained[trained["bos"]]
         shape = ["layers", "hidden_size", "parameters"]
-        others = models[~random & ~(models["step"] == 0)]
-        pairs = others.merge(models[random], on=shape, suffixes=("", "_twin"))
-        for model, twin in zip(pairs["model"], pairs["model_twin"], strict=True):
-            points_of[model] = [(0, twin, first), (1, model, first)]
+        pairs = other.merge(one, on=shape, suffixes=("", "_first"))
+        for model, start in zip(pairs["model"], pairs["model_first"], strict=True):
+            points_of[model] = [(0, start, first), (1, model, first)]
         return points_of
     models = models[~random]
     if test.series == "write layers":
@@ -367,7 +371,8 @@ def check(
     tables, raw
         Tables by name and raw outputs by experiment; those that the study doesn't have are missing.
     models
-        The table of models, as made by `model_facts.model_table`.
+        The table of models, as made by `model_facts.model_table`; for a series `BOS token` with a
+        column `bos`, whether a model's prompts begin with one.
 
     Returns
     -------

@@ -103,11 +103,11 @@ class Share(OnTable):
 class Series(OnTable):
     """Max slope, or another value of pairs, over a series.
 
-    Checkpoints, sizes of a family, write layers, or a model and its twin of random weights: see
-    `claims.series`.
+    Checkpoints, sizes of a family, write layers, a model after its twin of random weights, or one
+    with a BOS token after the same without: see `claims.series`.
     """
 
-    series: Literal["training", "size", "write layers", "twins"]
+    series: Literal["training", "size", "write layers", "twins", "BOS token"]
     value: NonEmptyStr
 
 
