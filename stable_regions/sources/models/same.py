@@ -1,12 +1,13 @@
 """Another model's files, to be run otherwise."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from stable_regions.base.errors import UserError
 from stable_regions.models.shapes import Shape
 from stable_regions.sources.origin import ModelSource
-from stable_regions.sources.packages import link_local, read_source_json
+from stable_regions.sources.packages import model_files, read_source_json
 from stable_regions.study import paths
 from stable_regions.study.fields import Name, check_known
 
@@ -45,5 +46,6 @@ class Source(ModelSource):
         return config.models[self.model].known_shape(config, self.model)
 
     def make(self, folder: Path, origin: Path, package: Any) -> dict[str, Any]:
-        link_local(origin, folder)
+        for path in model_files(origin):
+            os.symlink(path.resolve(), folder / path.name)
         return {"like": read_source_json(origin)["files"]}
