@@ -15,6 +15,7 @@ from stable_regions.base.errors import UserError
 from stable_regions.experiments.interpolation import predictions as meaning
 from stable_regions.experiments.interpolation import tables as summaries
 from stable_regions.experiments.polytopes import tables as polytope_tables
+from stable_regions.experiments.robustness import tables as robustness
 from stable_regions.measures import boundaries, conventions
 from stable_regions.measures.paths import alphas
 from stable_regions.models.shapes import EMBEDDING
@@ -132,8 +133,14 @@ def families(**widths: float) -> Data:
     """Models by family, and one of a family that the claim is not about."""
     known = {"phi": "Phi", "llama": "Llama", "gemma": "Gemma", "gemma_bos": "Gemma"}
     facts = models(*widths, "other").assign(family=[*(known[name] for name in widths), "Other"])
+    facts["bos"] = facts["model"].str.endswith("_bos")
+    facts.loc[facts["family"] != "Gemma", "layers"] = 5
     raw = [paths(name, width) for name, width in widths.items()]
-    return interpolated("sharpness", *raw, paths("other", 0.5), facts=facts)
+    data = [
+        interpolated(name, *raw, paths("other", 0.5), facts=facts)
+        for name in ("sharpness", "gemma")
+    ]
+    return data[0][0] | data[1][0], data[0][1] | data[1][1], facts
 
 
 def examples(dissimilar: list[float], similar: list[float]) -> Data:
@@ -164,6 +171,39 @@ def polytopes(gates: int, width: float = SHARP) -> Data:
     table["passed_by_step"] = table["passed_by_step_last"] = list(changed)  # type: ignore[assignment]
     raw = [(table, meta)]
     return {"polytopes_comparison": polytope_tables.comparison(raw, **SAMPLING)}, {}, models("m")
+
+
+def bunched(experiment: str = "polytopes", **ratios: float) -> Data:
+    """Paths of models on which gates turn so much more often in the boundary than elsewhere."""
+    raw = []
+    for name, ratio in ratios.items():
+        ref = name.replace("_", "@")
+        table, meta = paths(ref, 0.1)
+        fast = polytope_tables.fastest(summaries.stacked(table["step_post_norm"]))
+        rng = np.random.default_rng(0)
+        changed = np.where(fast, ratio, 1) * rng.uniform(8, 12, (len(table), 1))
+        table["mismatch"] = table["passed"] = [[3, 400]] * len(table)
+        table["passed_by_step"] = table["passed_by_step_last"] = list(changed)
+        raw.append((table, meta | {"model": ref}))
+    tables = {
+        f"{experiment}_comparison": polytope_tables.comparison(raw, **SAMPLING),
+        f"{experiment}_pairs": polytope_tables.pairs(raw),
+    }
+    return tables, {}, models(*(meta["model"] for _, meta in raw))
+
+
+def shapes(slerp: float, through: float) -> Data:
+    """Paths of these shapes on which the output makes its way within so much of them."""
+    parts = []
+    widths = {("default", "default"): SHARP, ("path", "slerp"): slerp}
+    for (choice, value), width in (widths | {("path", "through_activations"): through}).items():
+        table, _ = paths(width=width)
+        table = table[["pair", "prompt_a", "prompt_b"]].assign(choice=choice, value=value)
+        distance = paths(width=width)[0]["distance_post_norm"]
+        alpha = [alphas(STEPS)] * len(table)
+        parts.append(table.assign(alpha=alpha, distance=distance, off_activations=0.1))
+    raw = [(pd.concat(parts, ignore_index=True), {"model": "m"})]
+    return {"robustness": robustness.effects(raw, **SAMPLING)}, {}, models("m")
 
 
 def written(**widths: float) -> Data:
@@ -288,6 +328,11 @@ CASES: dict[str, list[tuple[Callable[[], Data], str]]] = {
         # an exception without a BOS token, and none with it
         (lambda: families(phi=SHARP, gemma=EVEN, gemma_bos=SHARP), PARTLY),
     ],
+    "gemma-bos": [
+        (lambda: families(phi=SHARP, gemma=0.5, gemma_bos=SHARP), REPLICATED),
+        (lambda: families(phi=0.5, gemma=SHARP, gemma_bos=0.5), NOT),
+        (lambda: families(gemma=SHARP, gemma_bos=SHARP), OPEN),
+    ],
     "similar-dissimilar": [
         (lambda: examples([SHARP] * 3, [EVEN] * 3), REPLICATED),
         (lambda: examples([SHARP] * 3, [EVEN, SHARP, EVEN]), PARTLY),
@@ -317,6 +362,33 @@ CASES: dict[str, list[tuple[Callable[[], Data], str]]] = {
     "larger-than-polytopes": [
         (lambda: polytopes(gates=400), REPLICATED),
         (lambda: polytopes(gates=4), NOT),
+    ],
+    "gates-bunch": [
+        (lambda: bunched(m=3, twin=1.2), REPLICATED),
+        (lambda: bunched(m=3, twin=4), PARTLY),  # an effect of no training
+        (lambda: bunched(m=0.5, twin=0.2), PARTLY),
+        (lambda: bunched(m=0.5, twin=0.8), NOT),
+    ],
+    "gates-bunch-training": [
+        (
+            lambda: bunched(
+                "polytopes-training", m_step0=1, m_step1=2, m_step2=3, m_step4=4, m_step8=5
+            ),
+            REPLICATED,
+        ),
+        (
+            lambda: bunched(
+                "polytopes-training", m_step0=5, m_step1=4, m_step2=3, m_step4=2, m_step8=1
+            ),
+            NOT,
+        ),
+        # up at once, and down ever after
+        (
+            lambda: bunched(
+                "polytopes-training", m_step0=1, m_step1=5, m_step2=4, m_step4=3, m_step8=2
+            ),
+            PARTLY,
+        ),
     ],
     "later-layers": [
         (lambda: written(l0=0.1, l6=0.25), REPLICATED),
@@ -367,6 +439,25 @@ CASES: dict[str, list[tuple[Callable[[], Data], str]]] = {
         (lambda: clusters(-0.5, p=0.001), PARTLY),
     ],
 }
+
+
+def output_states(ari: float, ratio: float) -> Data:
+    rows = [("ari", ari, ari - 0.1, ari + 0.1), ("states per region", ratio, None, None)]
+    table = pd.DataFrame(rows, columns=["measure", "value", "ci_low", "ci_high"])
+    return {"clusters_states": table.assign(model="m", layer=0)}, {}, models("m")
+
+
+CASES["states-are-regions"] = [
+    (lambda: output_states(0.8, 1.2), REPLICATED),
+    (lambda: output_states(0.8, 0.3), PARTLY),  # several regions lead to one state
+    (lambda: output_states(0.1, 3), PARTLY),
+    (lambda: output_states(0.45, 1), OPEN),
+]
+CASES["not-the-chord"] = [
+    (lambda: shapes(slerp=SHARP, through=SHARP), REPLICATED),
+    (lambda: shapes(slerp=SHARP, through=EVEN), PARTLY),
+    (lambda: shapes(slerp=EVEN, through=EVEN), NOT),
+]
 
 
 def run(name: str, data: Data) -> dict[str, Any]:
@@ -657,10 +748,10 @@ def test_thresholds_that_recur_are_those_of_the_code() -> None:
     }  # fmt: skip
     cuts = {test.below for test in entries if "itself takes a pair" in test.reason}
     assert cuts == {conventions.LOW}
-    named = [
+    named = {
         test.where["definition"] for test in entries if "definition" in getattr(test, "where", {})
-    ]
-    assert named == [boundaries.MAIN]
+    }
+    assert named == {boundaries.MAIN}
 
 
 def test_every_effect_of_the_embedded_study_is_a_cell_that_it_has() -> None:

@@ -197,11 +197,25 @@ def series(test: Series, table: pd.DataFrame, models: pd.DataFrame) -> dict[str,
     """The series of a table: for each its points in order, two at least.
 
     `training` and `size` are those of the module `series`, at the first write layer of the table;
-    `write layers` are those of a trained model.
+    `write layers` are those of a trained model. Of `twins` and `BOS token` a series is two models
+    of one shape, at the first write layer: one of random weights and a trained one; one without a
+    BOS token and one with it, both trained.
     """
     first = int(table["layer"].min())
-    models = models[models["model"].isin(table["model"]) & (models["source"] != "random")]
+    models = models[models["model"].isin(table["model"])]
+    random = models["source"] == "random"
     points_of: dict[str, list[Point]] = {}
+    if test.series in ("twins", "BOS token"):
+        trained = models[~random & ~(models["step"] == 0)]
+        one, other = models[random], trained
+        if test.series == "BOS token":
+            one, other = trained[~trained["bos"]], trained[trained["bos"]]
+        shape = ["layers", "hidden_size", "parameters"]
+        pairs = other.merge(one, on=shape, suffixes=("", "_first"))
+        for model, start in zip(pairs["model"], pairs["model_first"], strict=True):
+            points_of[model] = [(0, start, first), (1, model, first)]
+        return points_of
+    models = models[~random]
     if test.series == "write layers":
         layers = sorted(map(int, table["layer"].unique()))
         for model in models["model"]:
@@ -250,7 +264,7 @@ def _along(
 
 
 def change(test: Change, table: pd.DataFrame, models: pd.DataFrame, draw: Draw) -> list[Estimate]:
-    """Median max slope at the last point of a series (or at `to`) over that at its first."""
+    """Median over pairs at the last point of a series (or at `to`) over that at its first."""
     points_of: dict[str, list[Point]] = {}
     for name, points in series(test, table, models).items():
         last = points[-1:] if test.to is None else [p for p in points[1:] if p[0] == test.to]
@@ -261,7 +275,7 @@ def change(test: Change, table: pd.DataFrame, models: pd.DataFrame, draw: Draw) 
 def change_between(
     test: Series, table: pd.DataFrame, points_of: Mapping[str, list[Point]], draw: Draw
 ) -> list[Estimate]:
-    """Median max slope at the last of the points given over that at the first."""
+    """Median over pairs at the last of the points given over that at the first."""
     return _along(test, table, points_of, lambda _, medians: float(medians[-1] / medians[0]), draw)
 
 
@@ -272,7 +286,7 @@ def kendall(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def trend(test: Trend, table: pd.DataFrame, models: pd.DataFrame, draw: Draw) -> list[Estimate]:
-    """Rank correlation of the median max slope with the place in a series, of three points on."""
+    """Rank correlation of the median over pairs with the place in a series, of three points on."""
     start = int(test.after_start)
     points_of = {name: points[start:] for name, points in series(test, table, models).items()}
     points_of = {name: points for name, points in points_of.items() if len(points) > 2}
@@ -409,7 +423,8 @@ def check(
     tables, raw
         Tables by name and raw outputs by experiment; those that the study doesn't have are missing.
     models
-        The table of models, as made by `model_facts.model_table`.
+        The table of models, as made by `model_facts.model_table`; for a series `BOS token` with a
+        column `bos`, whether a model's prompts begin with one.
 
     Returns
     -------

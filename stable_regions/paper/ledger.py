@@ -101,12 +101,13 @@ class Share(OnTable):
 
 
 class Series(OnTable):
-    """Max slope over a series: checkpoints, sizes of a family, or write layers.
+    """Max slope, or another value of pairs, over a series.
 
-    See `claims.series`.
+    Checkpoints, sizes of a family, write layers, a model after its twin of random weights, or one
+    with a BOS token after the same without: see `claims.series`.
     """
 
-    series: Literal["training", "size", "write layers"]
+    series: Literal["training", "size", "write layers", "twins", "BOS token"]
     value: NonEmptyStr
 
 

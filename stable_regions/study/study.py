@@ -519,6 +519,11 @@ class Study:
         sources = {ref: self.model(ref).source for ref in self.refs}
         return {ref: like for ref, source in sources.items() if (like := source.twin_of())}
 
+    @property
+    def with_bos(self) -> list[str]:
+        """The models whose prompts begin with a BOS token."""
+        return [ref for ref in self.refs if self.model(ref).bos]
+
     def figure_settings(self, figure: str) -> dict[str, Any]:
         """What a figure needs besides its tables: for Figure 2, which pairs are similar prompts."""
         if figure != "fig2":

@@ -47,8 +47,10 @@ class Settings(OnPairs):
     """Points on a path, instead of `steps`."""
     adaptive: Unique[Annotated[float, Field(gt=0, lt=1)]] = []
     """Tolerances of adaptive steps, of 41 points at most."""
-    paths: Unique[Literal["interpolated_norm"]] = []
-    """Shapes of the path, instead of a straight line."""
+    paths: Unique[Literal["interpolated_norm", "slerp", "through_activations"]] = []
+    """Shapes of the path, instead of a straight line: its points scaled to the norm between those
+    of its ends, the spherical interpolation, or straight legs through other prompts' activations.
+    """
     targets: Unique[Literal["covariance", "isotropic"]] = []
     """The end of the path, instead of the next prompt's activation: a random point with the mean
     and covariance of the activations, or one as far away in a random direction.
