@@ -24,6 +24,8 @@ NEEDS = {
     "fig4": {"size"},
     "figA_robustness": {"robustness"},
     "figA_clusters": {"clusters"},
+    "figA_directions": {"directions"},
+    "figA_mixing": {"mixing"},
     "figA_clusters_words": {"words"},
     "figA_layers": {"layers"},
     "figA_losses": {"training"},
