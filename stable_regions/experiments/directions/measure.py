@@ -73,8 +73,10 @@ class Surroundings:
     def axes(self, number: int) -> Float[Tensor, "component d"]:
         """The first principal components of the activations, as many as there are."""
         centred = (self.residual - self.residual.mean(0)).double()
-        _, axes = torch.linalg.eigh(centred.T @ centred)
-        return axes.flip(1).T[: min(number, len(centred) - 1)].to(self.residual)
+        _, columns = torch.linalg.eigh(centred.T @ centred)
+        axes = columns.flip(1).T[: min(number, len(centred) - 1)]
+        largest = axes.gather(1, axes.abs().argmax(1, keepdim=True))
+        return (axes * largest.sign()).to(self.residual)  # one sign, whatever computed them
 
     def principal(
         self, count: int, generator: torch.Generator, components: int, each: int = 1
@@ -137,19 +139,18 @@ def word_means(
     model: Model, words: pd.DataFrame, layers: Sequence[int], *, budget: int
 ) -> dict[int, Float[Tensor, "kind d"]]:
     """The mean activation of each kind of words, over its words and contexts, by layer."""
-    kinds = pd.factorize(words["kind"])[0]
-    means: dict[int, Tensor] = {}
-    sums = {layer: torch.zeros(kinds.max() + 1, model.d_model) for layer in layers}
+    kinds = torch.from_numpy(pd.factorize(words["kind"])[0])
+    residual: dict[int, Tensor] = {}
     for index, tokens in by_length(words["tokens"].to_list()):
         runs = clean(model, torch.from_numpy(tokens), layers, budget=budget)
         for layer in layers:
             values = promoted(runs[f"resid.{layer}"]).cpu()
-            whole = sums[layer].to(values.dtype)
-            sums[layer] = whole.index_add(0, torch.from_numpy(kinds[index]), values)
-    counts = torch.from_numpy(np.bincount(kinds))[:, None]
-    for layer in layers:
-        means[layer] = sums[layer] / counts
-    return means
+            whole = values.new_empty(len(words), values.shape[1])
+            residual.setdefault(layer, whole)[torch.from_numpy(index)] = values
+    return {
+        layer: torch.stack([values[kinds == kind].mean(0) for kind in kinds.unique()])
+        for layer, values in residual.items()
+    }
 
 
 def usual_divergence(
