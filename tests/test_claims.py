@@ -12,11 +12,15 @@ import yaml
 from scipy.stats import binomtest
 
 from stable_regions.base.errors import UserError
+from stable_regions.experiments.directions import tables as direction_tables
+from stable_regions.experiments.directions.settings import DIRECTIONS
 from stable_regions.experiments.interpolation import predictions as meaning
 from stable_regions.experiments.interpolation import tables as summaries
+from stable_regions.experiments.mixing import tables as mixing_tables
 from stable_regions.experiments.polytopes import tables as polytope_tables
 from stable_regions.experiments.robustness import tables as robustness
 from stable_regions.measures import boundaries, conventions
+from stable_regions.measures.levels import radii
 from stable_regions.measures.paths import alphas
 from stable_regions.models.shapes import EMBEDDING
 from stable_regions.paper import claims
@@ -206,6 +210,49 @@ def shapes(slerp: float, through: float) -> Data:
     return {"robustness": robustness.effects(raw, **SAMPLING)}, {}, models("m")
 
 
+def around(twin: dict[str, float] | None = None, **paces: float) -> Data:
+    """How fast the output moves from activations by direction; from random points everywhere by 1.
+
+    Of a model, and of one with random weights.
+    """
+    rng = np.random.default_rng(0)
+    lengths = np.array([0, *np.geomspace(0.05, 2, 24)])
+    usual = {"layer": 0, "input": 1.0, "post_norm": 1.0, "jensen_shannon": 1.0}
+    raw = []
+    for name, given in (("m", paces), ("twin", twin or {})):
+        known = {("real", direction): pace for direction, pace in given.items()}
+        rows = [
+            {"prompt": i, "base": base, "direction": direction, "layer": 0}
+            | dict.fromkeys(
+                ("distance_post_norm", "distance_jensen_shannon"),
+                lengths * rng.uniform(0.9, 1.1) * known.get((base, direction), 1),
+            )
+            for base in ("real", "random") for direction in DIRECTIONS for i in range(60)
+        ]  # fmt: skip
+        facts = {"model": name, "lengths": list(lengths), "usual": [usual]}
+        raw.append((pd.DataFrame(rows), facts))
+    made = direction_tables.comparisons(raw, **SAMPLING)
+    return {"directions_comparisons": made}, {}, models("m", "twin")
+
+
+def mixed(**powers: float) -> Data:
+    """Outputs that have moved by one amount on curves of these exponents."""
+    angles, lengths = np.linspace(0, 90, 9), np.array([0, *np.geomspace(0.05, 2, 24)])
+    rows = [
+        {"prompt": i, "direction": direction, "layer": 0, "angle": angle,
+         "distance_post_norm": 0.5 * lengths / r}
+        for direction, power in powers.items() for i in range(20)
+        for angle, r in zip(angles, radii(np.radians(angles), 0.5, 0.7, power), strict=True)
+    ]  # fmt: skip
+    raw = [(pd.DataFrame(rows), {"model": "m", "lengths": list(lengths), "usual": 1.0})]
+    made = mixing_tables.tabulate(raw, [], **SAMPLING)[""]
+    return {"mixing": made}, {}, models("m")
+
+
+IN_ORDER = {"isotropic": 0.3, "covariance": 0.6, "contrastive": 1.2}
+REVERSED = {"isotropic": 1.2, "covariance": 0.6, "contrastive": 0.3}
+
+
 def written(**widths: float) -> Data:
     """Paths written after layers 0, 3, 6, 10 of one model."""
     return interpolated(
@@ -389,6 +436,26 @@ CASES: dict[str, list[tuple[Callable[[], Data], str]]] = {
             ),
             PARTLY,
         ),
+    ],
+    "plateaus": [
+        (lambda: around(isotropic=0.5, covariance=0.5), REPLICATED),
+        (lambda: around(isotropic=0.5, covariance=1.5), PARTLY),
+        (lambda: around({"isotropic": 0.5}, isotropic=0.5, covariance=0.5), PARTLY),
+        (
+            lambda: around({"isotropic": 0.5, "covariance": 0.5}, isotropic=1.5, covariance=1.5),
+            NOT,
+        ),
+    ],
+    "sensitive-directions": [
+        (lambda: around(**IN_ORDER), REPLICATED),
+        (lambda: around(IN_ORDER, **IN_ORDER), PARTLY),
+        (lambda: around(**REVERSED), PARTLY),
+        (lambda: around(IN_ORDER, **REVERSED), NOT),
+    ],
+    "pure-directions": [
+        (lambda: mixed(contrastive=4, isotropic=2, principal=2), REPLICATED),
+        (lambda: mixed(contrastive=4, isotropic=4, principal=2), PARTLY),
+        (lambda: mixed(contrastive=1.5, isotropic=4, principal=4), NOT),
     ],
     "later-layers": [
         (lambda: written(l0=0.1, l6=0.25), REPLICATED),

@@ -25,6 +25,8 @@ NEEDS = {
     "figA_robustness": {"robustness"},
     "figA_bunching": {"polytopes", "polytopes-training"},
     "figA_clusters": {"clusters"},
+    "figA_directions": {"directions"},
+    "figA_mixing": {"mixing"},
     "figA_clusters_words": {"words"},
     "figA_gemma": {"gemma"},
     "figA_layers": {"layers"},

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -239,8 +240,14 @@ class Study:
     def prompt_sets(self) -> list[str]:
         """Every prompt set, each once."""
         entries = [self.entry(name) for name in self.experiments]
-        others = [name for entry in entries for name in entry.other_prompts()]
+        others = [
+            name for experiment in self.experiments for name in self.other_prompts(experiment)
+        ]
         return list(dict.fromkeys([*(entry.prompts for entry in entries), *others]))
+
+    def other_prompts(self, experiment: str) -> list[str]:
+        """The prompt sets that an experiment measures beside its own."""
+        return [*chain(*self.entry(experiment).other_prompts().values())]
 
     @cached_property
     def corpora(self) -> list[str]:
@@ -446,7 +453,7 @@ class Study:
             "activations": [paths.activations(self.name, entry.prompts, ref) for ref in refs],
             "checks": [paths.load_check(self.name, entry.prompts, ref) for ref in refs],
         }
-        if others := entry.other_prompts():
+        if others := self.other_prompts(experiment):
             for what in ("prompts", "pairs"):
                 inputs[f"other_{what}"] = [
                     paths.prompts(self.name, name, refs[0], what) for name in others

@@ -1,6 +1,6 @@
 """The settings of `robustness`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -70,8 +70,8 @@ class Settings(OnPairs):
             )
         super().check_prompts(prompts, name, key, where)
 
-    def other_prompts(self) -> Sequence[str]:
-        return self.prompt_sets
+    def other_prompts(self) -> Mapping[str, Sequence[str]]:
+        return {"prompt_sets": self.prompt_sets}
 
     def other_dtypes(self) -> Sequence[str]:
         return self.dtypes
