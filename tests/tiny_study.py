@@ -99,8 +99,13 @@ def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
 
 
 def environments(folder: Path, said: str) -> list[str]:
-    """SHA-256 of the file of each conda environment that a run in a folder says it activated."""
-    places = re.findall(r"^Activating conda environment: (\S+)$", said, re.MULTILINE)
+    """SHA-256 of the file of each conda environment that a run in a folder activated.
+
+    Its log says which; where that is, the run says at its end.
+    """
+    [log] = re.findall(r"^Complete log\(s\): (\S+)$", said, re.MULTILINE)
+    text = (folder / log).read_text(encoding="utf-8")
+    places = re.findall(r"^Activating conda environment: (\S+)$", text, re.MULTILINE)
     return [sha256(folder / f"{place}.yaml") for place in places]
 
 

@@ -18,6 +18,7 @@ LIGHT = (
 )
 SHOWN = (".pdf", ".html")  # of what a job makes, what a person would open
 COUNTED = re.compile(r": ([0-9]+) of ([0-9]+) ")  # how `Progress` says it
+SUBMITTED = re.compile(r"\bsubmitted with\b")  # a job that waits in a queue, under what number
 
 
 @dataclass
@@ -65,7 +66,7 @@ class Watch(logging.Handler):
     Notes
     -----
     Snakemake's own lines are in its log file. On the screen the handler takes the place of another
-    one, `instead`, whose warnings and errors it passes on.
+    one, `instead`, whose warnings and errors it passes on, and the numbers that jobs have in a queue.
     """
 
     def __init__(self, expected: Mapping[str, float], stream: io.TextIOBase | None = None) -> None:
@@ -103,7 +104,7 @@ class Watch(logging.Handler):
 
     def _is_left(self, record: logging.LogRecord) -> bool:
         """Whether the other handler shows it: with a live view this one does."""
-        return self.live is None and record.levelno >= logging.WARNING
+        return self.live is None and _is_told(record)
 
     def emit(self, record: logging.LogRecord) -> None:
         event = str(getattr(record, "event", ""))
@@ -116,7 +117,7 @@ class Watch(logging.Handler):
             self._begin(record)
         elif event == "job_finished":
             self._end(record.job_id)  # type: ignore[attr-defined]
-        elif record.levelno >= logging.WARNING and self.live is not None:
+        elif _is_told(record) and self.live is not None:
             self.say(self.instead.format(record))
 
     def seconds(self, rule: str) -> float:
@@ -180,6 +181,11 @@ class Watch(logging.Handler):
         for job in list(self.running.values()):
             jobs.add_row(Text(job.message), duration(job.seconds), Text(job.last_line()[:100]))
         return Group(bar, jobs)
+
+
+def _is_told(record: logging.LogRecord) -> bool:
+    """Whether it is a warning or an error, or says that a job was put into a queue."""
+    return record.levelno >= logging.WARNING or bool(SUBMITTED.search(record.getMessage()))
 
 
 def closing(results: Path, compared: Path) -> list[str]:

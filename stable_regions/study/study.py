@@ -198,7 +198,7 @@ class Study:
 
     def on_page(self, what: str) -> list[str]:
         """The experiments that the page shows as `paths`, `series`, `planes` or `maps`."""
-        return [name for kind in self.kinds if what in kind.on_page for name in self.of_kind(kind)]
+        return [name for name in self.experiments if what in self.entry(name).on_page]
 
     def entry(self, experiment: str) -> Measurement:
         """An experiment as the study has it."""
