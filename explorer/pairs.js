@@ -151,7 +151,7 @@ const pairs = {
   /** A model or layer was chosen: offer what there is of it, and stay with the pair if it is there. */
   offerGroup(id) {
     const layers = data.paths.filter((group) => group.model === by("pair-model").value).map((group) => group.layer);
-    offer(by("pair-layer"), layers.map((layer) => [layer, layer]));
+    offer(by("pair-layer"), layers.map((layer) => [layer, layer < 0 ? "embedding" : layer]));
     const { group } = this;
     const names = [...new Set(group.experiments.map((one) => one.name))];
     offer(by("pair-experiment"), [["", "all experiments"], ...names.map((name) => [name, name])]);

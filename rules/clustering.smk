@@ -42,6 +42,7 @@ rule cluster_tables:
         comparisons="results/{study}/tables/{experiment}_comparisons.csv",
         confounded="results/{study}/tables/{experiment}_confounded.csv",
         sweep="results/{study}/tables/{experiment}_sweep.csv",
+        states="results/{study}/tables/{experiment}_states.csv",
         grids="results/{study}/tables/{experiment}_grids.csv",
         persistence="results/{study}/tables/{experiment}_persistence.csv",
         map="results/{study}/tables/{experiment}_map.csv",

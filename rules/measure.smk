@@ -44,6 +44,7 @@ for kind, each in STUDY.measuring_rules():
             part=lambda w: measuring_job(w).parts[int(w.get("shard", 0))],
             dtype=lambda w: STUDY.model(w.job).dtype,
             compute=lambda w: resources.compute(STUDY, w.job),
+            others=lambda w: STUDY.other_prompts(w.experiment),
             engine=kind.engine,
             module=kind.module("measure"),
             code=code("measure.py", kind.module("measure")),

@@ -24,7 +24,7 @@ rule numbers:
             name: source.corpora(CONFIG) for name, source in STUDY.trained.items()
         },
         like=STUDY.twins,
-        bos=[ref for ref in STUDY.refs if STUDY.model(ref).bos],
+        bos=STUDY.with_bos,
         tables=STUDY.paper_tables,
         pairs=STUDY.pair_tables,
         compute=COMPUTE.model_dump(),

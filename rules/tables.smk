@@ -44,7 +44,8 @@ for kind, made, experiments in STUDY.table_rules():
 
 rule model_table:
     input:
-        list(map(paths.facts, STUDY.refs)),
+        facts=list(map(paths.facts, STUDY.refs)),
+        losses=["results/{study}/tables/training_losses.csv"] if STUDY.trained else [],
     output:
         "results/{study}/tables/models.csv",
     log:

@@ -16,6 +16,7 @@ with job(snakemake):
     for (experiment, _), path in zip(params.raw, inputs.raw, strict=True):
         raw.setdefault(experiment, []).append(read_parquet(path))
     models = read_csv(inputs.models)
+    models["bos"] = models["model"].isin(params.bos)
     study = snakemake.wildcards.study
     results = []
     for name, entry in params.claims.items():

@@ -16,7 +16,7 @@ with job(snakemake):
     params, inputs = snakemake.params, snakemake.input
     prompts, prompt_facts = read_parquet(inputs.prompts)
     other_paths = zip(
-        params.entry.get("prompt_sets", []),
+        params.others,
         inputs.get("other_prompts", []),
         inputs.get("other_pairs", []),
         strict=True,

@@ -28,6 +28,14 @@ with job(snakemake) as log:
             "sweep": tables.sensitivity(
                 matrices, prompts, min_cluster_sizes=sizes, min_samples=entry["min_samples"]
             ),
+            "states": tables.states(
+                arrays["states"],
+                labels,
+                min_cluster_size=entry["min_cluster_size"],
+                min_samples=entry["min_samples"],
+                draws=entry["draws"],
+                seed=seed,
+            ),
             "grids": tables.grids(arrays, layers, facts["fine_grids"]),
         }
         if not parts:  # what is drawn is of the first model, layer and context

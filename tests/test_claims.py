@@ -1,7 +1,7 @@
 """Claims on made-up data where the answer is known, both ways; the ledgers and their mistakes."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,17 @@ import yaml
 from scipy.stats import binomtest
 
 from stable_regions.base.errors import UserError
+from stable_regions.experiments.directions import tables as direction_tables
+from stable_regions.experiments.directions.settings import DIRECTIONS
 from stable_regions.experiments.interpolation import predictions as meaning
 from stable_regions.experiments.interpolation import tables as summaries
+from stable_regions.experiments.mixing import tables as mixing_tables
 from stable_regions.experiments.polytopes import tables as polytope_tables
+from stable_regions.experiments.robustness import tables as robustness
 from stable_regions.measures import boundaries, conventions
+from stable_regions.measures.levels import radii
 from stable_regions.measures.paths import alphas
+from stable_regions.models.shapes import EMBEDDING
 from stable_regions.paper import claims
 from stable_regions.paper.deviations import tabulate
 from stable_regions.paper.ledger import Claim, Deviation, Trend, load_ledger
@@ -131,8 +137,14 @@ def families(**widths: float) -> Data:
     """Models by family, and one of a family that the claim is not about."""
     known = {"phi": "Phi", "llama": "Llama", "gemma": "Gemma", "gemma_bos": "Gemma"}
     facts = models(*widths, "other").assign(family=[*(known[name] for name in widths), "Other"])
+    facts["bos"] = facts["model"].str.endswith("_bos")
+    facts.loc[facts["family"] != "Gemma", "layers"] = 5
     raw = [paths(name, width) for name, width in widths.items()]
-    return interpolated("sharpness", *raw, paths("other", 0.5), facts=facts)
+    data = [
+        interpolated(name, *raw, paths("other", 0.5), facts=facts)
+        for name in ("sharpness", "gemma")
+    ]
+    return data[0][0] | data[1][0], data[0][1] | data[1][1], facts
 
 
 def examples(dissimilar: list[float], similar: list[float]) -> Data:
@@ -165,6 +177,82 @@ def polytopes(gates: int, width: float = SHARP) -> Data:
     return {"polytopes_comparison": polytope_tables.comparison(raw, **SAMPLING)}, {}, models("m")
 
 
+def bunched(experiment: str = "polytopes", **ratios: float) -> Data:
+    """Paths of models on which gates turn so much more often in the boundary than elsewhere."""
+    raw = []
+    for name, ratio in ratios.items():
+        ref = name.replace("_", "@")
+        table, meta = paths(ref, 0.1)
+        fast = polytope_tables.fastest(summaries.stacked(table["step_post_norm"]))
+        rng = np.random.default_rng(0)
+        changed = np.where(fast, ratio, 1) * rng.uniform(8, 12, (len(table), 1))
+        table["mismatch"] = table["passed"] = [[3, 400]] * len(table)
+        table["passed_by_step"] = table["passed_by_step_last"] = list(changed)
+        raw.append((table, meta | {"model": ref}))
+    tables = {
+        f"{experiment}_comparison": polytope_tables.comparison(raw, **SAMPLING),
+        f"{experiment}_pairs": polytope_tables.pairs(raw),
+    }
+    return tables, {}, models(*(meta["model"] for _, meta in raw))
+
+
+def shapes(slerp: float, through: float) -> Data:
+    """Paths of these shapes on which the output makes its way within so much of them."""
+    parts = []
+    widths = {("default", "default"): SHARP, ("path", "slerp"): slerp}
+    for (choice, value), width in (widths | {("path", "through_activations"): through}).items():
+        table, _ = paths(width=width)
+        table = table[["pair", "prompt_a", "prompt_b"]].assign(choice=choice, value=value)
+        distance = paths(width=width)[0]["distance_post_norm"]
+        alpha = [alphas(STEPS)] * len(table)
+        parts.append(table.assign(alpha=alpha, distance=distance, off_activations=0.1))
+    raw = [(pd.concat(parts, ignore_index=True), {"model": "m"})]
+    return {"robustness": robustness.effects(raw, **SAMPLING)}, {}, models("m")
+
+
+def around(twin: dict[str, float] | None = None, **paces: float) -> Data:
+    """How fast the output moves from activations by direction; from random points everywhere by 1.
+
+    Of a model, and of one with random weights.
+    """
+    rng = np.random.default_rng(0)
+    lengths = np.array([0, *np.geomspace(0.05, 2, 24)])
+    usual = {"layer": 0, "input": 1.0, "post_norm": 1.0, "jensen_shannon": 1.0}
+    raw = []
+    for name, given in (("m", paces), ("twin", twin or {})):
+        known = {("real", direction): pace for direction, pace in given.items()}
+        rows = [
+            {"prompt": i, "base": base, "direction": direction, "layer": 0}
+            | dict.fromkeys(
+                ("distance_post_norm", "distance_jensen_shannon"),
+                lengths * rng.uniform(0.9, 1.1) * known.get((base, direction), 1),
+            )
+            for base in ("real", "random") for direction in DIRECTIONS for i in range(60)
+        ]  # fmt: skip
+        facts = {"model": name, "lengths": list(lengths), "usual": [usual]}
+        raw.append((pd.DataFrame(rows), facts))
+    made = direction_tables.comparisons(raw, **SAMPLING)
+    return {"directions_comparisons": made}, {}, models("m", "twin")
+
+
+def mixed(**powers: float) -> Data:
+    """Outputs that have moved by one amount on curves of these exponents."""
+    angles, lengths = np.linspace(0, 90, 9), np.array([0, *np.geomspace(0.05, 2, 24)])
+    rows = [
+        {"prompt": i, "direction": direction, "layer": 0, "angle": angle,
+         "distance_post_norm": 0.5 * lengths / r}
+        for direction, power in powers.items() for i in range(20)
+        for angle, r in zip(angles, radii(np.radians(angles), 0.5, 0.7, power), strict=True)
+    ]  # fmt: skip
+    raw = [(pd.DataFrame(rows), {"model": "m", "lengths": list(lengths), "usual": 1.0})]
+    made = mixing_tables.tabulate(raw, [], **SAMPLING)[""]
+    return {"mixing": made}, {}, models("m")
+
+
+IN_ORDER = {"isotropic": 0.3, "covariance": 0.6, "contrastive": 1.2}
+REVERSED = {"isotropic": 1.2, "covariance": 0.6, "contrastive": 0.3}
+
+
 def written(**widths: float) -> Data:
     """Paths written after layers 0, 3, 6, 10 of one model."""
     return interpolated(
@@ -183,6 +271,52 @@ def clusters(difference: float, p: float) -> Data:
     table = pd.DataFrame(rows, columns=columns).assign(model="m", layer=0)
     table = table.assign(ci_low=table["difference"] - 0.1, ci_high=table["difference"] + 0.1)
     return {"words_comparisons": table}, {}, models("m")
+
+
+def by_read_layer(rates: dict[str, float], split: float | None = 0.0) -> Data:
+    """What `depth_tables` gives, made up: rates by model; boundaries that later layers add."""
+    rows = [
+        {"model": model, "layer": 0, "pairs": 90, "rate": rate, "ci_low": rate - 0.002,
+         "ci_high": rate + 0.002, "split_pairs": 40, "split": split,
+         "split_low": None if split is None else split - 0.1,
+         "split_high": None if split is None else split + 0.1}
+        for model, rate in rates.items()
+    ]  # fmt: skip
+    return {"layers_rates": pd.DataFrame(rows)}, {}, models(*rates)
+
+
+def depths(**slopes: list[float]) -> Data:
+    """Last checkpoints whose max slopes by read layer these are, and the table of models."""
+    raw = []
+    for name, by_layer in slopes.items():
+        # of ten steps one takes so much of the way, and the others share the rest
+        distance = [np.append(np.arange(10) * (1 - slope / 10) / 9, 1) for slope in by_layer]
+        table = pd.DataFrame({"pair": [str(i) for i in range(12)]}).assign(
+            prompt_a=range(0, 24, 2), prompt_b=range(1, 24, 2), layer=0,
+            distance_reads=[np.concatenate(distance)] * 12,
+        )  # fmt: skip
+        raw.append((table, {"model": f"{name.replace('_', '-')}@step9", "alpha": [0.0] * 11}))
+    facts = models(*(meta["model"] for _, meta in raw))
+    return {}, {"depth": raw}, facts.assign(held_out_loss=np.arange(len(facts)) % 2 + 3.0)
+
+
+SIZES = {"d4_w64": 4, "d8_w32": 8, "d8_w128": 8, "d12_w64": 12, "d16_w64": 16, "d24_w64": 24}
+COUNTED = {name: list(1.05 ** np.arange(1, layers)) for name, layers in SIZES.items()}
+SHARED = {name: list(3 ** (np.arange(1, layers) / (layers - 1))) for name, layers in SIZES.items()}
+
+
+def frozen(mlps: float = 0.9, attention: float = 0.2, windows: Sequence[float] = ()) -> Data:
+    """The parts of the sharpness that are gone with each kind of module frozen."""
+    rows = [
+        (what, at, "all", part)
+        for what, part in (("nothing", 0.0), ("MLPs", mlps), ("attention", attention))
+        for at in ("start", "mean")
+    ]
+    rows += [("MLPs", "start", str(n), part) for n, part in enumerate(windows, 1)]
+    table = pd.DataFrame(rows, columns=["frozen", "held_at", "window", "removed"])
+    table = table.assign(model="m", layer=0, read_site="post_norm", pairs=60)
+    table = table.assign(removed_low=table["removed"] - 0.1, removed_high=table["removed"] + 0.1)
+    return {"freezing": table}, {}, models("m")
 
 
 # For each claim, data that have the effect, and data that don't, in the ways that matter.
@@ -241,6 +375,11 @@ CASES: dict[str, list[tuple[Callable[[], Data], str]]] = {
         # an exception without a BOS token, and none with it
         (lambda: families(phi=SHARP, gemma=EVEN, gemma_bos=SHARP), PARTLY),
     ],
+    "gemma-bos": [
+        (lambda: families(phi=SHARP, gemma=0.5, gemma_bos=SHARP), REPLICATED),
+        (lambda: families(phi=0.5, gemma=SHARP, gemma_bos=0.5), NOT),
+        (lambda: families(gemma=SHARP, gemma_bos=SHARP), OPEN),
+    ],
     "similar-dissimilar": [
         (lambda: examples([SHARP] * 3, [EVEN] * 3), REPLICATED),
         (lambda: examples([SHARP] * 3, [EVEN, SHARP, EVEN]), PARTLY),
@@ -271,6 +410,53 @@ CASES: dict[str, list[tuple[Callable[[], Data], str]]] = {
         (lambda: polytopes(gates=400), REPLICATED),
         (lambda: polytopes(gates=4), NOT),
     ],
+    "gates-bunch": [
+        (lambda: bunched(m=3, twin=1.2), REPLICATED),
+        (lambda: bunched(m=3, twin=4), PARTLY),  # an effect of no training
+        (lambda: bunched(m=0.5, twin=0.2), PARTLY),
+        (lambda: bunched(m=0.5, twin=0.8), NOT),
+    ],
+    "gates-bunch-training": [
+        (
+            lambda: bunched(
+                "polytopes-training", m_step0=1, m_step1=2, m_step2=3, m_step4=4, m_step8=5
+            ),
+            REPLICATED,
+        ),
+        (
+            lambda: bunched(
+                "polytopes-training", m_step0=5, m_step1=4, m_step2=3, m_step4=2, m_step8=1
+            ),
+            NOT,
+        ),
+        # up at once, and down ever after
+        (
+            lambda: bunched(
+                "polytopes-training", m_step0=1, m_step1=5, m_step2=4, m_step4=3, m_step8=2
+            ),
+            PARTLY,
+        ),
+    ],
+    "plateaus": [
+        (lambda: around(isotropic=0.5, covariance=0.5), REPLICATED),
+        (lambda: around(isotropic=0.5, covariance=1.5), PARTLY),
+        (lambda: around({"isotropic": 0.5}, isotropic=0.5, covariance=0.5), PARTLY),
+        (
+            lambda: around({"isotropic": 0.5, "covariance": 0.5}, isotropic=1.5, covariance=1.5),
+            NOT,
+        ),
+    ],
+    "sensitive-directions": [
+        (lambda: around(**IN_ORDER), REPLICATED),
+        (lambda: around(IN_ORDER, **IN_ORDER), PARTLY),
+        (lambda: around(**REVERSED), PARTLY),
+        (lambda: around(IN_ORDER, **REVERSED), NOT),
+    ],
+    "pure-directions": [
+        (lambda: mixed(contrastive=4, isotropic=2, principal=2), REPLICATED),
+        (lambda: mixed(contrastive=4, isotropic=4, principal=2), PARTLY),
+        (lambda: mixed(contrastive=1.5, isotropic=4, principal=4), NOT),
+    ],
     "later-layers": [
         (lambda: written(l0=0.1, l6=0.25), REPLICATED),
         (lambda: written(l0=0.1, l6=EVEN), PARTLY),
@@ -282,6 +468,37 @@ CASES: dict[str, list[tuple[Callable[[], Data], str]]] = {
         (lambda: written(l0=0.8, l3=0.4, l6=0.2, l10=0.1), NOT),
         (lambda: written(l0=0.2, l3=0.4, l6=0.4, l10=0.2), NOT),
     ],
+    "layer-by-layer": [
+        (lambda: by_read_layer({"m": 0.05, "twin": 0.001}), REPLICATED),
+        (lambda: by_read_layer({"m": 0.05, "twin": 0.05}), PARTLY),
+        (lambda: by_read_layer({"m": 0.01, "twin": 0.001}), PARTLY),
+        (lambda: by_read_layer({"m": 0.01, "twin": 0.05}), NOT),
+    ],
+    "sharpen-not-split": [
+        (lambda: by_read_layer({"m": 0.05}, split=0.1), REPLICATED),
+        (lambda: by_read_layer({"m": 0.05}, split=1.0), NOT),
+        (lambda: by_read_layer({"m": 0.05}, split=0.5), OPEN),
+    ],
+    "counts-layers": [
+        (lambda: depths(**COUNTED), REPLICATED),
+        (lambda: depths(**SHARED), NOT),
+    ],
+    "mlps-sharpen": [
+        (lambda: frozen(mlps=0.9, attention=0.2), REPLICATED),
+        (lambda: frozen(mlps=0.3, attention=0.2), PARTLY),
+        (lambda: frozen(mlps=0.9, attention=0.8), PARTLY),
+        (lambda: frozen(mlps=0.2, attention=0.9), NOT),
+    ],
+    "built-over-depth": [
+        (lambda: frozen(windows=[0.3, 0.8, 0.4, 0.2]), REPLICATED),
+        (lambda: frozen(windows=[0.3, 0.8, -0.3, 0.2]), PARTLY),
+        (lambda: frozen(windows=[0.3, 0.8, 0.05, 0.2]), OPEN),
+        (lambda: frozen(windows=[-0.2, -0.3, -0.4, -0.2]), NOT),
+    ],
+    "embedding-smooth": [
+        (lambda: interpolated("embedding", paths(width=EVEN, layer=EMBEDDING)), REPLICATED),
+        (lambda: interpolated("embedding", paths(layer=EMBEDDING)), NOT),
+    ],
     "clusters": [
         (lambda: clusters(0.5, p=0.001), REPLICATED),
         (lambda: clusters(0.5, p=0.2), PARTLY),
@@ -289,6 +506,25 @@ CASES: dict[str, list[tuple[Callable[[], Data], str]]] = {
         (lambda: clusters(-0.5, p=0.001), PARTLY),
     ],
 }
+
+
+def output_states(ari: float, ratio: float) -> Data:
+    rows = [("ari", ari, ari - 0.1, ari + 0.1), ("states per region", ratio, None, None)]
+    table = pd.DataFrame(rows, columns=["measure", "value", "ci_low", "ci_high"])
+    return {"clusters_states": table.assign(model="m", layer=0)}, {}, models("m")
+
+
+CASES["states-are-regions"] = [
+    (lambda: output_states(0.8, 1.2), REPLICATED),
+    (lambda: output_states(0.8, 0.3), PARTLY),  # several regions lead to one state
+    (lambda: output_states(0.1, 3), PARTLY),
+    (lambda: output_states(0.45, 1), OPEN),
+]
+CASES["not-the-chord"] = [
+    (lambda: shapes(slerp=SHARP, through=SHARP), REPLICATED),
+    (lambda: shapes(slerp=SHARP, through=EVEN), PARTLY),
+    (lambda: shapes(slerp=EVEN, through=EVEN), NOT),
+]
 
 
 def run(name: str, data: Data) -> dict[str, Any]:
@@ -579,10 +815,10 @@ def test_thresholds_that_recur_are_those_of_the_code() -> None:
     }  # fmt: skip
     cuts = {test.below for test in entries if "itself takes a pair" in test.reason}
     assert cuts == {conventions.LOW}
-    named = [
+    named = {
         test.where["definition"] for test in entries if "definition" in getattr(test, "where", {})
-    ]
-    assert named == [boundaries.MAIN]
+    }
+    assert named == {boundaries.MAIN}
 
 
 def test_every_effect_of_the_embedded_study_is_a_cell_that_it_has() -> None:
@@ -633,7 +869,7 @@ CLAIM = """
         ("above: 0.5", "above: 1, below: 2", "one: tests.0 | {"),
         (" above: 0.5,", "", "one: tests.0 | above | below"),
         ("test: rest", "test: best", "one: tests.0.test | 'best' | 'rest'"),
-        ("layer: 0", "layer: -1", "one: tests.0.layer | -1"),
+        ("layer: 0", "layer: -2", "one: tests.0.layer | -2"),
         ("reason: r", "reason: ''", "one: tests.0.reason | ''"),
         ("columns: [a]", "columns: []", "one: tests.0.columns | []"),
         ("- id: one\n ", "-", "entry 1: id | missing"),

@@ -52,6 +52,56 @@ def raw(apart, seed=0):
     return arrays
 
 
+STATES = {"min_cluster_size": 4, "min_samples": 3, "draws": 20, "seed": 0}
+
+
+def states_of(groups, regions, contexts=1):
+    """`tables.states` of outputs in tight groups, where the clusters by barrier are given."""
+    places = 100.0 * np.asarray(groups)[:, None] + np.random.default_rng(0).normal(size=(N, 6))
+    labels = pd.DataFrame(
+        [
+            {"layer": 0, "distance": name, "context": c, "prompt": i, "label": label}
+            for name, some in (("input", np.zeros(N, int)), ("barrier", regions))
+            for c in range(contexts) for i, label in enumerate(some)
+        ]
+    )  # fmt: skip
+    outputs = np.stack([cdist(places, places)] * contexts)
+    return tables.states(outputs, labels, **STATES).set_index("measure")
+
+
+FOURS = np.repeat(np.arange(4), 8)
+
+
+@pytest.mark.parametrize("contexts", [1, 2])
+def test_states_that_are_the_regions_agree_with_them(contexts):
+    table = states_of(FOURS, FOURS[::-1], contexts)  # numbered the other way round
+    assert table.loc[["states", "regions", "states per region"], "value"].tolist() == [4, 4, 1]
+    assert table.loc["ari", ["value", "ci_low", "ci_high"]].tolist() == pytest.approx([1, 1, 1])
+    assert table.loc["ari", "chance_high"] < 0.5
+    assert table["contexts"].eq(contexts).all()
+
+
+def test_regions_that_lead_to_one_state_are_counted():
+    table = states_of(FOURS // 2, FOURS)
+    assert table.loc["states per region", "value"] == 0.5
+    assert 0 < table.loc["ari", "value"] < 1
+
+
+def test_states_and_regions_that_have_nothing_in_common_agree_by_chance():
+    table = states_of(FOURS, np.tile(np.arange(4), 8))
+    ari = table.loc["ari"]
+    assert ari["chance_low"] - 0.1 < ari["value"] < ari["chance_high"]
+    assert table.loc["states per region", "value"] == 1
+
+
+def test_noise_is_no_state_and_without_clusters_there_is_no_agreement():
+    regions = np.where(FOURS == 3, -1, FOURS)
+    table = states_of(FOURS, regions)
+    assert table.loc[["states", "regions", "noise of regions"], "value"].tolist() == [4, 3, 0.25]
+    nothing = states_of(FOURS, np.full(N, -1))
+    assert set(nothing.index) == {"states", "regions", "noise of states", "noise of regions"}
+
+
 def made(apart):
     arrays = raw(apart)
     prompts = tables.Prompts.of(

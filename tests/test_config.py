@@ -76,7 +76,7 @@ MISTAKES = {
     ),
     "one step": ("experiments/sharpness/steps", 1, "experiments.sharpness.steps | 1"),
     "a negative layer": (
-        "experiments/sharpness/layers", [-1], "experiments.sharpness.layers.0 | -1",
+        "experiments/sharpness/layers", [-2], "experiments.sharpness.layers.0 | -2",
     ),
     "no layers": ("experiments/sharpness/layers", [], "experiments.sharpness.layers | []"),
     "more pairs than prompts": (

@@ -403,7 +403,7 @@ def test_a_window_has_other_names(tmp_path, changes, seen):
     ("change", "said"),
     [
         ({"layer": 2}, "write layer 2 is the model's last"),
-        ({"layer": -1}, r"write layer -1 is not in 0\.\.1"),
+        ({"layer": -2}, r"write layer -2 is not in 0\.\.1"),
         ({"layer": 3}, r"write layer 3 is not in 0\.\.1"),
         ({"contexts": tokens(0)}, "there are no prompts"),
         ({"contexts": tokens(2, 1)}, "prompts of 1 token"),

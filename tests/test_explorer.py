@@ -373,7 +373,9 @@ def test_the_page_has_every_path_of_the_study(page: Path, tiny: Path) -> None:
             assert slopes[name] == pytest.approx(slope, rel=1e-6)
     experiments = {one["name"] for group in result.values() for one in group["experiments"]}
     assert experiments == {
-        "examples", "sharpness", "training", "size", "layers", "meaning", "controls", "polytopes"
+        "examples", "sharpness", "gemma", "training", "size", "layers", "depth", "embedding",
+        "meaning", "controls",
+        "polytopes", "polytopes-training",
     }  # fmt: skip
 
 

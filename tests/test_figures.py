@@ -10,7 +10,9 @@ from stable_regions.figures import (
     clustering,
     fig2,
     fig4,
+    figA_directions,
     figA_meaning,
+    figA_mixing,
     figA_polytopes,
     figA_robustness,
     figA_sharpness,
@@ -82,6 +84,30 @@ def polytopes() -> tuple[pd.DataFrame, ...]:
     return pd.concat(pairs), pd.DataFrame(gates), pd.DataFrame(compared)
 
 
+def directions() -> tuple[pd.DataFrame, ...]:
+    rows = [
+        {"model": m, "layer": 0, "base": base, "direction": direction, "distance": "post_norm",
+         "part": "tenth", "bases": 9, "never": 0} | SPREAD
+        for m in MODELS for base in ("real", "random") for direction in ("isotropic", "principal")
+    ]  # fmt: skip
+    reaches = pd.DataFrame(rows)
+    curves = [reaches.drop(columns="part").assign(length=length) for length in (0, 0.1, 1)]
+    return reaches, pd.concat(curves)
+
+
+def mixtures() -> tuple[pd.DataFrame, ...]:
+    rows = [
+        {"model": m, "layer": 0, "direction": direction, "part": part, "bases": 9, "never": 0,
+         "bounded": 0} | SPREAD
+        for m in MODELS for part in ("tenth", "half") for direction in ("isotropic", "principal")
+    ]  # fmt: skip
+    exponents = pd.DataFrame(rows)
+    by_angle = [
+        exponents.drop(columns=["never", "bounded"]).assign(angle=angle) for angle in (0, 45, 90)
+    ]
+    return exponents, pd.concat(by_angle)
+
+
 def words() -> tuple[pd.DataFrame, ...]:
     rows = [
         {"model": m, "layer": 0, "labels": "kind", "distance": distance, "score": score,
@@ -96,7 +122,8 @@ def words() -> tuple[pd.DataFrame, ...]:
     ("module", "tables"),
     [
         (figA_sharpness, sharpness), (figA_robustness, choices), (figA_meaning, meaning),
-        (figA_polytopes, polytopes), (figA_words_scores, words),
+        (figA_polytopes, polytopes), (figA_words_scores, words), (figA_directions, directions),
+        (figA_mixing, mixtures),
     ],
     ids=lambda given: getattr(given, "__name__", None),
 )  # fmt: skip

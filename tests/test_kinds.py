@@ -19,6 +19,8 @@ FOLDER = ROOT / "stable_regions" / "experiments"
 # Names of experiments, which the paper's judgements are about.
 NAMES = {
     "stable_regions/paper/findings.py": {"robustness"},
+    "stable_regions/paper/claims.py": {"depth"},  # of a model
+    "stable_regions/paper/series.py": {"depth"},
     "stable_regions/__init__.py": {"plane"},  # a function
     "stable_regions/front/measuring.py": {"plane"},
     "stable_regions/front/terminal.py": {"plane"},

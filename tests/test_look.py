@@ -1,5 +1,6 @@
 """The front door: the command, the names of the package, and what they say of wrong input."""
 
+import hashlib
 import io
 import json
 import re
@@ -355,6 +356,44 @@ def test_a_model_of_a_package_is_converted_once(
     assert result.width == WIDTH
     (packages / entry.file).unlink()
     assert files.find("smollm2-135m") == result.folder
+
+
+def test_a_model_in_parts_is_joined_from_its_packages(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gemma's packages, two in the checkout and two from the index, with another model in them."""
+    write_gguf(folder, tmp_path / "tiny.gguf")
+    whole = (tmp_path / "tiny.gguf").read_bytes()
+    config = files.configuration()
+    names = config.models["gemma-3-270m"].source.packages
+    size = -(-len(whole) // len(names))
+
+    def pack(target: Path, number: int) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with zipfile.ZipFile(target, "w") as wheel:
+            part = whole[number * size : (number + 1) * size]
+            wheel.writestr(f"p/data/gemma-3-270m-q4_k_m.gguf.part0{number}", part)
+
+    for number in (0, 1):
+        pack(tmp_path / "resources" / "packages" / config.packages[names[number]].file, number)
+    asked = []
+
+    def download(requirement: str, expected: str, target: Path, *, retries: int) -> None:
+        asked.append(requirement)
+        pack(target, names.index(requirement.partition("==")[0]))
+
+    monkeypatch.setattr(files, "download_package", download)
+    for module in (files, packages_module):
+        monkeypatch.setattr(module, "check_sha256", lambda *_: None)
+    with pytest.raises(UserError, match="joined from .* its SHA-256 is .*, expected a5fd3b"):
+        files.find("gemma-3-270m")
+    assert asked == [f"{name}==1.0.0" for name in names]  # they lie together
+    entry = config.models["gemma-3-270m"]
+    source = entry.source.model_copy(update={"sha256": hashlib.sha256(whole).hexdigest()})
+    monkeypatch.setitem(config.models, "gemma-3-270m", entry.model_copy(update={"source": source}))
+    assert files.open_files("gemma-3-270m").width == WIDTH
+    assert files.find("gemma-3-270m-bos").joinpath("model.safetensors").is_symlink()
+    assert len(asked) == len(names)
 
 
 def test_a_checkouts_own_model_is_taken(folder: Path, tmp_path: Path) -> None:

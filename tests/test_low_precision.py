@@ -91,11 +91,11 @@ def test_choices(material: SimpleNamespace, given: set[torch.dtype]) -> None:
     table = robustness.varied_table(
         material.model, material.prompts, material.pairs, material.activations["resid.0"],
         layer=0, steps=STEPS, read_sites=[], distances=["angle"], grids=[5],
-        adaptive=[0.01], paths=["interpolated_norm"], targets=["covariance", "isotropic"], seed=0,
-        budget=BUDGET,
+        adaptive=[0.01], paths=["interpolated_norm", "slerp", "through_activations"],
+        targets=["covariance", "isotropic"], seed=0, budget=BUDGET,
     )  # fmt: skip
     assert given == {torch.float32}
-    assert len(table) == 7 * len(material.pairs)
+    assert len(table) == 9 * len(material.pairs)
 
 
 def test_planes(material: SimpleNamespace, given: set[torch.dtype]) -> None:

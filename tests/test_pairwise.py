@@ -156,6 +156,21 @@ def test_activations_are_compared_within_contexts(model_of, words):
     assert result["top_token"].tolist() == clean["top_token"].tolist()
 
 
+def test_states_are_the_outputs_of_clean_runs(model_of, words):
+    model = model_of()
+    clean, result = measured(model, words, blocks=3)
+    assert result["states"].shape == (2, 4, 4)
+    a, b = clean["post_norm"][[5, 7]]
+    assert result["states"][1, 1, 3] == pytest.approx(float((a - b).norm()), rel=1e-9)
+    # in one context a clean run's output is that of the patched one
+    np.testing.assert_allclose(result["states"], result["directed_post_norm"][0], atol=1e-4)
+
+
+def test_states_of_unlike_contexts_are_others_than_the_outputs_of_patched_runs(model_of, unlike):
+    _, result = measured(model_of(), unlike)
+    assert not np.allclose(result["states"][0], result["directed_post_norm"][0, 0], rtol=1e-2)
+
+
 @pytest.mark.parametrize("blocks", [1, 3, 7])
 def test_blocks_hold_every_row_once_and_about_as_many_pairs(unlike, blocks):
     result = row_blocks(unlike, blocks)

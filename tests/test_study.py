@@ -239,9 +239,9 @@ def test_work_is_what_jobs_run_and_keep(study: Callable[..., Study]) -> None:
     assert sum(each.points for each in measured) == sum(
         ours.points(name) * len(refs) for name, refs in ours.experiments.items()
     )
-    # of each prompt: what is written at one layer and read at both sites
+    # of each prompt: what is written at two layers, and read at both sites
     [suite] = [w for w in works if (w.stage, w.model) == ("activations", "suite-d4-w64")]
-    assert suite.vectors == ours.size("random").prompts * 3 * len(ours.checkpoints["suite-d4-w64"])
+    assert suite.vectors == ours.size("random").prompts * 4 * len(ours.checkpoints["suite-d4-w64"])
 
 
 def test_a_study_without_room_is_told(

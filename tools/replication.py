@@ -35,8 +35,9 @@ class Report:
         name = self.source["study"]
         self.study = Study.load(read_yaml(ROOT / "config.yaml") | {"study": name}, ROOT)
         self.reference = read_json(ROOT / "reference" / f"{name}.json")
-        self.verdicts = {
-            claim: self.reference["claims"][claim]["verdict"].partition(":")[0]
+        known = self.reference["claims"]
+        self.verdicts = {  # a claim may be newer than the reference
+            claim: known[claim]["verdict"].partition(":")[0] if claim in known else "not run"
             for claim in self.study.claims
         }
 
@@ -138,7 +139,7 @@ class Report:
 
     def elsewhere(self, name: str) -> str:
         """On what else a claim was tried, as far as the reference knows."""
-        known = self.reference["claims"][name].get("also", {})
+        known = self.reference["claims"].get(name, {}).get("also", {})
         tried = [
             f"another {one.other} ({one.what}): {known[one.what]}"
             for one in self.study.claims[name].also

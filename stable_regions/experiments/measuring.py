@@ -25,7 +25,7 @@ class Measuring:
     prompts, pairs
         As made by `stable_regions.prompts.draw`.
     others
-        Name, prompts and pairs of the prompt sets that take the place of these.
+        Name, prompts and pairs of the experiment's other prompt sets.
     entry
         The experiment's settings as plain values.
     part

@@ -3,7 +3,7 @@
 Snakemake starts with these classes, so nothing here loads PyTorch, NumPy or pandas.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -112,7 +112,9 @@ class Measurement(Strict):
     prompts: Name
     """The prompts, one of the sets of `prompts`."""
     layers: Layers = [0]
-    """Write layers: the residual stream after them is replaced, 0 being after the first block."""
+    """Write layers: the residual stream after them is replaced, 0 being after the first block, and
+    `embed` the embedding, before it.
+    """
 
     @classmethod
     def module(cls, part: str) -> str:
@@ -132,9 +134,9 @@ class Measurement(Strict):
     def check_size(self, size: Size, key: str, where: str) -> None:
         """UserError if it asks for more prompts than there are."""
 
-    def other_prompts(self) -> Sequence[str]:
-        """Other prompt sets that it measures."""
-        return []
+    def other_prompts(self) -> Mapping[str, Sequence[str]]:
+        """Other prompt sets that it measures, by the setting that names them."""
+        return {}
 
     def clean_layers(self) -> Sequence[int]:
         """Layers of which it needs the activations of clean runs."""

@@ -29,6 +29,8 @@ VALUES = {
     "pre_norm": "before the norm",
     **{name: distance.label for name, distance in DISTANCES.items()},
     "interpolated_norm": "norm interpolated",
+    "slerp": "spherical",
+    "through_activations": "through activations",
     "covariance": "random point, same covariance",
     "isotropic": "random direction, same length",
 }

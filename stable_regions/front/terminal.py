@@ -7,6 +7,7 @@ from jaxtyping import Float
 
 from stable_regions.front.results import PathResult, Place, PlaneResult, SharpnessResult
 from stable_regions.measures.conventions import HIGH, LOW
+from stable_regions.models.shapes import EMBEDDING
 
 WIDTH, HEIGHT = 60, 12  # characters of a curve
 MAP = 41  # of a plane's map, across; a character is twice as high as it is wide
@@ -15,9 +16,13 @@ SHOWN = 8  # predictions in a line, tokens below a map
 Facts = list[tuple[str, str]]
 
 
+def _after(layer: int) -> str:
+    return "before the first layer" if layer == EMBEDDING else f"after layer {layer}"
+
+
 def facts_of_place(place: Place) -> Facts:
     """The prompt, and what is written and read of it."""
-    written = f"after layer {place.layer}, at position {place.position}"
+    written = f"{_after(place.layer)}, at position {place.position}"
     if place.is_last:
         where = f"{written}, the last of {len(place.tokens)} tokens"
     else:
@@ -108,7 +113,7 @@ def facts_of_sharpness(result: SharpnessResult) -> Facts:
     return [
         ("load check", result.verdict),
         ("prompts", f"{result.drawn}; pair i is (prompt i, prompt i + 1)"),
-        ("written", f"after layer {result.layer}, at the last position; read after the final norm"),
+        ("written", f"{_after(result.layer)}, at the last position; read after the final norm"),
         ("max slope", f"median {result.median:.3g}, 95 % interval {result.low:.3g} to "
          f"{result.high:.3g}, {len(slopes)} pairs; {shares}"),
         ("the paper", f"takes a pair below {LOW:g} to cross no boundary, and looks at those above "

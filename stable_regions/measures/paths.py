@@ -84,9 +84,9 @@ def block_bootstrap(
     block: int,
     resamples: int,
     seed: int,
-    statistic: Callable[[np.ndarray], np.floating] = np.median,
-) -> Float[np.ndarray, " resample"]:
-    """Medians (or another statistic) of circular block resamples of a series of pairs.
+    statistic: Callable[[np.ndarray], np.floating | np.ndarray] = np.median,
+) -> Float[np.ndarray, "resample ..."]:
+    """Medians (or another statistic, or several) of circular block resamples of a series of pairs.
 
     Neighbouring pairs share a prompt, so they are not independent; blocks of consecutive pairs
     keep that dependence inside a block (the pairs are 1-dependent: any block of several pairs
@@ -97,12 +97,12 @@ def block_bootstrap(
     block = max(1, min(block, count // 5))
     rng = np.random.default_rng(seed)
     blocks = -(-count // block)
-    statistics = np.empty(resamples)
-    for i in range(resamples):
+    statistics = []
+    for _ in range(resamples):
         starts = rng.integers(count, size=blocks)
         index = (starts[:, None] + np.arange(block)).ravel()[:count] % count
-        statistics[i] = statistic(values[index])
-    return statistics
+        statistics.append(statistic(values[index]))
+    return np.array(statistics, dtype=np.float64)
 
 
 def interval(resampled: Float[np.ndarray, " resample"], level: float = 0.95) -> tuple[float, float]:

@@ -85,3 +85,16 @@ def model_row(ref: str, folder: Path) -> dict[str, Any]:
 def model_table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """The paper's Table 1: the rows that `model_row` gives, in their order."""
     return pd.DataFrame(rows).astype({"step": "Int64", "tokens": "Int64"})
+
+
+def with_losses(models: pd.DataFrame, losses: pd.DataFrame) -> pd.DataFrame:
+    """The table of models with `held_out_loss`, in nats a token, of those trained here.
+
+    Parameters
+    ----------
+    losses
+        The table `training_losses`: `model` (a name without revision), `step`, `held_out_loss`.
+    """
+    measured = losses.dropna(subset=["held_out_loss"]).rename(columns={"model": "name"})
+    columns = ["name", "step", "held_out_loss"]
+    return models.merge(measured[columns], on=["name", "step"], how="left", validate="many_to_one")

@@ -6,7 +6,7 @@ the prefix and the one with itself. Rotary attention knows differences of positi
 last position is called 0, where the rotation is the identity, and the prefix lies at -P..-1.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -140,26 +140,44 @@ class Fused:
         row: Int[Tensor, " b"],
         points: Float[Tensor, "b k d"],
         sites: Sequence[str],
+        frozen: Mapping[str, Float[Tensor, "b d"]] | None = None,
     ) -> dict[str, Float[Tensor, "b k width"]]:
         """Start from the points after `layer`, each behind its row's prefix; read the sites."""
         rows, k, width = points.shape
+        frozen = frozen or {}
+
+        def held(site: str) -> Tensor | None:
+            """What stands at a frozen site of each point."""
+            return frozen[site].repeat_interleave(k, 0) if site in frozen else None
+
         resid = points.reshape(-1, width).clone()
-        outputs: dict[str, Tensor] = {}
+        outputs = {f"resid.{layer}": points.reshape(-1, width)}
         for n, block in list(enumerate(self.layers))[layer + 1 :]:
-            past_keys, past_values = (past[row] for past in pasts[n])
-            query, key, value = _project(self, block, resid)
-            mixed = _attend(
-                query.unflatten(0, (rows, k)),
-                key.unflatten(0, (rows, k)),
-                value.unflatten(0, (rows, k)),
-                past_keys,
-                past_values,
-            )
-            resid += block.out(mixed)
-            gate = _mlp(block, resid)
-            if f"gate.{n}" in sites:
-                outputs[f"gate.{n}"] = gate.contiguous()
-            del gate  # a view that holds the up-projection too
+            attention, mlp = f"attn_out.{n}", f"mlp_out.{n}"
+            if (added := held(attention)) is None:
+                past_keys, past_values = (past[row] for past in pasts[n])
+                query, key, value = _project(self, block, resid)
+                mixed = _attend(
+                    query.unflatten(0, (rows, k)),
+                    key.unflatten(0, (rows, k)),
+                    value.unflatten(0, (rows, k)),
+                    past_keys,
+                    past_values,
+                )
+                added = block.out(mixed)
+            resid += added
+            if attention in sites:
+                outputs[attention] = added
+            if (added := held(mlp)) is None or f"gate.{n}" in sites:
+                given, gate = _mlp(block, resid)
+                added = given if added is None else added
+                if f"gate.{n}" in sites:
+                    outputs[f"gate.{n}"] = gate.contiguous()
+                del given, gate  # a view that holds the up-projection too
+            resid += added
+            if mlp in sites:
+                outputs[mlp] = added
+            del added
             if f"resid.{n}" in sites:
                 outputs[f"resid.{n}"] = resid.clone()
         if "pre_norm" in sites:
@@ -203,7 +221,7 @@ class Fused:
                 query, key, value, is_causal=True, enable_gqa=True
             )
             resid += block.out(mixed.transpose(1, 2).reshape(contexts * length, -1))
-            _mlp(block, resid)
+            resid += _mlp(block, resid)[0]
         return pasts
 
 
@@ -316,11 +334,12 @@ def _attend(
     return mixed.transpose(1, 2).reshape(rows * k, -1)
 
 
-def _mlp(block: Layer, resid: Float[Tensor, "n d"]) -> Float[Tensor, "n d_mlp"]:
-    """Add what the MLP writes to `resid`; return its gate's pre-activation."""
+def _mlp(
+    block: Layer, resid: Float[Tensor, "n d"]
+) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n d_mlp"]]:
+    """What the MLP adds to `resid`, and its gate's pre-activation."""
     gate, up = block.gate_up(block.norm_mlp(resid)).chunk(2, dim=-1)
-    resid += block.down(block.activation(gate).mul_(up))
-    return gate
+    return block.down(block.activation(gate).mul_(up)), gate
 
 
 def _rotated(

@@ -4,7 +4,7 @@ Importing it takes seconds.
 """
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +21,8 @@ from transformer_lens.model_bridge.sources import build_bridge_from_module
 from transformer_lens.model_bridge.sources.transformers import determine_architecture_from_hf_config
 from transformers import DynamicCache
 
-from stable_regions.models.model import Gate, layer_read
+from stable_regions.models.model import ADDED, Gate, layer_read
+from stable_regions.models.shapes import EMBEDDING
 
 # The pre-activation of an MLP, and the projection that reads what becomes of it; the gate first.
 PRE_ACTIVATIONS = (
@@ -42,12 +43,15 @@ class Hooked:
     most_keys
         Keys that a pass can hold where the attention has a mask of its own beside the one that it
         is given; None where it has not.
+    adds_up
+        Whether all that its layers add to the residual stream is what the hooks of ADDED hold.
     """
 
     bridge: TransformerBridge
     gates: tuple[Gate | None, ...]
     tuple_blocks: bool
     most_keys: int | None
+    adds_up: bool
 
     @torch.no_grad()
     def prefixes(self, tokens: Int[Tensor, "c seq"]) -> DynamicCache:
@@ -64,10 +68,13 @@ class Hooked:
         row: Int[Tensor, " b"],
         points: Float[Tensor, "b k d"],
         sites: Sequence[str],
+        frozen: Mapping[str, Float[Tensor, "b d"]] | None = None,
     ) -> dict[str, Float[Tensor, "b k width"]]:
         """Start from the points after `layer`, each behind its row's prefix; read the sites."""
-        most = (self.most_keys or 2**40) - pasts.get_seq_length()
-        parts = [self._run(pasts, layer, row, part, sites) for part in points.split(most, dim=1)]
+        most, frozen = (self.most_keys or 2**40) - pasts.get_seq_length(), frozen or {}
+        parts = [
+            self._run(pasts, layer, row, part, sites, frozen) for part in points.split(most, dim=1)
+        ]
         if len(parts) == 1:
             return parts[0]
         return {site: torch.cat([part[site] for part in parts], dim=1) for site in sites}
@@ -79,6 +86,7 @@ class Hooked:
         row: Int[Tensor, " b"],
         points: Float[Tensor, "b k d"],
         sites: Sequence[str],
+        frozen: Mapping[str, Float[Tensor, "b d"]],
     ) -> dict[str, Float[Tensor, "b k width"]]:
         """The same with as many points as one pass can hold."""
         k, length = points.shape[1], pasts.get_seq_length()
@@ -86,8 +94,9 @@ class Hooked:
         itself = points.new_full((k, k), hidden).fill_diagonal_(0)
         mask = torch.cat([itself.new_zeros(k, length), itself], dim=1)[None, None]
         out: dict[str, Tensor] = {}
+        hooks = [*self._writers(frozen, slice(None)), *self._readers(sites, out, last=False)]
         with (
-            self.bridge.hooks(fwd_hooks=self._readers(sites, out, last=False)),
+            self.bridge.hooks(fwd_hooks=hooks),
             self._skipped(layer),
         ):
             logits = self.bridge(
@@ -108,7 +117,7 @@ class Hooked:
     ) -> dict[str, Float[Tensor, "b width"]]:
         """Run prompts unpatched, no further than the sites ask; read the sites at their ends."""
         last = len(self.bridge.blocks) - 1
-        stop = 1 + max((layer_read(site, last) for site in sites), default=0)
+        stop = 1 + max([0, *(layer_read(site, last) for site in sites)])
         out: dict[str, Tensor] = {}
         with self.bridge.hooks(fwd_hooks=self._readers(sites, out, last=True)):
             if stop < len(self.bridge.blocks):
@@ -127,9 +136,10 @@ class Hooked:
         points: Float[Tensor, "k d"],
         sites: Sequence[str],
         position: int = -1,
+        frozen: Mapping[str, Float[Tensor, "k d"]] | None = None,
     ) -> dict[str, Float[Tensor, "k width"]]:
         """Run prompts whole, a position overwritten after `layer`; read the sites at their ends."""
-        return self._patched(layer, tokens, points, sites, position, {})
+        return self._patched(layer, tokens, points, sites, position, {}, frozen or {})
 
     @torch.no_grad()
     def run_rest(
@@ -144,7 +154,7 @@ class Hooked:
         cache = copy.deepcopy(past)
         cache.batch_repeat_interleave(len(points))
         tokens = rest.expand(len(points), -1)
-        return self._patched(layer, tokens, points, sites, 0, {"past_key_values": cache})
+        return self._patched(layer, tokens, points, sites, 0, {"past_key_values": cache}, {})
 
     def _patched(
         self,
@@ -154,14 +164,14 @@ class Hooked:
         sites: Sequence[str],
         position: int,
         given: dict[str, Any],
+        frozen: Mapping[str, Float[Tensor, "k d"]],
     ) -> dict[str, Float[Tensor, "k width"]]:
-        def write(resid: Float[Tensor, "k seq d"], hook: Any) -> Tensor:
-            resid = resid.clone()
-            resid[:, position] = points
-            return resid
-
         out: dict[str, Tensor] = {}
-        hooks = [(self._hook(f"resid.{layer}"), write), *self._readers(sites, out, last=True)]
+        hooks = [
+            *self._writers({f"resid.{layer}": points}, slice(position, position + 1 or None)),
+            *self._writers(frozen, slice(-1, None)),
+            *self._readers(sites, out, last=True),
+        ]
         with self.bridge.hooks(fwd_hooks=hooks):
             logits = self.bridge(tokens, logits_to_keep=1, **given)
         if "logits" in sites:
@@ -198,15 +208,34 @@ class Hooked:
 
         return [(self._hook(site), reader(site)) for site in sites if site != "logits"]
 
+    def _writers(
+        self, held: Mapping[str, Float[Tensor, "b d"]], positions: slice
+    ) -> list[tuple[str, Callable]]:
+        """Hooks that overwrite some positions, each row with its own value."""
+
+        def writer(row_values: Float[Tensor, "b d"]) -> Callable:
+            def write(value: Float[Tensor, "b seq d"], hook: Any) -> Tensor:
+                value = value.clone()
+                value[:, positions] = row_values[:, None].to(value)
+                return value
+
+            return write
+
+        return [(self._hook(site), writer(value)) for site, value in held.items()]
+
     def _hook(self, site: str) -> str:
         """Name of the TransformerLens hook that a read site stands for."""
         if site == "pre_norm":
             return f"blocks.{len(self.bridge.blocks) - 1}.hook_out"
         if site == "post_norm":
             return "ln_final.hook_out"
+        if site == f"resid.{EMBEDDING}":
+            return "blocks.0.hook_in"
         kind, layer = site.split(".")
         if kind == "resid":
             return f"blocks.{layer}.hook_out"
+        if kind in ADDED:
+            return f"blocks.{layer}.hook_{kind}"
         gate = self.gates[int(layer)]
         assert gate is not None  # `sweep` has looked
         return gate.hook
@@ -226,8 +255,9 @@ def hook(hf: Any) -> Hooked:
         if name.endswith("attention.bias") and buffer.ndim == 4
     ]
     bridge = build_bridge_from_module(hf, architecture, hf_config=hf.config)
-    tuple_blocks, gates = _probe(bridge, next(hf.parameters()).device)
-    return Hooked(bridge, gates, tuple_blocks, min(most, default=None))
+    device = next(hf.parameters()).device
+    tuple_blocks, gates = _probe(bridge, device)
+    return Hooked(bridge, gates, tuple_blocks, min(most, default=None), _adds_up(bridge, device))
 
 
 @torch.no_grad()
@@ -264,6 +294,40 @@ def _probe(bridge: TransformerBridge, device: torch.device) -> tuple[bool, tuple
         if shape and shape == shapes.get(after) and shape[:-1] == tokens.shape:
             gates[layer] = Gate(before, shape[-1])
     return issubclass(handed[0], tuple), tuple(gates)
+
+
+@torch.no_grad()
+def _adds_up(bridge: TransformerBridge, device: torch.device) -> bool:
+    """Overwrite what each layer's attention and MLP give; whether the stream is then their sum.
+
+    It is not where what a module gives is scaled or normalised on its way to the stream, or where
+    a layer adds something else.
+    """
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.zeros(2, 3, dtype=torch.long, device=device)
+    names = [f"blocks.{n}.hook_{kind}" for n in range(len(bridge.blocks)) for kind in ADDED]
+    ends: dict[str, Tensor] = {}
+    total = torch.zeros(bridge.cfg.d_model, dtype=torch.float64)
+
+    def note(value: Tensor, hook: Any) -> None:
+        ends[hook.name] = value.double().cpu()
+
+    def write(value: Tensor, hook: Any) -> Tensor:
+        given = torch.randn(bridge.cfg.d_model, generator=generator)
+        total.add_(given)
+        return (
+            value if value.shape[:-1] != tokens.shape else given.to(value).expand_as(value).clone()
+        )
+
+    hooks = [("blocks.0.hook_in", note), (f"blocks.{len(bridge.blocks) - 1}.hook_out", note)]
+    try:
+        with bridge.hooks(fwd_hooks=[*hooks, *((name, write) for name in names)]):
+            bridge(tokens, return_type=None)
+        first, last = ends.values()
+        error = (last - first - total).norm(dim=-1) / total.norm()
+    except Exception:  # a hook that is not there, or whatever its architecture's code stumbles on
+        return False
+    return bool((error < 0.05).all())
 
 
 class _Prefix(DynamicCache):

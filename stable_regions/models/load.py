@@ -145,6 +145,7 @@ def _load_fused(folder: Path, dtype: torch.dtype, place: torch.device) -> Model 
         window=window(config),
         max_tokens=config.max_position_embeddings,
         fused=fused,
+        adds_up=True,
     )
 
 
@@ -186,6 +187,7 @@ def wrap(hf: Any, *, folder: Path, engine: str = "auto") -> Model:
         max_tokens=getattr(config, "max_position_embeddings", None) or cfg.n_ctx,
         hooks=hooks,
         fused=regroup(parameters, config) if fusible else None,
+        adds_up=hooks.adds_up,
     )
     return model if model.fused is None or _agrees(model) else replace(model, fused=None)
 

@@ -1,6 +1,7 @@
 """A model as a measurement sees it: its facts, and what runs it."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -10,8 +11,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from stable_regions.base.errors import UserError
-from stable_regions.models.shapes import check_write_layer
+from stable_regions.models.shapes import EMBEDDING, check_write_layer
 
+# What a layer's attention and its MLP add to the residual stream: sites that can be frozen.
+ADDED = ("attn_out", "mlp_out")
+# The embedding is the residual stream "after layer -1".
+SITE = re.compile(rf"resid\.{EMBEDDING}|(resid|gate|{'|'.join(ADDED)})\.([0-9]+)")
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
 
 
@@ -37,8 +42,12 @@ class Runner(Protocol):
         row: Int[Tensor, " b"],
         points: Float[Tensor, "b k d"],
         sites: Sequence[str],
+        frozen: Mapping[str, Float[Tensor, "b d"]] | None = None,
     ) -> dict[str, Float[Tensor, "b k width"]]:
-        """Start from the points after `layer`, each behind its row's prefix; read the sites."""
+        """Start from the points after `layer`, each behind its row's prefix; read the sites.
+
+        What a frozen site holds is not computed: each point of a row gets the row's value.
+        """
 
     def clean(
         self, tokens: Int[Tensor, "n seq"], sites: Sequence[str]
@@ -57,8 +66,12 @@ class Hooks(Runner, Protocol):
         points: Float[Tensor, "k d"],
         sites: Sequence[str],
         position: int = -1,
+        frozen: Mapping[str, Float[Tensor, "k d"]] | None = None,
     ) -> dict[str, Float[Tensor, "k width"]]:
-        """Run each prompt whole, a position overwritten after `layer`; read sites at its end."""
+        """Run each prompt whole, a position overwritten after `layer`; read sites at its end.
+
+        Frozen sites are overwritten at the last position.
+        """
 
     def run_rest(
         self,
@@ -102,6 +115,9 @@ class Model:
         Its weights regrouped for fused sweeps; None if sweeps go through the hooks.
     decodes
         Whether they decode, as in `native`.
+    adds_up
+        Whether what attention and MLP give is all that a layer adds to the residual stream, so that
+        it can be read at `attn_out.N` and `mlp_out.N`, and frozen.
     """
 
     folder: Path
@@ -124,6 +140,7 @@ class Model:
     hooks: Hooks | None = None
     fused: Runner | None = None
     decodes: bool = False
+    adds_up: bool = False
 
     @property
     def engine(self) -> str:
@@ -166,11 +183,11 @@ def layer_read(site: str, last: int) -> int:
     """
     if site in {"pre_norm", "post_norm", "logits"}:
         return last
-    kind, _, number = site.partition(".")
-    if kind not in {"resid", "gate"} or not number.isdecimal():
-        raise UserError(
-            f"site {site!r} is unknown; one of pre_norm, post_norm, logits, resid.N, gate.N"
-        )
-    if int(number) > last:
-        raise UserError(f"site {site!r}: layer {number} is not in 0..{last}")
-    return int(number)
+    match = SITE.fullmatch(site)
+    if match is None:
+        names = ", ".join(f"{name}.N" for name in ("resid", "gate", *ADDED))
+        raise UserError(f"site {site!r} is unknown; one of pre_norm, post_norm, logits, {names}")
+    layer = int(match[2] or EMBEDDING)
+    if layer > last:
+        raise UserError(f"site {site!r}: layer {layer} is not in 0..{last}")
+    return layer

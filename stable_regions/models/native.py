@@ -9,7 +9,7 @@ at one token a point. Importing this takes seconds.
 import copy
 import inspect
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from stable_regions.models.huggingface import final_norm, layers_of
 from stable_regions.models.model import Gate, layer_read
+from stable_regions.models.shapes import EMBEDDING
 
 ACTIVATIONS = ("transformers.activations", "torch.nn.modules.activation")
 MIXTURE = re.compile("expert|router|moe", re.IGNORECASE)
@@ -75,8 +76,10 @@ class Native:
         row: Int[Tensor, " b"],
         points: Float[Tensor, "b k d"],
         sites: Sequence[str],
+        frozen: Mapping[str, Float[Tensor, "b d"]] | None = None,
     ) -> dict[str, Float[Tensor, "b k width"]]:
         """Feed each row's last token once a point, the stream overwritten; read the sites."""
+        assert not frozen  # it does not know a layer's attention from its MLP: `Model.adds_up`
         k = points.shape[1]
         of_point = row.repeat_interleave(k)
         cache_arguments = {pasts.name: _spread(pasts.cache, of_point)}
@@ -109,8 +112,10 @@ class Native:
         points: Float[Tensor, "k d"],
         sites: Sequence[str],
         position: int = -1,
+        frozen: Mapping[str, Float[Tensor, "k d"]] | None = None,
     ) -> dict[str, Float[Tensor, "k width"]]:
         """Run prompts whole, a position overwritten after `layer`; read the sites at their ends."""
+        assert not frozen
         return self._whole(layer, points, tokens, sites, position)
 
     @torch.no_grad()
@@ -166,6 +171,19 @@ class Native:
             hidden[:, position] = points
             return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
 
+        def write_embedding(_: Any, args: Any, kwargs: Any) -> Any:
+            hidden = (args[0] if args else kwargs["hidden_states"]).clone()
+            hidden[:, position] = points
+            return (
+                ((hidden, *args[1:]), kwargs)
+                if args
+                else (args, kwargs | {"hidden_states": hidden})
+            )
+
+        def read_embedding(_: Any, args: Any, kwargs: Any) -> None:
+            hidden = args[0] if args else kwargs["hidden_states"]
+            out[f"resid.{EMBEDDING}"] = hidden[:, -1].clone()
+
         def reader(site: str) -> Callable:
             def read(_: Any, __: Any, output: Any) -> None:
                 hidden = output[0] if isinstance(output, tuple) else output
@@ -179,12 +197,18 @@ class Native:
 
             return read
 
-        if layer is not None:
+        if layer == EMBEDDING:
+            first = self.layers[0]
+            handles.append(first.register_forward_pre_hook(write_embedding, with_kwargs=True))
+        elif layer is not None:
             handles.append(self.layers[layer].register_forward_hook(write))
         for site in sites:
             if site == "logits":
                 continue
-            if site.startswith("gate"):
+            if site == f"resid.{EMBEDDING}":
+                first = self.layers[0]
+                handles.append(first.register_forward_pre_hook(read_embedding, with_kwargs=True))
+            elif site.startswith("gate"):
                 gate = self.gates[int(site.partition(".")[2])]
                 assert gate is not None  # `sweep` has looked
                 module = self.hf.get_submodule(gate.hook)

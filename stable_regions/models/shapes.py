@@ -9,6 +9,7 @@ from stable_regions.base.errors import UserError, first_line, short
 from stable_regions.base.strict import Strict, one_line
 
 BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
+EMBEDDING = -1  # as a layer: the residual stream that the first block reads
 KEPT = 4  # bytes of a number that is kept: activations, distances and weights are float32
 # One fact has other names in older configs.
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
@@ -147,12 +148,15 @@ def check_shape(expected: Shape, config: Mapping[str, Any], key: str) -> None:
 
 
 def check_write_layer(layer: int, layers: int) -> None:
-    """UserError unless something comes after the write layer `layer` of so many layers."""
+    """UserError unless it is a layer, or the embedding, that something comes after."""
     last = layers - 1
     if layer == last:
         raise UserError(f"write layer {layer} is the model's last: nothing reads what is written")
-    if not 0 <= layer < last:
-        raise UserError(f"write layer {layer} is not in 0..{last - 1} ({layers} layers)")
+    if not EMBEDDING <= layer < last:
+        raise UserError(
+            f"write layer {layer} is not in 0..{last - 1} ({layers} layers; {EMBEDDING} is the "
+            "embedding)"
+        )
 
 
 def decoder(config: Mapping[str, Any], where: Any) -> Mapping[str, Any]:

@@ -10,12 +10,20 @@ Read sites, each at the last position:
 - `pre_norm`: the residual stream after the last layer, the output in the paper's text;
 - `post_norm`: the same after the final norm, the output in the authors' code;
 - `logits`: next-token logits;
-- `resid.N`: the residual stream after layer N;
+- `resid.N`: the residual stream after layer N, `resid.-1` being the embedding: the stream that the
+  first block reads;
 - `gate.N`: the pre-activation of layer N's gate (hook `blocks.N.mlp.gate.hook_out`), or of its only
-  activation where the MLP has no gate (hook `blocks.N.mlp.in.hook_out`).
+  activation where the MLP has no gate (hook `blocks.N.mlp.in.hook_out`);
+- `attn_out.N`, `mlp_out.N`: what the attention and the MLP of layer N add to the residual stream
+  (hooks `blocks.N.hook_attn_out` and `blocks.N.hook_mlp_out`): after a norm of their own, as in
+  Gemma 2, and all experts of a mixture together.
+
+The last two can be *frozen*: what is given takes the place of what the module gives for each point
+of a row, so the module no longer responds to where the point lies. The stream that it reads, and
+all that comes before the last position, stay as they are.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -24,7 +32,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from stable_regions.base.errors import UserError
-from stable_regions.models.model import Model, check_layer, layer_read
+from stable_regions.models.model import ADDED, Model, check_layer, layer_read
 
 Points = Callable[[slice], Float[Tensor, "b k d"]]
 
@@ -69,6 +77,7 @@ def sweep(
     sites: Sequence[str],
     *,
     budget: int,
+    frozen: Mapping[str, Float[Tensor, "rows d"]] | None = None,
 ) -> Iterator[tuple[slice, dict[str, Float[Tensor, "b k width"]]]]:
     """Compute F_p (section 2 of the paper) at many points, row by row.
 
@@ -80,14 +89,16 @@ def sweep(
     Parameters
     ----------
     layer
-        The write layer.
+        The write layer; -1 is the embedding.
     points
         Gives the points of a slice of rows; called for the first row alone to learn K, then once
         for each batch.
     sites
-        Read sites; `resid.N` and `gate.N` need N > `layer`.
+        Read sites; `resid.N`, `gate.N`, `attn_out.N` and `mlp_out.N` need N > `layer`.
     budget
         Bytes of working memory beside the weights; see `batch_rows`.
+    frozen
+        By site, `attn_out.N` or `mlp_out.N` with N > `layer`: what takes its place, row by row.
 
     Yields
     ------
@@ -104,9 +115,11 @@ def sweep(
     seq = contexts.shape[1]
     if seq < 2:
         raise UserError("prompts of 1 token have no prefix to patch behind; give 2 tokens or more")
-    for site in sites:
+    frozen = frozen or {}
+    for site in (*sites, *frozen):
         if _last_layer(model, site) <= layer:
             raise UserError(f"site {site!r} is not after the write layer {layer}")
+    _check_frozen(frozen)
     context_of = context_of.to(model.device)
     rows = len(context_of)
     k = points(slice(0, 1)).shape[1]
@@ -115,8 +128,9 @@ def sweep(
         part = slice(start, min(start + size, rows))
         used, row = torch.unique(context_of[part], return_inverse=True)
         batch = points(part).to(model.device, model.dtype)
+        held = {site: value[part].to(batch) for site, value in frozen.items()}
         # without a name: the prefixes are not to lie beside the next batch's
-        yield part, after_prefix(model, contexts[used])(layer, row, batch, sites)
+        yield part, after_prefix(model, contexts[used])(layer, row, batch, sites, held)
 
 
 def after_prefix(
@@ -129,7 +143,7 @@ def after_prefix(
     Returns
     -------
     Called with the write layer, the context of each row `[b]`, the points `[b, k, d]` in the
-    model's dtype and the sites, it gives `[b, k, width]` by site.
+    model's dtype, the sites and what is frozen `[b, d]` by site, it gives `[b, k, width]` by site.
     """
     return partial(model.runner.run, model.runner.prefixes(contexts))
 
@@ -140,6 +154,7 @@ def full_forward(
     tokens: Int[Tensor, " seq"],
     points: Float[Tensor, "k d"],
     sites: Sequence[str],
+    frozen: Mapping[str, Float[Tensor, " d"]] | None = None,
 ) -> dict[str, Float[Tensor, "k width"]]:
     """Compute F_p the plain way: a full forward pass a point, the last position overwritten.
 
@@ -147,7 +162,11 @@ def full_forward(
     """
     check_layer(model, layer)
     prompts = _checked(model, tokens[None]).expand(len(points), -1)
-    return model.hooked.full_forward(layer, prompts, points.to(model.device, model.dtype), sites)
+    points = points.to(model.device, model.dtype)
+    held = {
+        site: value.to(points).expand(len(points), -1) for site, value in (frozen or {}).items()
+    }
+    return model.hooked.full_forward(layer, prompts, points, sites, frozen=held)
 
 
 def sweep_at(
@@ -254,4 +273,16 @@ def _last_layer(model: Model, site: str) -> int:
             f"site {site!r}: the MLP of layer {layer} of model type {model.family!r} has no gates "
             "of its own, as a mixture of experts; give a layer with a dense MLP, or another model"
         )
+    if site.startswith(ADDED) and not model.adds_up:
+        raise UserError(
+            f"site {site!r}: on the engine {model.engine!r}, what a layer of model type "
+            f"{model.family!r} adds to the residual stream is not known to be the outputs of its "
+            "attention and of its MLP; give another model"
+        )
     return layer
+
+
+def _check_frozen(frozen: Mapping[str, Tensor]) -> None:
+    for site in frozen:
+        if not site.startswith(ADDED):
+            raise UserError(f"site {site!r} cannot be frozen; attn_out.N and mlp_out.N can")

@@ -31,8 +31,10 @@ from jaxtyping import Float
 from scipy.stats import binomtest
 
 from stable_regions.base.errors import UserError
+from stable_regions.experiments.depth.tables import read_slopes
 from stable_regions.experiments.interpolation.tables import Raw, block_of, stacked
 from stable_regions.measures.boundaries import in_boundary, speed
+from stable_regions.measures.laws import FEWEST, LAWS, left_out_error
 from stable_regions.measures.paths import block_bootstrap, interval
 from stable_regions.paper.ledger import (
     AnyTest,
@@ -40,7 +42,7 @@ from stable_regions.paper.ledger import (
     Change,
     Claim,
     Jumps,
-    OnRaw,
+    Law,
     OnTable,
     Rest,
     Series,
@@ -178,7 +180,9 @@ def jumps(test: Jumps, raw: Raw, models: pd.DataFrame, draw: Draw) -> list[Estim
     return estimates
 
 
-def _raw_parts(test: OnRaw, raw: Raw, models: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, str]]:
+def _raw_parts(
+    test: Rest | Jumps, raw: Raw, models: pd.DataFrame
+) -> Iterator[tuple[pd.DataFrame, str]]:
     """Raw outputs of the trained models at the test's write layer, and which model's they are."""
     for table, meta in raw:
         part = table[table["layer"] == test.layer]
@@ -193,11 +197,25 @@ def series(test: Series, table: pd.DataFrame, models: pd.DataFrame) -> dict[str,
     """The series of a table: for each its points in order, two at least.
 
     `training` and `size` are those of the module `series`, at the first write layer of the table;
-    `write layers` are those of a trained model.
+    `write layers` are those of a trained model. Of `twins` and `BOS token` a series is two models
+    of one shape, at the first write layer: one of random weights and a trained one; one without a
+    BOS token and one with it, both trained.
     """
     first = int(table["layer"].min())
-    models = models[models["model"].isin(table["model"]) & (models["source"] != "random")]
+    models = models[models["model"].isin(table["model"])]
+    random = models["source"] == "random"
     points_of: dict[str, list[Point]] = {}
+    if test.series in ("twins", "BOS token"):
+        trained = models[~random & ~(models["step"] == 0)]
+        one, other = models[random], trained
+        if test.series == "BOS token":
+            one, other = trained[~trained["bos"]], trained[trained["bos"]]
+        shape = ["layers", "hidden_size", "parameters"]
+        pairs = other.merge(one, on=shape, suffixes=("", "_first"))
+        for model, start in zip(pairs["model"], pairs["model_first"], strict=True):
+            points_of[model] = [(0, start, first), (1, model, first)]
+        return points_of
+    models = models[~random]
     if test.series == "write layers":
         layers = sorted(map(int, table["layer"].unique()))
         for model in models["model"]:
@@ -246,7 +264,7 @@ def _along(
 
 
 def change(test: Change, table: pd.DataFrame, models: pd.DataFrame, draw: Draw) -> list[Estimate]:
-    """Median max slope at the last point of a series (or at `to`) over that at its first."""
+    """Median over pairs at the last point of a series (or at `to`) over that at its first."""
     points_of: dict[str, list[Point]] = {}
     for name, points in series(test, table, models).items():
         last = points[-1:] if test.to is None else [p for p in points[1:] if p[0] == test.to]
@@ -257,7 +275,7 @@ def change(test: Change, table: pd.DataFrame, models: pd.DataFrame, draw: Draw) 
 def change_between(
     test: Series, table: pd.DataFrame, points_of: Mapping[str, list[Point]], draw: Draw
 ) -> list[Estimate]:
-    """Median max slope at the last of the points given over that at the first."""
+    """Median over pairs at the last of the points given over that at the first."""
     return _along(test, table, points_of, lambda _, medians: float(medians[-1] / medians[0]), draw)
 
 
@@ -268,17 +286,65 @@ def kendall(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def trend(test: Trend, table: pd.DataFrame, models: pd.DataFrame, draw: Draw) -> list[Estimate]:
-    """Rank correlation of the median max slope with the place in a series, of three points on."""
+    """Rank correlation of the median over pairs with the place in a series, of three points on."""
     start = int(test.after_start)
     points_of = {name: points[start:] for name, points in series(test, table, models).items()}
     points_of = {name: points for name, points in points_of.items() if len(points) > 2}
     return _along(test, table, points_of, kendall, draw)
 
 
+def law(test: Law, raw: Raw, models: pd.DataFrame, draw: Draw) -> list[Estimate]:
+    """Error of each rival law over that of the count of layers: see `measures.laws`.
+
+    Of the last checkpoints, each left out in turn. Above 1, the number of layers between writing
+    and reading predicts the max slope of a model that it has not seen better than the rival does.
+    """
+    parts, cells = [], []
+    for table, meta in raw:
+        if meta["model"] not in refs(models, "last"):
+            continue
+        own = models[models["model"] == meta["model"]].iloc[0]
+        for layer, part in table.groupby("layer"):
+            slopes = read_slopes(part["distance_reads"], len(meta["alpha"]))
+            parts.append(pd.DataFrame(slopes, index=part["pair"].to_numpy()))
+            between = np.arange(1, slopes.shape[1] + 1)
+            cells.append(pd.DataFrame({**own, "between": between, "written": layer}))
+            block = block_of(part)
+    if len({meta["model"] for _, meta in raw} & refs(models, "last")) < FEWEST:
+        return []
+    facts = pd.concat(cells, ignore_index=True)
+    if test.read_layers == "last":
+        chosen = (facts["written"] == facts["written"].min()) & (
+            facts["between"] == facts["layers"] - 1 - facts["written"]
+        )
+        facts = facts[chosen]
+    slopes = pd.concat(parts, axis=1, join="inner").to_numpy()[:, facts.index]
+    slopes = slopes[np.isfinite(slopes).all(axis=1)]
+    columns = {name: facts[name].to_numpy() for name in facts}
+    model = facts["model"].factorize()[0]
+    used = list(dict.fromkeys(facts["model"]))
+    estimates = []
+    for rival in test.rivals:
+        if rival == "loss" and not np.isfinite(columns.get("held_out_loss", np.nan)).all():
+            continue  # of models that were not trained here
+        ours, theirs = LAWS["layers between"](columns), LAWS[rival](columns)
+
+        def ratio(
+            values: np.ndarray, ours: np.ndarray = ours, theirs: np.ndarray = theirs
+        ) -> float:
+            logs = np.log(np.median(values, axis=0))
+            return left_out_error(logs, theirs, model) / left_out_error(logs, ours, model)
+
+        low, high = interval(draw(slopes, block=block, statistic=ratio))
+        estimates.append(Estimate(rival, used, len(slopes), ratio(slopes), low, high))
+    return estimates
+
+
 # The verdict
 
 TESTS: Mapping[str, Callable[..., list[Estimate]]] = {
     "cells": cells, "share": share, "change": change, "trend": trend, "rest": rest, "jumps": jumps,
+    "law": law,
 }  # fmt: skip
 
 
@@ -357,7 +423,8 @@ def check(
     tables, raw
         Tables by name and raw outputs by experiment; those that the study doesn't have are missing.
     models
-        The table of models, as made by `model_facts.model_table`.
+        The table of models, as made by `model_facts.model_table`; for a series `BOS token` with a
+        column `bos`, whether a model's prompts begin with one.
 
     Returns
     -------

@@ -21,7 +21,9 @@ Finding = dict[str, Any]
 QUESTION = {"test", "table", "where", "series", "value", "to", "models", "families"}
 SLOPE = "max_slope_post_norm"
 SCORES = ("neighbours", "ari")
-KINDS = ("words_comparisons", "words-many_comparisons", "words-training_comparisons")
+KINDS = tuple(
+    f"{name}_comparisons" for name in ("words", "words-many", "words-gemma", "words-training")
+)
 
 
 def side(test: Mapping[str, Any], outcome: str) -> str:

@@ -14,6 +14,7 @@ from stable_regions.study.fields import Layer, Name
 NonEmptyStr = Annotated[str, StringConstraints(min_length=1)]
 Columns = Annotated[list[NonEmptyStr], Field(min_length=1)]
 Value = str | int
+LawName = Literal["share of the depth", "width", "parameters", "loss"]
 
 
 class Test(Strict):
@@ -71,10 +72,9 @@ class OnTable(Test):
 
 
 class OnRaw(Test):
-    """A test on the raw outputs of an experiment, at one write layer."""
+    """A test on the raw outputs of an experiment."""
 
     raw: Name
-    layer: Layer
 
     @property
     def source(self) -> str:
@@ -101,12 +101,13 @@ class Share(OnTable):
 
 
 class Series(OnTable):
-    """Max slope over a series: checkpoints, sizes of a family, or write layers.
+    """Max slope, or another value of pairs, over a series.
 
-    See `claims.series`.
+    Checkpoints, sizes of a family, write layers, a model after its twin of random weights, or one
+    with a BOS token after the same without: see `claims.series`.
     """
 
-    series: Literal["training", "size", "write layers"]
+    series: Literal["training", "size", "write layers", "twins", "BOS token"]
     value: NonEmptyStr
 
 
@@ -128,20 +129,36 @@ class Trend(Series):
 
 
 class Rest(OnRaw):
-    """How much of a path is at rest: see `claims.rest`."""
+    """How much of a path is at rest, at one write layer: see `claims.rest`."""
 
     test: Literal["rest"]
+    layer: Layer
     slower_than: float
 
 
 class Jumps(OnRaw):
-    """Whether predictions jump where the output does: see `claims.jumps`."""
+    """Whether predictions jump where the output does, at one write layer: see `claims.jumps`."""
 
     test: Literal["jumps"]
+    layer: Layer
     of: Literal["logit_difference", "jensen_shannon_step"]
 
 
-AnyTest = Annotated[Cells | Share | Change | Trend | Rest | Jumps, Field(discriminator="test")]
+class Law(OnRaw):
+    """Whether the count of layers predicts the max slope better than a rival: see `claims.law`.
+
+    Of all write and read layers of the raw outputs of an experiment of kind `depth`, or of the
+    first write and the last read layer alone.
+    """
+
+    test: Literal["law"]
+    rivals: Annotated[list[LawName], Field(min_length=1)]
+    read_layers: Literal["all", "last"]
+
+
+AnyTest = Annotated[
+    Cells | Share | Change | Trend | Rest | Jumps | Law, Field(discriminator="test")
+]
 
 
 class Also(Strict):

@@ -69,7 +69,10 @@ class Origin(Strict):
         return None
 
     def in_package(self, config: "Config") -> dict[str, Any] | None:
-        """The package that it comes in, as plain values; None if it is not in one."""
+        """The package that it comes in, as plain values; None if it is not in one.
+
+        Where it comes in several, each by its name.
+        """
         return None
 
 

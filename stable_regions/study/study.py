@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -197,7 +198,7 @@ class Study:
 
     def on_page(self, what: str) -> list[str]:
         """The experiments that the page shows as `paths`, `series`, `planes` or `maps`."""
-        return [name for kind in self.kinds if what in kind.on_page for name in self.of_kind(kind)]
+        return [name for name in self.experiments if what in self.entry(name).on_page]
 
     def entry(self, experiment: str) -> Measurement:
         """An experiment as the study has it."""
@@ -239,8 +240,14 @@ class Study:
     def prompt_sets(self) -> list[str]:
         """Every prompt set, each once."""
         entries = [self.entry(name) for name in self.experiments]
-        others = [name for entry in entries for name in entry.other_prompts()]
+        others = [
+            name for experiment in self.experiments for name in self.other_prompts(experiment)
+        ]
         return list(dict.fromkeys([*(entry.prompts for entry in entries), *others]))
+
+    def other_prompts(self, experiment: str) -> list[str]:
+        """The prompt sets that an experiment measures beside its own."""
+        return [*chain(*self.entry(experiment).other_prompts().values())]
 
     @cached_property
     def corpora(self) -> list[str]:
@@ -446,7 +453,7 @@ class Study:
             "activations": [paths.activations(self.name, entry.prompts, ref) for ref in refs],
             "checks": [paths.load_check(self.name, entry.prompts, ref) for ref in refs],
         }
-        if others := entry.other_prompts():
+        if others := self.other_prompts(experiment):
             for what in ("prompts", "pairs"):
                 inputs[f"other_{what}"] = [
                     paths.prompts(self.name, name, refs[0], what) for name in others
@@ -518,6 +525,11 @@ class Study:
         """The models with random weights, and the one that each is like."""
         sources = {ref: self.model(ref).source for ref in self.refs}
         return {ref: like for ref, source in sources.items() if (like := source.twin_of())}
+
+    @property
+    def with_bos(self) -> list[str]:
+        """The models whose prompts begin with a BOS token."""
+        return [ref for ref in self.refs if self.model(ref).bos]
 
     def figure_settings(self, figure: str) -> dict[str, Any]:
         """What a figure needs besides its tables: for Figure 2, which pairs are similar prompts."""

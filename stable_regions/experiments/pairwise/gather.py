@@ -14,7 +14,8 @@ def gather(shards: Sequence[Raw], prompts: pd.DataFrame) -> Raw:
 
     Returns
     -------
-    `directed_<site>` and `input` `[layer, context, n, n]`, `geometry.N` `[context, n, n]`;
+    `directed_<site>` and `input` `[layer, context, n, n]`, `states` and `geometry.N`
+    `[context, n, n]`;
     `distance_<site>` `[layer, context, pair, step]`, `step_<site>` with a step less, pairs in the
     order of the upper triangle; `top_token` `[context x n]`; the fine pairs as they are.
     """
@@ -22,9 +23,10 @@ def gather(shards: Sequence[Raw], prompts: pd.DataFrame) -> Raw:
     contexts = len(by_context(prompts))
     whole = {}
     for name in blocks[0]:
-        is_shared = name == "fine_pair" or name == "top_token" or name.startswith("geometry")
+        is_square = name == "states" or name.startswith("geometry")
+        is_shared = is_square or name in ("fine_pair", "top_token")
         value = np.concatenate([block[name] for block in blocks], axis=0 if is_shared else 1)
-        if name.startswith("geometry"):
+        if is_square:
             value = value.reshape(contexts, -1, *value.shape[1:])
         elif not is_shared and not name.startswith("fine"):
             value = value.reshape(len(value), contexts, -1, *value.shape[2:])

@@ -56,7 +56,7 @@ def pairwise_arrays(
     prompts
         As made by `prompts.draw`; contexts follow each other and have as many prompts.
     activations
-        `resid.N` `[prompt, d]` for each of the layers, and `top_token` `[prompt]`.
+        `resid.N` and `post_norm` `[prompt, d]`, for each of the layers, and `top_token` `[prompt]`.
     rows
         First prompt of the block, and the one after its last.
     geometry
@@ -67,8 +67,9 @@ def pairwise_arrays(
     Returns
     -------
     With the n prompts of a context as columns: `input` `[layer, row, n]`, L2 distance of the
-    activations, and `geometry.N` `[row, n]`; for both read sites `directed_<site>`
-    `[layer, row, n]`, and for the block's pairs in the order of `all_pairs` `distance_<site>`
+    activations, and `geometry.N` `[row, n]`; `states` `[row, n]`, the same of the outputs of clean
+    runs; for both read sites `directed_<site>` `[layer, row, n]`, and for the block's pairs in the
+    order of `all_pairs` `distance_<site>`
     `[layer, pair, step]` and `step_<site>` `[layer, pair, step - 1]` as in `interpolate`;
     `fine_pair` `[fine]`, numbers of pairs, and `fine_<measure>_<site>` `[layer, fine, grid]` on the
     grids of `fine_grids`, for the measures of `path_measures`; `top_token` `[row]`.
@@ -103,6 +104,7 @@ def pairwise_arrays(
     )
     for n in geometry:
         result[f"geometry.{n}"] = _activation_distances(activations[f"resid.{n}"], groups, rows)
+    result["states"] = _activation_distances(activations["post_norm"], groups, rows)
     result["top_token"] = activations["top_token"][rows[0] : rows[1]].numpy()
     return result
 

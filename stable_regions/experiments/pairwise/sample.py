@@ -42,6 +42,9 @@ def sample(job: Sampling) -> Iterator[Compared]:
         for name in (f"distance_{site}", f"step_{site}"):
             old = stored[name]
             yield compare(name, old[:, context][:, place], new[name], largest(old), job.tolerance)
+    old = stored["states"]
+    part = old[context][some][:, some]
+    yield compare("states", part, new["states"], largest(old), job.tolerance)
     for name in ("input", *(f"directed_{site}" for site in READ_SITES)):
         old = stored[name]
         part = old[:, context][:, some][:, :, some]

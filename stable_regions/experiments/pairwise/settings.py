@@ -113,6 +113,7 @@ class Settings(Measurement):
             f"{name}_comparisons": [*place, "distance", "against", "labels", "score"],
             f"{name}_confounded": [*place, "distance", "labels", "given"],
             f"{name}_sweep": [*place, "distance", "min_cluster_size"],
+            f"{name}_states": [*place, "measure"],
             f"{name}_grids": [*place, "measure", "steps"],
         }
 

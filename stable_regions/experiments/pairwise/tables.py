@@ -273,6 +273,75 @@ def _difference(view: "_View", beside: "_View", some: np.ndarray, context: int) 
     return {score: ours[score] - theirs[score] for score in COMPARED}
 
 
+def states(
+    outputs: Float[np.ndarray, "context n n"],
+    labels: pd.DataFrame,
+    *,
+    min_cluster_size: int,
+    min_samples: int,
+    draws: int,
+    seed: int,
+) -> pd.DataFrame:
+    """Are there as many states of the output as regions, and of the same prompts?
+
+    States are clusters of the outputs of clean runs, by HDBSCAN on the distances between them;
+    regions are the clusters by barrier, in `labels`. Noise is no state: each of its prompts stands
+    alone.
+
+    Returns
+    -------
+    One row a `layer` and `measure`: `states`, `regions`, `states per region` (numbers of clusters,
+    and their ratio), `noise of states`, `noise of regions`, and `ari`, `ami` of the two partitions.
+    `value` is the mean over contexts; the last two have the interval and the band of `scores`. A
+    context without a cluster on either side has no ratio and no agreement.
+    """
+    found = [
+        clustering.cluster(
+            clustering.symmetrise(matrix), min_cluster_size=min_cluster_size,
+            min_samples=min_samples, name="outputs",
+        ).labels
+        for matrix in outputs
+    ]  # fmt: skip
+    alone = [np.where(one < 0, -1 - np.arange(len(one)), one) for one in found]
+    rows = []
+    for (layer, distance), regions in partitions(labels).items():
+        if distance != "barrier":
+            continue
+        number = [[len(np.unique(one[one >= 0])) for one in some] for some in (found, regions)]
+        noise = [[float(np.mean(one < 0)) for one in some] for some in (found, regions)]
+        where = {"layer": layer, "prompts": len(found[0]), "contexts": len(found)}
+        measured = {"states": number[0], "regions": number[1]}
+        measured |= {"noise of states": noise[0], "noise of regions": noise[1]}
+        rows += [where | {"measure": name, "value": np.mean(n)} for name, n in measured.items()]
+        if np.min(number) == 0:
+            continue
+        ratio = np.mean(number[0]) / np.mean(number[1])
+        rows.append(where | {"measure": "states per region", "value": ratio})
+
+        def agreement(some: np.ndarray, context: int, of: np.ndarray = regions) -> dict[str, float]:
+            both = clustering.partition_scores(of[context][some], alone[context][some])
+            return {name: both[name] for name in ("ari", "ami")}
+
+        def shuffled(order: np.ndarray, of: np.ndarray = regions) -> dict[str, float]:
+            pairs = zip(of, alone, strict=True)
+            each = [clustering.partition_scores(a, b[order]) for a, b in pairs]
+            return {name: float(np.mean([one[name] for one in each])) for name in ("ari", "ami")}
+
+        spread = clustering.score_intervals(
+            agreement, alone[0], contexts=len(found), draws=draws, seed=seed
+        ).set_index("score")
+        band = clustering.shuffled_band(
+            shuffled, np.arange(len(alone[0])), draws=draws, seed=seed
+        ).set_index("score")
+        for name, of in spread.iterrows():
+            limits = {"value": of["value"], "ci_low": of["low"], "ci_high": of["high"]}
+            limits |= {f"chance_{end}": band.loc[name, end] for end in ("low", "high")}
+            rows.append(where | {"measure": name} | limits)
+    columns = ["layer", "measure", "prompts", "contexts", "value"]
+    columns += ["ci_low", "ci_high", "chance_low", "chance_high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
 def confounded(matrices: Matrices, prompts: Prompts, *, seed: int) -> pd.DataFrame:
     """Are prompts of different kinds more distant than confounders between them explain?
 

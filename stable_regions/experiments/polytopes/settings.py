@@ -9,7 +9,9 @@ from stable_regions.study.fields import TwoOrMore
 
 GATES = Way("gates", values_per_point=6)
 TABLES = Tables(
-    "polytope_tables", "Summarise the gates of", ("gates", "boundaries", "comparison", "pairs")
+    "polytope_tables",
+    "Summarise the gates of",
+    ("gates", "boundaries", "comparison", "bunching", "profile", "pairs"),
 )
 
 
@@ -41,4 +43,5 @@ class Settings(OnPairs):
             f"{name}_gates": ["model", "layer", "measure", "read_layer"],
             f"{name}_boundaries": boundary,
             f"{name}_comparison": [*boundary, "measure"],
+            f"{name}_bunching": ["model", "layer", "read_site", "measure"],
         }

@@ -4,7 +4,7 @@ The default is the one of `experiments.interpolation`: the output read after the
 distance, the straight path from A to B. Every choice is measured on the same pairs.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -25,6 +25,8 @@ from stable_regions.models.model import Model
 from stable_regions.models.sweep import clean, sweep
 from stable_regions.prompts.draw import Tokens
 
+# Real activations that a path goes through between its ends.
+KNOTS = 3
 # A measurement's name: the choice that is changed, and what it is changed to.
 Key = tuple[str, str]
 DEFAULT: Key = ("default", "default")
@@ -50,7 +52,91 @@ def interpolated_norm(
     return points * (norm / torch.linalg.vector_norm(points, dim=-1))[..., None]
 
 
-PATHS = {"interpolated_norm": interpolated_norm}
+def slerp(
+    start: Float[Tensor, "pair d"], end: Float[Tensor, "pair d"], alpha: Float[Tensor, " step"]
+) -> Float[Tensor, "pair step d"]:
+    """Spherical interpolation: the direction turns from A's to B's at an even pace.
+
+    With the angle t between A and B, the direction is `(sin((1 - alpha) t) A / |A| + sin(alpha t)
+    B / |B|) / sin(t)`, and the norm `(1 - alpha) |A| + alpha |B|`. `interpolated_norm` goes through
+    the same points, at a pace of the angle that is fastest in the middle.
+    """
+    lengths = [torch.linalg.vector_norm(x, dim=-1, keepdim=True) for x in (start, end)]
+    a, b = start / lengths[0], end / lengths[1]
+    # of the sum and the difference: exact for small angles too
+    half = torch.atan2(
+        torch.linalg.vector_norm(b - a, dim=-1), torch.linalg.vector_norm(a + b, dim=-1)
+    )
+    angle = 2 * half[:, None, None]
+    weights = [torch.sin(part * angle) for part in ((1 - alpha)[:, None], alpha[:, None])]
+    turned = weights[0] * a[:, None] + weights[1] * b[:, None]
+    norm = lengths[0] + alpha * (lengths[1] - lengths[0])
+    scale = torch.linalg.vector_norm(turned, dim=-1)
+    # A and B of one direction: no angle to turn by
+    points = torch.where(scale[..., None] > 0, turned / scale[..., None], a[:, None])
+    return points * norm[..., None]
+
+
+def through_activations(
+    start: Float[Tensor, "pair d"],
+    end: Float[Tensor, "pair d"],
+    alpha: Float[Tensor, " step"],
+    residual: Float[Tensor, "prompt d"],
+) -> Float[Tensor, "pair step d"]:
+    """A path pulled to real activations: straight from one to the next, in `KNOTS` + 1 legs.
+
+    At `KNOTS` even places of the straight path its point is replaced by the activation of another
+    prompt that is nearest to it, each used once, in the order of the path. Points lie on the legs
+    by arc length, so that the input moves at an even pace.
+
+    Parameters
+    ----------
+    residual
+        The activations to go through; those that equal A or B are not.
+    """
+    places = torch.arange(1, KNOTS + 1, dtype=start.dtype) / (KNOTS + 1)
+    paths = []
+    for a, b, wanted in zip(start, end, path_points(start, end, places), strict=True):
+        is_other = (residual != a).any(-1) & (residual != b).any(-1)
+        away = torch.cdist(wanted, residual).masked_fill(~is_other, torch.inf)
+        knots = [a]
+        for place in range(KNOTS):
+            nearest = int(away[place].argmin())
+            knots.append(residual[nearest])
+            away[:, nearest] = torch.inf
+        paths.append(_along(torch.stack([*knots, b]), alpha))
+    return torch.stack(paths)
+
+
+def _along(knots: Float[Tensor, "knot d"], alpha: Float[Tensor, " step"]) -> Tensor:
+    """Points on the legs between knots, at these shares of the whole length."""
+    legs = torch.linalg.vector_norm(knots.diff(dim=0), dim=-1)
+    reached = torch.cat([legs.new_zeros(1), legs.cumsum(0)])
+    at = alpha * reached[-1]
+    leg = (torch.searchsorted(reached, at, right=True) - 1).clamp(0, len(legs) - 1)
+    part = (at - reached[leg]) / legs[leg]
+    return knots[leg] + part[:, None] * (knots[leg + 1] - knots[leg])
+
+
+PATHS: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
+    "interpolated_norm": lambda a, b, alpha, _: interpolated_norm(a, b, alpha),
+    "slerp": lambda a, b, alpha, _: slerp(a, b, alpha),
+    "through_activations": through_activations,
+}
+
+
+def off_activations(
+    points: Float[Tensor, "pair step d"],
+    start: Float[Tensor, "pair d"],
+    end: Float[Tensor, "pair d"],
+    residual: Float[Tensor, "prompt d"],
+) -> list[float]:
+    """How far a path is from real activations: a point's distance to the nearest, mean over it.
+
+    In parts of the distance between A and B, which are among the activations.
+    """
+    away = torch.stack([torch.cdist(path, residual).amin(-1).mean() for path in points])
+    return (away / torch.linalg.vector_norm(end - start, dim=-1)).tolist()
 
 
 def covariance_points(
@@ -212,7 +298,8 @@ def varied_table(
 
     Returns
     -------
-    The rows of `default_table` for each choice and value, those of the default first.
+    The rows of `default_table` for each choice and value, those of the default first; with
+    `off_activations`, of the default and of the paths.
     """
     residual = promoted(residual)
     tokens = list(prompts["tokens"])
@@ -224,6 +311,7 @@ def varied_table(
     straight = path_points(start, end, grid)
     curves = read_paths(model, contexts, straight, readings, layer=layer, budget=budget)
     tables = [_rows(pairs, key, list(distance)) for key, distance in curves.items()]
+    tables[0]["off_activations"] = off_activations(straight, start, end, residual)
 
     def default(key: Key, points: Float[Tensor, "pair step d"]) -> pd.DataFrame:
         curves = read_paths(model, contexts, points, [DEFAULT], layer=layer, budget=budget)
@@ -240,7 +328,9 @@ def varied_table(
         alpha, distance = map(list, zip(*refined, strict=True))
         tables.append(_rows(pairs, ("steps", f"adaptive {tolerance:g}"), distance, alpha))
     for name in paths:
-        tables.append(default(("path", name), PATHS[name](start, end, grid)))
+        points = PATHS[name](start, end, grid, residual)
+        off = off_activations(points, start, end, residual)
+        tables.append(default(("path", name), points).assign(off_activations=off))
     for name in targets:
         generator = torch.Generator().manual_seed(seed)
         if name == "covariance":

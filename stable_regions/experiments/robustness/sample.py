@@ -19,7 +19,8 @@ from stable_regions.experiments.sampling import (
 )
 
 # They take all pairs at once, other prompts, or another dtype.
-NOT_SAMPLED = "targets, adaptive steps, corpora and dtypes"
+OF_ALL = "through_activations"
+NOT_SAMPLED = "targets, paths through activations, adaptive steps, corpora and dtypes"
 
 
 def sample(job: Sampling) -> Iterator[Compared]:
@@ -40,7 +41,8 @@ def sample(job: Sampling) -> Iterator[Compared]:
     new = varied_table(
         job.model, few, again, clean[f"resid.{layer}"], layer=layer, steps=entry["steps"],
         read_sites=entry["read_sites"], distances=entry["distances"], grids=entry["grids"],
-        adaptive=[], paths=entry["paths"], targets=[], seed=entry["seed"], budget=job.budget,
+        adaptive=[], paths=[path for path in entry["paths"] if path != OF_ALL], targets=[],
+        seed=entry["seed"], budget=job.budget,
     )  # fmt: skip
     for (choice, value), part in new.groupby(["choice", "value"], sort=False):
         whole = raw[(raw["choice"] == choice) & (raw["value"] == value)].set_index("pair")

@@ -1,6 +1,6 @@
 """The settings of `robustness`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -47,8 +47,10 @@ class Settings(OnPairs):
     """Points on a path, instead of `steps`."""
     adaptive: Unique[Annotated[float, Field(gt=0, lt=1)]] = []
     """Tolerances of adaptive steps, of 41 points at most."""
-    paths: Unique[Literal["interpolated_norm"]] = []
-    """Shapes of the path, instead of a straight line."""
+    paths: Unique[Literal["interpolated_norm", "slerp", "through_activations"]] = []
+    """Shapes of the path, instead of a straight line: its points scaled to the norm between those
+    of its ends, the spherical interpolation, or straight legs through other prompts' activations.
+    """
     targets: Unique[Literal["covariance", "isotropic"]] = []
     """The end of the path, instead of the next prompt's activation: a random point with the mean
     and covariance of the activations, or one as far away in a random direction.
@@ -68,8 +70,8 @@ class Settings(OnPairs):
             )
         super().check_prompts(prompts, name, key, where)
 
-    def other_prompts(self) -> Sequence[str]:
-        return self.prompt_sets
+    def other_prompts(self) -> Mapping[str, Sequence[str]]:
+        return {"prompt_sets": self.prompt_sets}
 
     def other_dtypes(self) -> Sequence[str]:
         return self.dtypes

@@ -19,7 +19,11 @@ STEPS = [
 
 
 def effects(raw: Raw, *, resamples: int, seed: int) -> pd.DataFrame:
-    """Max slope by choice and value, and its change against the default.
+    """Max slope and pace by choice and value, and the slope's change against the default.
+
+    A path that goes out of its way moves the output more than from end to end, and its max slope
+    counts that in. Its pace does not: it is the largest step of the output distance over the mean
+    size of its steps, which on a path that only rises is the max slope.
 
     The change is the difference of the two medians. For a choice on the same pairs both medians
     are of the same resampled pairs, so that what a pair has of its own cancels; for a corpus the
@@ -28,8 +32,10 @@ def effects(raw: Raw, *, resamples: int, seed: int) -> pd.DataFrame:
     Returns
     -------
     One row a model, choice and value, in the order of the raw rows: `pairs`, `median`, `q25`,
-    `q75`, `ci_low`, `ci_high`; `change`, `change_low`, `change_high` (missing for the default),
-    `paired`; `undefined` (pairs whose path ends in the output it began with).
+    `q75`, `ci_low`, `ci_high`; `pace`, `pace_low`, `pace_high` (its median, and the interval);
+    `change`, `change_low`, `change_high` (missing for the default), `paired`; `undefined` (pairs
+    whose path ends in the output it began with); `off_activations` (median; of the straight path
+    and of other paths).
     """
 
     def medians(
@@ -51,6 +57,9 @@ def effects(raw: Raw, *, resamples: int, seed: int) -> pd.DataFrame:
                 raise UserError(f"{meta['model']}: {choice} {value}: no pair has a max slope")
             low, high = interval(medians(finite, block))
             q25, median, q75 = np.quantile(finite, [0.25, 0.5, 0.75])
+            paces = pace(part)
+            paces = paces[np.isfinite(paces)]
+            pace_low, pace_high = interval(medians(paces, block))
             row = {
                 "model": meta["model"],
                 "choice": choice,
@@ -61,8 +70,12 @@ def effects(raw: Raw, *, resamples: int, seed: int) -> pd.DataFrame:
                 "q75": q75,
                 "ci_low": low,
                 "ci_high": high,
+                "pace": np.median(paces),
+                "pace_low": pace_low,
+                "pace_high": pace_high,
                 "paired": choice not in UNPAIRED,
                 "undefined": len(defined) - len(finite),
+                "off_activations": part["off_activations"].median(),
             }
             if choice != "default":
                 if row["paired"]:
@@ -131,6 +144,16 @@ def steepest(
         peaks.append(slope[cell])
         places.append((alpha[cell] + alpha[cell + 1]) / 2)
     return np.array(peaks), np.array(places)
+
+
+def pace(table: pd.DataFrame) -> Float[np.ndarray, " pair"]:
+    """Each path's steepest rise of the output distance, over the mean size of its slopes."""
+    paces = []
+    for alpha, distance in zip(table["alpha"], table["distance"], strict=True):
+        way = np.diff(np.asarray(distance, dtype=np.float64))
+        most = (way / np.diff(alpha)).max()
+        paces.append(most / np.abs(way).sum() if np.any(way) else np.nan)
+    return np.array(paces)
 
 
 def _quantiles(name: str, values: Float[np.ndarray, " pair"]) -> dict[str, float]:
