@@ -25,6 +25,7 @@ NEEDS = {
     "figA_robustness": {"robustness"},
     "figA_clusters": {"clusters"},
     "figA_clusters_words": {"words"},
+    "figA_freezing": {"freezing"},
     "figA_layers": {"layers"},
     "figA_losses": {"training"},
     "figA_meaning": {"meaning", "controls"},
