@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
 from stable_regions.figures import style
@@ -69,7 +70,7 @@ def draw(sharpness: pd.DataFrame, curves: pd.DataFrame) -> tuple[pd.DataFrame, F
     style.panel(axes[2], "c", "in one window, at A's")
     lines = axes[1].get_legend_handles_labels()[0]
     kinds = [
-        plt.Line2D([], [], color="0.3", linewidth=1, linestyle=DASHES[kind], label=f"{kind} (c)")
+        Line2D([], [], color="0.3", linewidth=1, linestyle=DASHES[kind], label=f"{kind} (c)")
         for kind in ("attention", "MLPs")
     ]
     figure.legend(
