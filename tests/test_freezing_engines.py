@@ -12,12 +12,12 @@ from transformers import AutoModelForCausalLM
 from transformers.models.gpt2.modeling_gpt2 import GPT2Block
 
 from stable_regions.base.errors import UserError
+from stable_regions.measures.conventions import EMBEDDING
 from stable_regions.models import fused
 from stable_regions.models.check import check
 from stable_regions.models.huggingface import layers_of
 from stable_regions.models.load import load_model
 from stable_regions.models.model import ADDED, Model
-from stable_regions.models.shapes import EMBEDDING
 from stable_regions.models.sweep import after_prefix, batch_rows, clean, full_forward, sweep
 from tests.models import D_MODEL, FAMILIES, MIXTURES, VOCAB, make_model
 

@@ -21,8 +21,8 @@ import stable_regions
 from stable_regions.base.errors import UserError
 from stable_regions.front import command, files, measuring
 from stable_regions.front.loading import LanguageModel
+from stable_regions.measures.conventions import EMBEDDING
 from stable_regions.models.huggingface import layers_of, load
-from stable_regions.models.shapes import EMBEDDING
 from stable_regions.sources import packages as packages_module
 from tests import hub_stand_in
 from tests.gguf_model import write_gguf
