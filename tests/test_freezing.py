@@ -234,4 +234,4 @@ def test_the_figure_shows_every_condition() -> None:
     assert len(shown.get_group("c")) == 2 * 2 * 4
     assert set(data.loc[data["frozen"] == "attention", "median"].dropna().round(6)) >= {4.0}
     ticks = [label.get_text().split("\n")[0] for label in figure.axes[1].get_xticklabels()]
-    assert ticks == ["nothing", "attention,", "attention,", "MLPs,", "MLPs,"]
+    assert ticks == ["nothing", "attention", "attention", "MLPs", "MLPs"]
