@@ -20,9 +20,9 @@ from stable_regions.experiments.mixing import tables as mixing_tables
 from stable_regions.experiments.polytopes import tables as polytope_tables
 from stable_regions.experiments.robustness import tables as robustness
 from stable_regions.measures import boundaries, conventions
+from stable_regions.measures.conventions import EMBEDDING
 from stable_regions.measures.levels import radii
 from stable_regions.measures.paths import alphas
-from stable_regions.models.shapes import EMBEDDING
 from stable_regions.paper import claims
 from stable_regions.paper.deviations import tabulate
 from stable_regions.paper.ledger import Claim, Deviation, Trend, load_ledger

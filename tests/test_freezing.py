@@ -21,10 +21,10 @@ from stable_regions.experiments.freezing.settings import Settings, conditions
 from stable_regions.experiments.interpolation.measure import interpolate
 from stable_regions.experiments.sampling import Sampling
 from stable_regions.figures import figA_freezing
+from stable_regions.measures.conventions import EMBEDDING
 from stable_regions.measures.paths import alphas
 from stable_regions.models import fused
 from stable_regions.models.model import Model
-from stable_regions.models.shapes import EMBEDDING
 
 BUDGET, STEPS = 2**24, 6
 PROMPTS = pd.DataFrame({"prompt": range(4), "tokens": torch.arange(20).reshape(4, 5).tolist()})
@@ -234,4 +234,4 @@ def test_the_figure_shows_every_condition() -> None:
     assert len(shown.get_group("c")) == 2 * 2 * 4
     assert set(data.loc[data["frozen"] == "attention", "median"].dropna().round(6)) >= {4.0}
     ticks = [label.get_text().split("\n")[0] for label in figure.axes[1].get_xticklabels()]
-    assert ticks == ["nothing", "attention,", "attention,", "MLPs,", "MLPs,"]
+    assert ticks == ["nothing", "attention", "attention", "MLPs", "MLPs"]

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,12 +12,12 @@ from transformers import AutoModelForCausalLM
 from transformers.models.gpt2.modeling_gpt2 import GPT2Block
 
 from stable_regions.base.errors import UserError
+from stable_regions.measures.conventions import EMBEDDING
 from stable_regions.models import fused
 from stable_regions.models.check import check
 from stable_regions.models.huggingface import layers_of
 from stable_regions.models.load import load_model
 from stable_regions.models.model import ADDED, Model
-from stable_regions.models.shapes import EMBEDDING
 from stable_regions.models.sweep import after_prefix, batch_rows, clean, full_forward, sweep
 from tests.models import D_MODEL, FAMILIES, MIXTURES, VOCAB, make_model
 
@@ -183,7 +184,9 @@ def test_all_frozen_moves_the_stream_straight(
     model, points = loaded(model_of, family, engine), drawn(ROWS, POINTS, D_MODEL)
     frozen = held(*(f"{kind}.{layer}" for kind in ADDED for layer in (1, 2)))
     out = run(model, 0, points, frozen)["pre_norm"]
-    torch.testing.assert_close(out, points + sum(frozen.values())[:, None], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        out, points + torch.stack([*frozen.values()]).sum(0)[:, None], rtol=1e-12, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("engine", ["bridge", "fused"])
@@ -244,13 +247,15 @@ def test_frozen_outputs_are_scaled_as_they_are_on_their_way(tmp_path: Path) -> N
     points = drawn(ROWS, POINTS, D_MODEL)
     frozen = held(*(f"{kind}.{layer}" for kind in ADDED for layer in (1, 2)))
     out = run(model, 0, points, frozen)["pre_norm"]
-    torch.testing.assert_close(out, points + sum(frozen.values())[:, None], **CLOSE)
+    torch.testing.assert_close(
+        out, points + torch.stack([*frozen.values()]).sum(0)[:, None], **CLOSE
+    )
 
 
 def test_a_layer_that_adds_something_else_cannot_be_frozen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    forward = GPT2Block.forward
+    forward: Any = GPT2Block.forward
     monkeypatch.setattr(GPT2Block, "forward", lambda *args, **given: 1.2 * forward(*args, **given))
     model = load_model(make_model(tmp_path, "gpt2"), device="cpu", threads=1)
     with pytest.raises(UserError, match="what a layer of model type 'gpt2' adds"):

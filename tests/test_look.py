@@ -22,6 +22,7 @@ import stable_regions
 from stable_regions.base.errors import UserError
 from stable_regions.front import command, files, measuring
 from stable_regions.front.loading import LanguageModel
+from stable_regions.measures.conventions import EMBEDDING
 from stable_regions.models.huggingface import layers_of, load
 from stable_regions.sources import packages as packages_module
 from tests import hub_stand_in
@@ -89,7 +90,8 @@ def by_hooks(folder: Path, prompt: list[int], layer: int, position: int, points:
         def write(_: object, __: object, output: torch.Tensor, point=point) -> None:
             output[:, position] = point
 
-        handle = layers[layer].register_forward_hook(write)
+        module = hf.get_input_embeddings() if layer == EMBEDDING else layers[layer]
+        handle = module.register_forward_hook(write)
         with torch.no_grad():
             rows.append(hf.model(torch.tensor([prompt])).last_hidden_state[0, -1])
         handle.remove()
@@ -97,7 +99,7 @@ def by_hooks(folder: Path, prompt: list[int], layer: int, position: int, points:
 
 
 @pytest.mark.parametrize("position", [-1, 3])
-@pytest.mark.parametrize("layer", [0, 1])
+@pytest.mark.parametrize("layer", [EMBEDDING, 0, 1])
 def test_a_path_is_what_plain_hooks_give(
     model: LanguageModel, folder: Path, layer: int, position: int
 ) -> None:
@@ -209,6 +211,8 @@ def test_another_position_is_said(look: Callable[..., str], folder: Path) -> Non
     assert (
         "after layer 1, at position 1 of 10 tokens, on ' house'; the 8 after it are run" in message
     )
+    message = look("look", folder, A, B, "--layer", "embed")
+    assert "before the first layer, at position 9, the last of 10 tokens" in message
 
 
 def test_one_prompt_goes_against_random_ones(

@@ -29,6 +29,7 @@ NEEDS = {
     "figA_mixing": {"mixing"},
     "figA_clusters_words": {"words"},
     "figA_gemma": {"gemma"},
+    "figA_freezing": {"freezing"},
     "figA_layers": {"layers"},
     "figA_depth": {"layers", "depth"},
     "figA_losses": {"training"},

@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
 from stable_regions.figures import style
@@ -16,10 +17,10 @@ SHOWS = "attention or MLPs held fixed"
 # Conditions over the whole depth, and how the axis calls them.
 CONDITIONS = {
     ("nothing", "path"): "nothing",
-    ("attention", "start"): "attention,\nat A's",
-    ("attention", "mean"): "attention,\nat the mean",
-    ("MLPs", "start"): "MLPs,\nat A's",
-    ("MLPs", "mean"): "MLPs,\nat the mean",
+    ("attention", "start"): "attention\nat A's",
+    ("attention", "mean"): "attention\nat mean",
+    ("MLPs", "start"): "MLPs\nat A's",
+    ("MLPs", "mean"): "MLPs\nat mean",
 }
 DASHES = {"nothing": "-", "attention": (0, (5, 1.5)), "MLPs": (0, (1, 1))}
 
@@ -62,14 +63,14 @@ def draw(sharpness: pd.DataFrame, curves: pd.DataFrame) -> tuple[pd.DataFrame, F
     axes[1].set_xticks(range(len(CONDITIONS)), list(CONDITIONS.values()), fontsize=5.5)
     axes[1].set_xlim(-0.6, len(CONDITIONS) - 0.2)
     axes[2].set_xticks(sorted(windows["window"].unique()))
-    axes[2].set(xlabel="window of depth, from early to late")
-    axes[2].margins(x=0.15)
+    axes[2].set_xlim(0.6, windows["window"].max() + 0.6)
+    axes[2].set_xlabel("window of depth, early to late")
     style.panel(axes[0], "a", first)
     style.panel(axes[1], "b", "in all later layers")
     style.panel(axes[2], "c", "in one window, at A's")
     lines = axes[1].get_legend_handles_labels()[0]
     kinds = [
-        plt.Line2D([], [], color="0.3", linewidth=1, linestyle=DASHES[kind], label=f"{kind} (c)")
+        Line2D([], [], color="0.3", linewidth=1, linestyle=DASHES[kind], label=f"{kind} (c)")
         for kind in ("attention", "MLPs")
     ]
     figure.legend(

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stable_regions.base.errors import UserError, first_line, is_disk_full
-from stable_regions.models.shapes import EMBEDDING
+from stable_regions.measures.conventions import EMBEDDING
 
 if TYPE_CHECKING:
     from stable_regions.front.files import ModelFiles

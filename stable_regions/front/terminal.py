@@ -6,8 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from stable_regions.front.results import PathResult, Place, PlaneResult, SharpnessResult
-from stable_regions.measures.conventions import HIGH, LOW
-from stable_regions.models.shapes import EMBEDDING
+from stable_regions.measures.conventions import EMBEDDING, HIGH, LOW
 
 WIDTH, HEIGHT = 60, 12  # characters of a curve
 MAP = 41  # of a plane's map, across; a character is twice as high as it is wide

@@ -21,8 +21,8 @@ from transformer_lens.model_bridge.sources import build_bridge_from_module
 from transformer_lens.model_bridge.sources.transformers import determine_architecture_from_hf_config
 from transformers import DynamicCache
 
+from stable_regions.measures.conventions import EMBEDDING
 from stable_regions.models.model import ADDED, Gate, layer_read
-from stable_regions.models.shapes import EMBEDDING
 
 # The pre-activation of an MLP, and the projection that reads what becomes of it; the gate first.
 PRE_ACTIVATIONS = (

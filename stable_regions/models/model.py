@@ -11,7 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from stable_regions.base.errors import UserError
-from stable_regions.models.shapes import EMBEDDING, check_write_layer
+from stable_regions.measures.conventions import EMBEDDING
+from stable_regions.models.shapes import check_write_layer
 
 # What a layer's attention and its MLP add to the residual stream: sites that can be frozen.
 ADDED = ("attn_out", "mlp_out")

@@ -18,9 +18,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from stable_regions.measures.conventions import EMBEDDING
 from stable_regions.models.huggingface import final_norm, layers_of
 from stable_regions.models.model import Gate, layer_read
-from stable_regions.models.shapes import EMBEDDING
 
 ACTIVATIONS = ("transformers.activations", "torch.nn.modules.activation")
 MIXTURE = re.compile("expert|router|moe", re.IGNORECASE)

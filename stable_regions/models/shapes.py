@@ -7,9 +7,9 @@ from pydantic import NonNegativeInt, PositiveInt, ValidationError
 
 from stable_regions.base.errors import UserError, first_line, short
 from stable_regions.base.strict import Strict, one_line
+from stable_regions.measures.conventions import EMBEDDING
 
 BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
-EMBEDDING = -1  # as a layer: the residual stream that the first block reads
 KEPT = 4  # bytes of a number that is kept: activations, distances and weights are float32
 # One fact has other names in older configs.
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")

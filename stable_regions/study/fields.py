@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from stable_regions.base.errors import UserError
 from stable_regions.base.redact import with_tilde
 from stable_regions.base.strict import did_you_mean
-from stable_regions.models.shapes import EMBEDDING
+from stable_regions.measures.conventions import EMBEDDING
 
 
 def _inside(pattern: str) -> str:
