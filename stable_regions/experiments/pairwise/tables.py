@@ -309,8 +309,10 @@ def states(
             continue
         number = [[len(np.unique(one[one >= 0])) for one in some] for some in (found, regions)]
         noise = [[float(np.mean(one < 0)) for one in some] for some in (found, regions)]
-        where = {"layer": layer, "prompts": len(found[0]), "contexts": len(found)}
-        measured = {"states": number[0], "regions": number[1]}
+        where: dict[str, Any] = {
+            "layer": layer, "prompts": len(found[0]), "contexts": len(found),
+        }  # fmt: skip
+        measured: dict[str, Any] = {"states": number[0], "regions": number[1]}
         measured |= {"noise of states": noise[0], "noise of regions": noise[1]}
         rows += [where | {"measure": name, "value": np.mean(n)} for name, n in measured.items()]
         if np.min(number) == 0:
