@@ -293,7 +293,7 @@ def depths(**slopes: list[float]) -> Data:
         distance = [np.append(np.arange(10) * (1 - slope / 10) / 9, 1) for slope in by_layer]
         table = pd.DataFrame({"pair": [str(i) for i in range(12)]}).assign(
             prompt_a=range(0, 24, 2), prompt_b=range(1, 24, 2), layer=0,
-            distance_reads=[np.concatenate(distance)] * 12,
+            distance_reads=[np.concatenate(distance).tolist()] * 12,
         )  # fmt: skip
         raw.append((table, {"model": f"{name.replace('_', '-')}@step9", "alpha": [0.0] * 11}))
     facts = models(*(meta["model"] for _, meta in raw))

@@ -64,7 +64,7 @@ def test_a_known_exponent_is_recovered(power: float) -> None:
 def test_noise_leaves_the_median_exponent_where_it_is(power: float) -> None:
     rng = np.random.default_rng(0)
     ends = rng.uniform(0.3, 1.5, (2, 400))
-    lengths = radii(ANGLES, *ends, power) * np.exp(0.02 * rng.standard_normal((400, 9)))
+    lengths = radii(ANGLES, ends[0], ends[1], power) * np.exp(0.02 * rng.standard_normal((400, 9)))
     assert np.median(exponents(lengths, ANGLES)) == pytest.approx(power, rel=0.03)
 
 

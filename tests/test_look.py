@@ -25,6 +25,7 @@ from stable_regions.front.loading import LanguageModel
 from stable_regions.measures.conventions import EMBEDDING
 from stable_regions.models.huggingface import layers_of, load
 from stable_regions.sources import packages as packages_module
+from stable_regions.sources.models.packages import Source as Packages
 from tests import hub_stand_in
 from tests.gguf_model import write_gguf
 from tests.tiny_study import ROOT, save_model, text, tokenizer
@@ -369,7 +370,9 @@ def test_a_model_in_parts_is_joined_from_its_packages(
     write_gguf(folder, tmp_path / "tiny.gguf")
     whole = (tmp_path / "tiny.gguf").read_bytes()
     config = files.configuration()
-    names = config.models["gemma-3-270m"].source.packages
+    source = config.models["gemma-3-270m"].source
+    assert isinstance(source, Packages)
+    names = source.packages
     size = -(-len(whole) // len(names))
 
     def pack(target: Path, number: int) -> None:

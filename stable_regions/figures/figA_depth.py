@@ -57,7 +57,8 @@ def draw(
     for axis, along in ((count, "between"), (share, "share")):
         for (name, layer), part in last.groupby(["name", "layer"], sort=False):
             start = layer == last["layer"].min()
-            _line(axis, part, along, "median", names.index(name), name if start else None, start)
+            label = str(name) if start else None
+            _line(axis, part, along, "median", names.index(name), label, start)
     parts += [last.assign(panel=letter) for letter in "de"]
     count.set(xlabel="layers from writing to reading")
     share.set(xlabel="as a share of the depth")

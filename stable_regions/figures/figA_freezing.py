@@ -22,7 +22,11 @@ CONDITIONS = {
     ("MLPs", "start"): "MLPs\nat A's",
     ("MLPs", "mean"): "MLPs\nat mean",
 }
-DASHES = {"nothing": "-", "attention": (0, (5, 1.5)), "MLPs": (0, (1, 1))}
+DASHES: dict[str, tuple[float, tuple[float, ...]]] = {
+    "nothing": (0, ()),
+    "attention": (0, (5, 1.5)),
+    "MLPs": (0, (1, 1)),
+}
 
 
 def draw(sharpness: pd.DataFrame, curves: pd.DataFrame) -> tuple[pd.DataFrame, Figure]:

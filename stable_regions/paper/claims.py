@@ -225,8 +225,8 @@ def series(test: Series, table: pd.DataFrame, models: pd.DataFrame) -> dict[str,
         for name, refs in checkpoints(models).items():
             points_of[name] = [(float(tokens[ref]), ref, first) for ref in refs]
     else:
-        for one in sizes(models)[0]:
-            points_of[size_name(one)] = [(i, ref, first) for i, ref in enumerate(one.models)]
+        for sized in sizes(models)[0]:
+            points_of[size_name(sized)] = [(i, ref, first) for i, ref in enumerate(sized.models)]
     return {name: points for name, points in points_of.items() if len(points) > 1}
 
 
@@ -320,7 +320,7 @@ def law(test: Law, raw: Raw, models: pd.DataFrame, draw: Draw) -> list[Estimate]
         facts = facts[chosen]
     slopes = pd.concat(parts, axis=1, join="inner").to_numpy()[:, facts.index]
     slopes = slopes[np.isfinite(slopes).all(axis=1)]
-    columns = {name: facts[name].to_numpy() for name in facts}
+    columns = {str(name): facts[name].to_numpy() for name in facts}
     model = facts["model"].factorize()[0]
     used = list(dict.fromkeys(facts["model"]))
     estimates = []

@@ -263,7 +263,7 @@ def directions_table(
     norm) and `distance_jensen_shannon` (bits), from the output at the base.
     """
     progress: Progress | None = None
-    context = torch.from_numpy(np.stack(prompts["tokens"].iloc[list(some)]))
+    context = torch.from_numpy(np.stack(prompts["tokens"].iloc[list(some)].to_list()))
     tables = []
     for layer in layers:
         residual = promoted(activations[f"resid.{layer}"])
@@ -303,7 +303,7 @@ def usual_distances(
     over all pairs; `jensen_shannon`, the median divergence of two neighbours' predictions in bits,
     over the first `bases` prompts.
     """
-    tokens = torch.from_numpy(np.stack(prompts["tokens"].iloc[:bases]))
+    tokens = torch.from_numpy(np.stack(prompts["tokens"].iloc[:bases].to_list()))
     rows = []
     for layer in layers:
         residual = promoted(activations[f"resid.{layer}"])

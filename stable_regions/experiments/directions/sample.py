@@ -39,7 +39,7 @@ def sample_bases(
         some=some.tolist(), components=entry["components"], seed=entry["seed"], budget=job.budget,
         lengths=length_grid(entry["lengths"], entry["shortest"], entry["reach"]), **options,
     )  # fmt: skip
-    keys = [name for name in new if not name.startswith("distance_")]
+    keys = [str(name) for name in new if not str(name).startswith("distance_")]
     both = new.merge(raw, on=keys, how="left", suffixes=("", "_stored"), validate="one_to_one")
     for name in new.columns.difference(keys):
         yield compare(

@@ -71,7 +71,7 @@ def mixing_table(
     the norm), from the output of the prompt itself.
     """
     grid = angle_grid(angles)
-    context = torch.from_numpy(np.stack(prompts["tokens"].iloc[list(some)]))
+    context = torch.from_numpy(np.stack(prompts["tokens"].iloc[list(some)].to_list()))
     tables = []
     progress: Progress | None = None
     for layer in layers:

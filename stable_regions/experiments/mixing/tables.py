@@ -41,8 +41,9 @@ def fits(raw: Raw) -> pd.DataFrame:
                 at = crossings(curves, lengths, share * meta["usual"])
                 bounded = np.minimum(at, lengths[-1])
                 bounded[:, [0, -1]] = at[:, [0, -1]]
-                ellipse = radii(angle, at[:, 0], at[:, -1], 2)
                 known = np.isfinite(at[:, [0, -1]]).all(axis=1)
+                by_angle = np.full(at.shape, np.nan)
+                by_angle[known] = bounded[known] / radii(angle, at[known, 0], at[known, -1], 2)
                 parts.append(
                     pd.DataFrame(
                         {
@@ -55,7 +56,7 @@ def fits(raw: Raw) -> pd.DataFrame:
                             "last": np.where(known, at[:, -1], np.nan),
                             "exponent": exponents(bounded, angle),
                             "longest": np.isinf(at[:, 1:-1]).sum(axis=1),
-                            "by_angle": list(bounded / ellipse),
+                            "by_angle": list(by_angle),
                         }
                     )
                 )

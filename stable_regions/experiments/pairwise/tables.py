@@ -335,7 +335,7 @@ def states(
         band = clustering.shuffled_band(
             shuffled, np.arange(len(alone[0])), draws=draws, seed=seed
         ).set_index("score")
-        for name, of in spread.iterrows():
+        for name, of in zip(spread.index.astype(str), spread.to_dict("records"), strict=True):
             limits = {"value": of["value"], "ci_low": of["low"], "ci_high": of["high"]}
             limits |= {f"chance_{end}": band.loc[name, end] for end in ("low", "high")}
             rows.append(where | {"measure": name} | limits)
