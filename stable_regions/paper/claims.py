@@ -243,7 +243,10 @@ def _along(
     statistic: Callable[[np.ndarray, np.ndarray], float],
     draw: Draw,
 ) -> list[Estimate]:
-    """The statistic of (places in the series, medians over pairs), the same pairs at each point."""
+    """The statistic of (places in the series, medians over pairs), the same pairs at each point.
+
+    None where it has no value, or not in every draw: a ratio to a median of nothing counted.
+    """
     estimates = []
     for name, points in points_of.items():
         columns = [
@@ -256,10 +259,14 @@ def _along(
         def of_pairs(values: np.ndarray, places: np.ndarray = places) -> float:
             return statistic(places, np.median(values, axis=0))
 
-        if len(slopes):
+        if not len(slopes):
+            continue
+        with np.errstate(divide="ignore", invalid="ignore"):
+            value = of_pairs(slopes)
             low, high = interval(draw(slopes, block=block_of(table), statistic=of_pairs))
+        if np.isfinite([value, low, high]).all():
             used = list(dict.fromkeys(model for _, model, _ in points))
-            estimates.append(Estimate(name, used, len(slopes), of_pairs(slopes), low, high))
+            estimates.append(Estimate(name, used, len(slopes), value, low, high))
     return estimates
 
 
