@@ -31,7 +31,7 @@ test: setup
 
 # The tests that start no workflow and need nothing but Python.
 unit: setup
-	$(PYTEST) -m "not (workflow or browser or slurm or conda or hub)"
+	$(PYTEST) -m "not (process or workflow or browser or slurm or conda or hub)"
 
 # What CI runs before the tests.
 check: style types docs

@@ -51,8 +51,8 @@ def needs(fixture: str, item: pytest.Item) -> bool:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put what waits for a run beside the tests behind what does not, in the order of the runs.
 
-    Mark tests by the fixtures that they use, and skip those that cannot run here. Of several
-    processes one gets all that waits for runs, so that each is done once; others get whole modules.
+    Mark tests by the fixtures that they use. Of several processes one gets all that waits for runs,
+    so that each is done once; others get whole modules.
     """
     for item in items:
         group = item.path.stem
@@ -62,13 +62,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.xdist_group(group))
         if needs("chrome", item):
             item.add_marker("browser")
-        for reason in filter(None, (marks.missing(mark.name) for mark in item.iter_markers())):
-            item.add_marker(pytest.mark.skip(reason=reason))
     items.sort(key=lambda item: [needs(run, item) for run in reversed(RUNS)])
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test that cannot run here; what is here is asked only for tests that are run."""
+    for reason in filter(None, (marks.missing(mark.name) for mark in item.iter_markers())):
+        pytest.skip(reason)
     marks.now(item)
 
 

@@ -5,6 +5,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ PROGRAMS = {
     "slurm": {"sbatch", "squeue", "sinfo", "scancel", "eager_slurm.py"},
     "browser": {"chromium", "chromedriver"},
 }
+MARKS = {*PROGRAMS, "conda", "hub"}
 _current: set[str] = set()  # marks of the test that is at work
 
 
+@cache  # a Slurm that does not answer takes nine seconds
 def missing(mark: str) -> str | None:
     """Why tests of a mark cannot run here."""
     if mark == "slurm":
@@ -38,7 +41,10 @@ def needed(event: str, arguments: tuple[Any, ...]) -> str | None:
         command = arguments[1]
         words = [command] if isinstance(command, str | bytes) else command
         names = {Path(str(word)).name for word in words}
-        return next((mark for mark, some in PROGRAMS.items() if names & some), None)
+        known = (mark for mark, some in PROGRAMS.items() if names & some)
+        # a test of another mark has processes of its own anyway
+        plain = Path(str(words[0])).name.startswith("python") and not _current & MARKS
+        return next(known, "process" if plain else None)
     if event == "socket.bind" and isinstance(arguments[1], tuple) and "browser" not in _current:
         return "hub"
     return None
@@ -54,7 +60,7 @@ def now(item: pytest.Item) -> None:
 def anything() -> Iterator[None]:
     """Meanwhile all is allowed: what tests share is begun in one of them, and is not its own."""
     own = set(_current)
-    _current.update(PROGRAMS, ["hub"])
+    _current.update(MARKS)
     yield
     _current.intersection_update(own)
 

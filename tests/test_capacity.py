@@ -212,6 +212,7 @@ def make(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@pytest.mark.process
 def test_an_environment_without_its_programs_is_not_complete(tmp_path: Path) -> None:
     """As where pip's configuration puts packages elsewhere: nothing of the lock is in it."""
     folder = checkout(tmp_path)
@@ -221,6 +222,7 @@ def test_an_environment_without_its_programs_is_not_complete(tmp_path: Path) -> 
     assert not (folder / ".venv" / ".complete").exists()
 
 
+@pytest.mark.process
 def test_a_checkout_that_was_moved_is_set_up_again(tmp_path: Path) -> None:
     folder = checkout(tmp_path)
     assert make(folder).returncode != 0  # made, but for what the lock would bring

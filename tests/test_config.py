@@ -201,6 +201,7 @@ def test_a_missing_key_is_named(raw: dict[str, Any]) -> None:
         config.load(raw)
 
 
+@pytest.mark.process
 def test_a_configuration_is_checked_without_torch() -> None:
     program = "import sys, stable_regions.study.config; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == 0

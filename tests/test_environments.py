@@ -124,6 +124,7 @@ def test_what_runs_no_model_has_no_torch(kind: str) -> None:
     assert "torch==" not in (ROOT / "envs" / f"{kind}.yaml").read_text()
 
 
+@pytest.mark.process
 def test_the_environments_are_what_the_lock_gives() -> None:
     """`tools/lock.py` would write the files as they are."""
     code = (

@@ -45,6 +45,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return programs
 
 
+@pytest.mark.process
 def test_look_runs_from_the_wheel_in_another_folder(installed: Path, tmp_path: Path) -> None:
     model = make(tmp_path / "model")
     message = run(installed / "stable-regions", "look", model, A, B, cwd=tmp_path)
@@ -54,6 +55,7 @@ def test_look_runs_from_the_wheel_in_another_folder(installed: Path, tmp_path: P
     assert again == message
 
 
+@pytest.mark.process
 def test_the_wheel_carries_what_the_front_door_reads(installed: Path, tmp_path: Path) -> None:
     code = (
         "import stable_regions; from stable_regions.front import files, measuring\n"

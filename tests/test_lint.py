@@ -13,6 +13,7 @@ from tests.tiny_study import ROOT
 CODE = ("stable_regions", "scripts", "tools", "benchmarks")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("place", ["stable_regions/x.py", "scripts/x.py", "tests/x.py"])
 def test_undefined_names_are_errors(place: str) -> None:
     ruff = [sys.executable, "-m", "ruff", "check", "--quiet", "--stdin-filename", place, "-"]

@@ -32,6 +32,9 @@ from types import SimpleNamespace
 import sys
 sys.path.insert(0, "scripts")
 import _job
+import pytest
+
+pytestmark = pytest.mark.process
 log = sys.argv[1] + "/told.log"
 with _job.job(SimpleNamespace(log=[log], rule="tell", input=[], output=[])) as logger:
     logger.info("\u2502 told")

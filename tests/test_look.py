@@ -473,6 +473,7 @@ def test_a_model_that_is_not_there(
     assert said in one_line(capsys, "look", name, A, B)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", ["nobody/nothing", "smollm2-135m"])
 def test_no_network_is_one_line(name: str, tmp_path: Path) -> None:
     """With proxies where nothing listens, in a process of its own as clients read them once."""
@@ -503,6 +504,7 @@ def test_mistakes_in_python_are_told_alike(model: LanguageModel) -> None:
             call()
 
 
+@pytest.mark.process
 def test_the_package_is_imported_without_what_is_slow(tmp_path: Path) -> None:
     code = (
         "import sys, stable_regions; stable_regions.__all__; dir(stable_regions)\n"

@@ -18,6 +18,7 @@ from tests.tiny_study import ROOT
         ([".venv/bin/snakemake", "--version"], "workflow"),
         (["sbatch", "--version"], "slurm"),
         (["chromedriver", "--version"], "browser"),
+        ([sys.executable, "--version"], "process"),
     ],
 )
 def test_an_unmarked_test_starts_nothing_that_needs_a_mark(command: list[str], mark: str) -> None:
@@ -33,6 +34,11 @@ def test_an_unmarked_test_serves_nothing() -> None:
 @pytest.mark.workflow
 def test_a_marked_one_may() -> None:
     subprocess.run([sys.executable, "-m", "snakemake", "--version"], check=True)
+
+
+@pytest.mark.hub
+def test_one_with_another_mark_may_start_python() -> None:
+    subprocess.run([sys.executable, "--version"], check=True)
 
 
 def test_make_unit_leaves_out_every_mark() -> None:

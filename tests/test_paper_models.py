@@ -91,6 +91,8 @@ def study(
 
 SET = """
 import json, sys, typst
+
+pytestmark = pytest.mark.process
 source, inputs = sys.argv[1], json.loads(sys.argv[2])
 assert typst.compile(source, root="/", sys_inputs=inputs).startswith(b"%PDF")
 page = typst.compile(source, root="/", format="html", sys_inputs=inputs)

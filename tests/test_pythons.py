@@ -93,6 +93,7 @@ def interpreter(version: str) -> str | None:
     return None
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("version", ["2.7", "3.6", "3.10"])
 def test_one_that_is_too_old_says_so(version: str) -> None:
     python = interpreter(version)

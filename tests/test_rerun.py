@@ -14,6 +14,8 @@ from stable_regions.audit.provenance import code_digest
 from stable_regions.audit.records import load_records, path_digest
 from tests.tiny_study import ROOT
 
+pytestmark = pytest.mark.process
+
 TABLE = "results/x/tables/losses.csv"
 SCRIPT = "scripts/tabulate_losses.py"
 

@@ -80,6 +80,7 @@ def test_every_distance_of_the_configuration_is_listed_once() -> None:
     assert ROBUSTNESS.values_per_point == 2 * len(robustness.READINGS)
 
 
+@pytest.mark.process
 def test_distances_are_listed_without_starting_torch() -> None:
     """The configuration and the figures read the names."""
     code = "import sys, stable_regions.measures.distances; sys.exit('torch' in sys.modules)"

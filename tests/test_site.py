@@ -31,6 +31,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.process
 def test_every_document_is_a_page(site: Path) -> None:
     names = {path.name: path.stem for path in DOCUMENTS}
     names |= {top: page.removesuffix(".md") for top, page in pages.PAGES.items()}
@@ -40,6 +41,7 @@ def test_every_document_is_a_page(site: Path) -> None:
     assert 'src="figA_sharpness.png"' in first
 
 
+@pytest.mark.process
 def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
     assert LOADED.search('<link rel="stylesheet" href="https://fonts.example/css">')
     loading = {

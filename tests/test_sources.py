@@ -89,6 +89,7 @@ def fake_pip(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None
     monkeypatch.setattr(sys, "executable", str(stand_in))
 
 
+@pytest.mark.process
 def test_a_wrong_hash_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_pip(
         tmp_path, monkeypatch,
@@ -100,6 +101,7 @@ def test_a_wrong_hash_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert not (tmp_path / "out" / "p.whl").exists()
 
 
+@pytest.mark.process
 def test_an_unreachable_index_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_pip(
         tmp_path, monkeypatch,
@@ -110,6 +112,7 @@ def test_an_unreachable_index_is_one_line(tmp_path: Path, monkeypatch: pytest.Mo
         sources.download_package("p==1.0", "aaaa", tmp_path / "p.whl")
 
 
+@pytest.mark.process
 def test_pip_is_asked_for_the_hash_and_no_dependencies(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,6 +42,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Stud
     return load
 
 
+@pytest.mark.process
 def test_a_study_is_loaded_without_what_is_slow_to_load() -> None:
     program = (
         "import sys; from stable_regions.study import paths, resources, study, work; "

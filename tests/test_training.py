@@ -318,6 +318,7 @@ class TestTrain:
         assert steps == list(range(SETTINGS.steps))
         assert contents(folder) == contents(trained)
 
+    @pytest.mark.process
     def test_killed_process_goes_on(self, tmp_path, trained):
         """Killed outright, at any moment: nothing is half-written."""
         folder = tmp_path / "model"
@@ -346,6 +347,7 @@ class TestTrain:
         training.train(stream(), VOCABULARY, SETTINGS, folder, threads=1)
         assert contents(folder) == contents(trained)
 
+    @pytest.mark.process
     @pytest.mark.parametrize("event", ["os.rename", "shutil.rmtree"])
     def test_killed_at_its_end_loses_nothing(self, tmp_path, monkeypatch, trained, event):
         """Killed before the folder gets its name, or before the state behind it goes."""
