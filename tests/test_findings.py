@@ -161,6 +161,38 @@ def test_a_choice_changes_the_slope_if_its_whole_interval_is_beyond_0() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(1.01, 1.4, "above"), (0.6, 0.99, "below"), (0.9, 1.1, "open"), (np.nan, np.nan, "open")],
+)
+def test_a_way_is_longer_than_another_if_the_whole_interval_is_above_1(
+    low: float, high: float, verdict: str
+) -> None:
+    table = pd.DataFrame(
+        {"model": "m", "layer": [0, 0, 5], "distance": ["post_norm", "jensen_shannon", "post_norm"],
+         "part": "tenth", "comparison": "real over random", "among": "isotropic", "bases": 9,
+         "ratio": 1.0, "ci_low": low, "ci_high": high}
+    )  # fmt: skip
+    assert judged({"directions_comparisons": table}, models_of("m")) == {
+        "directions: m, real over random, isotropic, tenth": verdict
+    }
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"), [(2.01, 3, "above"), (1.2, 1.99, "below"), (1.9, 2.1, "open")]
+)
+def test_an_exponent_is_beyond_that_of_an_ellipse_if_its_whole_interval_is(
+    low: float, high: float, verdict: str
+) -> None:
+    table = pd.DataFrame(
+        {"model": "m", "layer": [0, 5], "direction": "contrastive", "part": "half",
+         "bases": 9, "median": 2.0, "ci_low": low, "ci_high": high}
+    )  # fmt: skip
+    tables, models = {"mixing": table}, models_of("m")
+    for held in ([], [checked(tables, models, "pure-directions")]):
+        assert judged(tables, models, held) == {"mixing: m, contrastive, half": verdict}
+
+
 ENDS = r"(ci_low|ci_high|change_low|change_high|q25|q75|chance_low|chance_high)"
 COMPARED = re.compile(rf"{ENDS}\)?\s*[<>]|(<|(?<!=)>)=?\s*[\w.(-]*\.{ENDS}")
 

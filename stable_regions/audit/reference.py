@@ -20,7 +20,7 @@ from stable_regions.base.files import atomic, read_json, sha256
 # As a part of itself, or absolutely where it is below one: rounding moves a single max slope by no
 # more (`independent.TOLERANCE`), and a median of many by less.
 TOLERANCE = 1e-3
-VALUES = ("median", "value", "score", "difference")
+VALUES = ("median", "value", "score", "difference", "ratio", "rate")
 DATA = (".parquet", ".safetensors", ".csv")
 Interval = list[float]  # a value, and the low and the high end of its interval
 
@@ -34,7 +34,7 @@ def _estimates(tree: Any, name: tuple[str, ...] = ()) -> Iterator[tuple[str, Int
     if not isinstance(tree, Mapping):
         return
     value = next((tree[key] for key in VALUES if key in tree), None)
-    if "ci_low" in tree and value is not None:
+    if value is not None and tree.get("ci_low") is not None:
         yield "/".join(name), _rounded(value, tree["ci_low"], tree["ci_high"])
         return
     for key, inner in tree.items():

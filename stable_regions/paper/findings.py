@@ -128,6 +128,10 @@ def findings(
             rows += _kinds(ask, name, table)
     if "robustness" in tables:
         rows += _robustness(tables["robustness"])
+    if "directions_comparisons" in tables:
+        rows += _directions(ask, tables["directions_comparisons"])
+    if "mixing" in tables:
+        rows += _mixtures(ask, tables["mixing"])
     return rows
 
 
@@ -228,6 +232,34 @@ def _robustness(table: pd.DataFrame) -> Iterator[Finding]:
         comparison = "median max slope with the choice changed less that by default"
         facts = {"model": row["model"], "choice": row["choice"], "changed_to": row["value"]}
         yield _named("choice", "robustness", of, comparison, one, **facts)
+
+
+def _directions(ask: Any, table: pd.DataFrame) -> Iterator[Finding]:
+    """Does the output take longer to move in one way from an activation than in another?"""
+    first = table[(table["layer"] == table["layer"].min()) & (table["distance"] == "post_norm")]
+    keys = ["part", "comparison", "among"]
+    for facts in first[keys].drop_duplicates().to_dict("records"):
+        where = {"layer": int(first["layer"].iloc[0]), "distance": "post_norm", **facts}
+        test = _cells(
+            "directions_comparisons", where, "ratio", interval=["ci_low", "ci_high"], above=1
+        )
+        for of, one in ask(test, table=table).items():
+            asked = f"{of}, {facts['comparison']}, {facts['among']}, {facts['part']}"
+            comparison = "length at which the output has moved, one over the other"
+            ways = {"ways" if key == "comparison" else key: facts[key] for key in keys}
+            yield _named("directions", "directions", asked, comparison, one, model=of, **ways)
+
+
+def _mixtures(ask: Any, table: pd.DataFrame) -> Iterator[Finding]:
+    """Do mixtures of two directions need more length than on an ellipse through both?"""
+    first = table[table["layer"] == table["layer"].min()]
+    for facts in first[["part", "direction"]].drop_duplicates().to_dict("records"):
+        where = {"layer": int(first["layer"].iloc[0]), **facts}
+        test = _cells("mixing", where, "median", interval=["ci_low", "ci_high"], above=2)
+        for of, one in ask(test, table=table).items():
+            asked = f"{of}, {facts['direction']}, {facts['part']}"
+            comparison = "exponent by which two directions add up"
+            yield _named("mixing", "mixing", asked, comparison, one, model=of, **facts)
 
 
 def series_of(tables: Tables, models: pd.DataFrame) -> dict[str, Any]:
