@@ -128,8 +128,13 @@ def second_runs(folder: Path) -> dict[str, BackgroundRun]:
     conda = documents.CONDA if shutil.which("conda") else []
     study = command(folder, "--cores", "3", *conda)
     if slurm.missing() is None:
-        # Slurm forgets a job some minutes after its end
-        line = f"{shlex.join(slurm.command(folder, *conda))} && scontrol show jobs > entries"
+        # Slurm forgets a job some minutes after its end, so it is asked again and again
+        asked = "scontrol show jobs >> entries"
+        line = (
+            f"(while :; do {asked}; sleep 60; done) & asking=$!; "
+            f"{shlex.join(slurm.command(folder, *conda))}; status=$?; "
+            f"kill $asking; {asked}; exit $status"
+        )
         study = ["sh", "-c", line]
     verify = command(folder, "--cores", "2", *conda, *documents.arguments("verify"))
     runs = {

@@ -552,7 +552,7 @@ def test_a_damaged_file_is_named_and_not_used(study: Path, tiny: Path) -> None:
         (
             "tiny-llama/model.safetensors",
             "Cache the activations of tiny-llama on",
-            "Read",
+            "Read the corpus",
         ),
         ("tiny.txt", "Read the corpus tiny\n", "Make the model folder of "),
     ],

@@ -18,7 +18,7 @@ from tests.tiny_study import ROOT
 FOLDER = ROOT / "stable_regions" / "experiments"
 # Names of experiments, which the paper's judgements are about.
 NAMES = {
-    "stable_regions/paper/findings.py": {"robustness"},
+    "stable_regions/paper/findings.py": {"directions", "mixing", "robustness"},
     "stable_regions/paper/claims.py": {"depth"},  # of a model
     "stable_regions/paper/series.py": {"depth"},
     "stable_regions/__init__.py": {"plane"},  # a function
@@ -65,24 +65,33 @@ def test_shared_code_names_no_kind() -> None:
 
 # What shares a name with one of them: the twins of the table of models, kinds of prompts and of
 # corpora, how works are drawn, a group of jobs, the schedule and the architecture of a training, a
-# measure of predictions, a tokenizer.
+# measure of predictions, a tokenizer, packages of the configuration, random bases, angles.
 TWINS = ("claims", "findings", "ledger", "series")
 NAMESAKES: dict[str, set[str]] = {
     **{f"stable_regions/paper/{name}.py": {"random"} for name in TWINS},
-    "paper/sections/limits.typ": {"package", "random"},
+    "paper/sections/limits.typ": {"package", "packages", "random"},
     "stable_regions/prompts/settings.py": {"random"},
     "scripts/make_prompts.py": {"random"},
     "stable_regions/sources/settings.py": {"hub", "local", "package", "random"},
     "scripts/read_corpus.py": {"package"},
     "stable_regions/sources/hub.py": {"random"},
+    "rules/fetch.smk": {"packages"},
     "rules/train.smk": {"train"},
     "stable_regions/study/work.py": {"train"},
-    "stable_regions/front/files.py": {"hub", "random"},
+    "stable_regions/front/files.py": {"hub", "packages", "random"},
     "stable_regions/models/load.py": {"local"},
     "stable_regions/training/settings.py": {"cosine"},
     "stable_regions/sources/models/train.py": {"cosine", "llama"},
     "stable_regions/experiments/interpolation/measure.py": {"jensen_shannon"},
     "stable_regions/experiments/interpolation/predictions.py": {"jensen_shannon"},
+    "stable_regions/experiments/directions/measure.py": {"jensen_shannon", "random"},
+    "stable_regions/experiments/directions/settings.py": {"random"},
+    "stable_regions/experiments/directions/tables.py": {"jensen_shannon"},
+    "stable_regions/experiments/mixing/measure.py": {"angle"},
+    "stable_regions/experiments/mixing/tables.py": {"angle"},
+    "stable_regions/figures/figA_directions.py": {"random"},
+    "stable_regions/figures/figA_mixing.py": {"angle"},
+    "paper/sections/directions.typ": {"jensen_shannon", "random"},
     "paper/sections/meaning.typ": {"jensen_shannon"},
     "stable_regions/sources/gguf_file.py": {"llama"},
 }

@@ -5,10 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from stable_regions.audit.provenance import code_digest
 from stable_regions.base.files import write_json
 from stable_regions.base.yaml_file import read_yaml
 from tests.tiny_study import ROOT
+
+pytestmark = pytest.mark.process
 
 # In a process whose locale knows ASCII alone.
 ELSEWHERE = """
@@ -32,9 +36,6 @@ from types import SimpleNamespace
 import sys
 sys.path.insert(0, "scripts")
 import _job
-import pytest
-
-pytestmark = pytest.mark.process
 log = sys.argv[1] + "/told.log"
 with _job.job(SimpleNamespace(log=[log], rule="tell", input=[], output=[])) as logger:
     logger.info("\u2502 told")

@@ -18,6 +18,8 @@ from stable_regions.paper import findings, numbers
 from tests.test_findings import slopes_of
 from tests.tiny_study import ROOT
 
+pytestmark = pytest.mark.process
+
 SITES = ("post_norm", "pre_norm")
 PAIRS = ("S1", "S2", "S3", "D1", "D2", "D3")
 FIGURES = {"examples": "fig2", "sharpness": "figA_sharpness", "layers": "figA_layers",
@@ -91,8 +93,6 @@ def study(
 
 SET = """
 import json, sys, typst
-
-pytestmark = pytest.mark.process
 source, inputs = sys.argv[1], json.loads(sys.argv[2])
 assert typst.compile(source, root="/", sys_inputs=inputs).startswith(b"%PDF")
 page = typst.compile(source, root="/", format="html", sys_inputs=inputs)

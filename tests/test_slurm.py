@@ -171,8 +171,7 @@ def test_a_group_asks_for_its_jobs_one_after_another(
     """For the memory and the cores of the largest, and for the time of all.
 
     A job that runs models says what it needs, here eleven minutes for each of three, and 1.5 GB
-    beside weights and twice the budget of 16 MiB; for others the profile does. Both are among the
-    last of the run: Slurm forgets an entry five minutes after its end.
+    beside weights and twice the budget of 16 MiB; for others the profile does.
     """
     jobs, shown = asked(run[0], rule)
     hours, rest = divmod(jobs * minutes, 60)
