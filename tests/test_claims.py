@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -650,6 +651,22 @@ def test_what_else_a_claim_is_tried_on_counts_for_no_verdict() -> None:
         assert {one["what"]: one["outcome"] for one in result["also"]} == {
             first: outcome, **dict.fromkeys(rest, "not run"),
         }  # fmt: skip
+
+
+@pytest.mark.parametrize("first", [0.0, 1.0])
+def test_a_ratio_without_a_value_is_no_estimate(first: float) -> None:
+    """Where nothing was counted at the start of a series, or in most pairs, so that draws vary."""
+    start = np.where(np.arange(40) < 22, 0.0, 1.0) if first else np.zeros(40)
+    table = pd.concat(
+        pd.DataFrame(
+            {"model": f"m@{step}", "layer": 0, "pair": range(40), "prompt_a": range(0, 80, 2),
+             "prompt_b": range(1, 80, 2), "max_slope_post_norm": values}
+        ) for step, values in enumerate((start, np.ones(40)))
+    )  # fmt: skip
+    points = {"m": [(0, "m@0", 0), (1, "m@1", 0)]}
+    [test] = CLAIMS["sharpen-size"].tests[:1]
+    draw = partial(claims.block_bootstrap, **SAMPLING)
+    assert claims.change_between(test, table, points, draw) == []
 
 
 def test_a_claim_without_its_experiment_is_not_run() -> None:
