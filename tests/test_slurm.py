@@ -1,5 +1,6 @@
 """The workflow on a real Slurm: the study, a job that fails, one that is cancelled."""
 
+import math
 import os
 import re
 import shutil
@@ -138,17 +139,19 @@ def test_jobs_share_entries(run: tuple[Path, str]) -> None:
     records = load_records(folder / "logs")
     assert len(entries(printed)) < len(records) / 2
 
-    def measured(experiment: str, model: str) -> list[str]:
-        expected = {"experiment": experiment, "job": model}.items()
-        return [r["slurm_job"] for r in records if r["wildcards"].items() >= expected]
+    def measured(model: str) -> list[str]:
+        return [
+            record["slurm_job"]
+            for record in records
+            if "experiment" in record["wildcards"] and record["wildcards"].get("job") == model
+        ]
 
-    shards = measured("sharpness", "tiny-llama")
-    assert len(shards) == 2
-    assert len(set(shards)) == 1
-    assert set(shards) == set(measured("clusters", "tiny-llama"))
-    other_model = measured("training-planes", "tiny-trained")
-    assert len(other_model) == 2
-    assert set(shards).isdisjoint(other_model)
+    alike = measured("tiny-llama")
+    assert len(alike) > 10
+    assert len(set(alike)) == math.ceil(len(alike) / 20)  # the profile's `group-components`
+    other_model = measured("tiny-trained")
+    assert len(other_model) >= 2
+    assert set(alike).isdisjoint(other_model)
     assert len({r["slurm_job"] for r in records if r["rule"] in PAPER}) == 1
 
 

@@ -88,6 +88,7 @@ def digest(results: Path) -> dict[str, Any]:
                     )
                     for test in claim["tests"]
                     for one in test["estimates"]
+                    if one["low"] is not None
                 },
             }
             for claim in claims

@@ -109,9 +109,12 @@ def _claim(claim: Mapping[str, Any], results: Path) -> Target:
     for test in claim["tests"]:
         limit = "above" if test["above"] is not None else "below"
         for one in test["estimates"]:
+            ends = "no interval"
+            if one["low"] is not None:
+                ends = f"[{one['low']:.4g}, {one['high']:.4g}]"
             target.about.append(
-                f"{test['estimand']}, {one['of']}: {one['value']:.4g} [{one['low']:.4g}, "
-                f"{one['high']:.4g}], must be {limit} {test[limit]}: {one['outcome']}"
+                f"{test['estimand']}, {one['of']}: {one['value']:.4g} {ends}, "
+                f"must be {limit} {test[limit]}: {one['outcome']}"
             )
             layer = test.get("layer", (test.get("where") or {}).get("layer"))
             where = {} if layer is None else {"layer": layer}

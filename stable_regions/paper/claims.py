@@ -62,7 +62,10 @@ Draw = Callable[..., np.ndarray]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its 95 % interval: its subject, its models, and the number of pairs."""
+    """A number with its 95 % interval: its subject, its models, and the number of pairs.
+
+    The interval's ends are NaN where some resamples have no value, so that there is none.
+    """
 
     of: str
     models: list[str]
@@ -365,13 +368,17 @@ def estimates(
 def with_outcomes(test: Test, made: list[Estimate]) -> list[dict[str, Any]]:
     """Estimates as plain values, each with its outcome by the test's threshold.
 
-    Where that is open, with the pairs that would decide it (`pairs_to_decide`).
+    Where that is open, with the pairs that would decide it (`pairs_to_decide`). Without an interval
+    it is open, and the ends are None.
     """
     rows = []
     for one in made:
         outcome = test.outcome(one.low, one.high)
         more = pairs_to_decide(one, test.threshold) if outcome == "open" else None
-        rows.append(asdict(one) | {"outcome": outcome, "pairs_to_decide": more})
+        row = asdict(one) | {"outcome": outcome, "pairs_to_decide": more}
+        if math.isnan(one.low) or math.isnan(one.high):
+            row |= {"low": None, "high": None}
+        rows.append(row)
     return rows
 
 
@@ -379,10 +386,10 @@ def pairs_to_decide(one: Estimate, threshold: float) -> int | None:
     """How many pairs would bring the threshold out of the interval, if the estimate stayed.
 
     An interval's width goes with the inverse root of the number of pairs. None where there are no
-    pairs to take more of, or where the estimate is at the threshold itself.
+    pairs to take more of, where the estimate is at the threshold itself, or without an interval.
     """
     end = one.low if one.value > threshold else one.high
-    if one.pairs is None or one.value == threshold:
+    if one.pairs is None or one.value == threshold or math.isnan(end):
         return None
     return math.ceil(one.pairs * ((end - one.value) / (threshold - one.value)) ** 2) + 1
 
