@@ -41,7 +41,7 @@ rule cluster_tables:
         scores="results/{study}/tables/{experiment}_scores.csv",
         comparisons="results/{study}/tables/{experiment}_comparisons.csv",
         confounded="results/{study}/tables/{experiment}_confounded.csv",
-        sweep="results/{study}/tables/{experiment}_sweep.csv",
+        sensitivity="results/{study}/tables/{experiment}_sensitivity.csv",
         states="results/{study}/tables/{experiment}_states.csv",
         grids="results/{study}/tables/{experiment}_grids.csv",
         persistence="results/{study}/tables/{experiment}_persistence.csv",

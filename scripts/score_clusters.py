@@ -8,7 +8,7 @@ from stable_regions.experiments.pairwise import tables
 
 with job(snakemake) as log:
     entry, seed = snakemake.params.entry, snakemake.params.seed
-    sizes = sorted({entry["min_cluster_size"], *entry["sweep"]})
+    sizes = sorted({entry["min_cluster_size"], *entry["other_sizes"]})
     raw_clusters = {name: read_parquet(snakemake.input[name])[0] for name in ("labels", "trees")}
     persistence = read_parquet(snakemake.input.persistence)[0]
     parts: dict[str, list[pd.DataFrame]] = {}
@@ -25,7 +25,7 @@ with job(snakemake) as log:
                 matrices, labels, prompts, draws=entry["draws"], seed=seed
             ),
             "confounded": tables.confounded(matrices, prompts, seed=seed),
-            "sweep": tables.sensitivity(
+            "sensitivity": tables.sensitivity(
                 matrices, prompts, min_cluster_sizes=sizes, min_samples=entry["min_samples"]
             ),
             "states": tables.states(

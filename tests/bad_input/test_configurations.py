@@ -187,7 +187,7 @@ ASKED: dict[str, tuple[Changed, str]] = {
         {"clusters": {"min_samples": 12}}, "clusters.min_samples | 13",
     ),
     "a sweep beyond the set": (
-        {"clusters": {"sweep": [3, 13]}}, "clusters.sweep | 13",
+        {"clusters": {"other_sizes": [3, 13]}}, "clusters.other_sizes | 13",
     ),
 }  # fmt: skip
 

@@ -27,7 +27,7 @@ class Clusters(Strict):
     """Of HDBSCAN: the prompts in the smallest cluster."""
     min_samples: Count
     """Of HDBSCAN: the neighbours by which it takes a place to be dense."""
-    sweep: Unique[TwoOrMore] = Field(min_length=1)
+    other_sizes: Unique[TwoOrMore] = Field(min_length=1)
     """Other values of `min_cluster_size`, to see what depends on it."""
     draws: Count = 200
     """Resamples and shuffles of each score."""
@@ -80,7 +80,7 @@ class Settings(Measurement):
             ("blocks", self.blocks, contexts * count),
             ("clusters.min_cluster_size", self.clusters.min_cluster_size, count),
             ("clusters.min_samples", self.clusters.min_samples + 1, count),
-            ("clusters.sweep", max(self.clusters.sweep), count),
+            ("clusters.other_sizes", max(self.clusters.other_sizes), count),
         ]:
             if limits > most:
                 raise UserError(
@@ -112,7 +112,7 @@ class Settings(Measurement):
             f"{name}_scores": [*place, "distance", "labels", "score"],
             f"{name}_comparisons": [*place, "distance", "against", "labels", "score"],
             f"{name}_confounded": [*place, "distance", "labels", "given"],
-            f"{name}_sweep": [*place, "distance", "min_cluster_size"],
+            f"{name}_sensitivity": [*place, "distance", "min_cluster_size"],
             f"{name}_states": [*place, "measure"],
             f"{name}_grids": [*place, "measure", "steps"],
         }
@@ -126,5 +126,5 @@ class Settings(Measurement):
             "matrices": size.contexts * distances * models,
             "labels": len(self.clusters.labels),
             "draws": self.clusters.draws,
-            "sizes": 1 + len(self.clusters.sweep),
+            "sizes": 1 + len(self.clusters.other_sizes),
         }
