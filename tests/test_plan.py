@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections import defaultdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,9 +17,12 @@ from stable_regions.base.progress import duration
 from stable_regions.estimate import calibration, plan
 from stable_regions.estimate.gpus import GPUS, Gpu
 from stable_regions.estimate.workload import Cost, Machine, Source, Sweep, Work, seconds_of
+from stable_regions.models import fused
 from stable_regions.models.shapes import Shape, check_shape, shape_of
 from stable_regions.sources.kinds import KINDS
 from stable_regions.study.config import load
+from stable_regions.study.study import Study
+from stable_regions.study.work import sources, texts, works
 from tests.documents import CONDA
 from tests.models import FAMILIES, make_model
 from tests.tiny_study import ROOT, environments, snakemake
@@ -230,6 +234,31 @@ def test_the_plan_of_the_paper_needs_no_network_and_is_the_one_in_docs(tmp_path:
     for key, row in result.items():  # time and memory are the machine's
         for column in ("jobs", "points", "operations", "disk", "download"):
             assert row[column] == written[key][column], key
+
+
+def test_the_plan_of_the_small_models_is_the_one_in_docs() -> None:
+    raw = yaml.safe_load((ROOT / "config.yaml").read_text()) | {"study": "paper-small"}
+    study = Study.load(raw, ROOT)
+    costs = defaultdict(lambda: defaultdict(lambda: Cost(0, 0)))
+    budget = study.config.compute.memory_budget_mb * 2**20
+    result = plan.table(
+        works(study), study.shapes, sources(study), machine(costs=costs), budget=budget
+    )
+    shown = plan.report(
+        result, machine(), light_jobs=0, clustering=0, texts=1e6 * texts(study), calibrated=0
+    )
+    text = COSTS.read_text(encoding="utf-8").partition("<!-- plan of paper-small -->")[2]
+    planned, written = cells(shown), cells(text.splitlines())
+    assert list(planned) == list(written)
+    for key, row in planned.items():
+        for column in ("points", "operations", "disk", "download"):
+            assert row[column] == written[key][column], key
+
+
+@pytest.mark.parametrize("kind", fused.FAMILIES)
+def test_a_stand_in_of_each_fused_family_is_run_fused(kind: str) -> None:
+    stand_in = calibration.stand_in(SHAPE.model_copy(update={"model_type": kind}), 2, torch.float32)
+    assert stand_in.fused is not None
 
 
 @pytest.mark.workflow

@@ -114,6 +114,7 @@ def stand_in(shape: Shape, blocks: int, dtype: torch.dtype) -> Model:
     config = AutoConfig.for_model(kind, **names)
     hf: Any = huggingface.initialise(config, device="meta")
     hf = hf.to_empty(device="cpu").to(dtype)
+    hf.config.architectures = [type(hf).__name__]  # by which TransformerLens knows it
     for tensor in (*hf.parameters(), *hf.buffers()):
         tensor.fill_(0.01)
     engine = "auto" if fused else "bridge"
