@@ -102,4 +102,4 @@ rule all:
         f"results/{STUDY.name}/paper.pdf",
         f"results/{STUDY.name}/explorer.html",
         f"results/{STUDY.name}/ro-crate-metadata.json",
-        [f"logs/{STUDY.name}/comparison.json"] if STUDY.reference.exists() else [],
+        [f"logs/{STUDY.name}/comparison.json"] if STUDY.references else [],

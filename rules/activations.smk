@@ -58,7 +58,7 @@ for each in STUDY.activation_rules():
         wildcard_constraints:
             prompts=each.of,
             job=each.pattern,
-        priority: lambda w: resources.FIRST_FIGURE if CONFIG.prompts[w.prompts].first else 0
+        priority: lambda w: resources.caching_priority(STUDY, w.prompts, w.job)
         group:
             lambda w: grouped("activations", STUDY.alike(w.job))
         conda:

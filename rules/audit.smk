@@ -70,8 +70,8 @@ rule comparison:
     conda:
         "../envs/paper.yaml"
     params:
-        reference=str(STUDY.reference),
-        reference_sha256=sha256(STUDY.reference) if STUDY.reference.exists() else None,
+        references=list(map(str, STUDY.references)),
+        sha256=list(map(sha256, STUDY.references)),
         code=code("compare_reference.py"),
     message:
         "Compare with the reference"

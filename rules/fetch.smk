@@ -99,7 +99,8 @@ use rule packaged_model as model with:
         model=STUDY.models_by("made"),
 
 
-# From the hub, and where Snakemake runs, as with packages.
+# From the hub, and where Snakemake runs, as with packages. Each download has the machine to itself: so
+# it waits for the work on what is already here, and the models come in their order, the smallest first.
 
 
 rule hub_corpus:
@@ -109,9 +110,11 @@ rule hub_corpus:
         "logs/fetch/corpus-{corpus}.log",
     wildcard_constraints:
         corpus=STUDY.corpora_by("fetched"),
+    priority: lambda w: resources.text_priority(STUDY, w.corpus)
     localrule: True
     conda:
         "../envs/model.yaml"
+    threads: all_cores
     params:
         entry=lambda w: entry("corpora", w.corpus),
         code=code("fetch_corpus.py"),
@@ -152,9 +155,11 @@ rule hub_model:
         "logs/fetch/model-{model}.log",
     wildcard_constraints:
         model=STUDY.models_by("fetched"),
+    priority: lambda w: resources.fetching_priority(STUDY, w.model)
     localrule: True
     conda:
         "../envs/model.yaml"
+    threads: all_cores
     params:
         entry=lambda w: CONFIG.models[w.model].fetch_settings(),
         revision=lambda w: CONFIG.models[w.model].source.revision,
@@ -170,8 +175,7 @@ rule hub_model:
 
 
 # Checkpoints are many and each is needed for a short while: the folder of one, weights included,
-# goes when the last job that reads it is done. So that the next comes only then, it is fetched
-# when nothing else is left to do. `--notemp` keeps them all.
+# goes when the last job that reads it is done, and the next comes only then. `--notemp` keeps them all.
 rule hub_checkpoint:
     output:
         folder=temp(directory("resources/models/{model}@{revision}")),
@@ -180,7 +184,7 @@ rule hub_checkpoint:
         "logs/fetch/model-{model}@{revision}.log",
     wildcard_constraints:
         model=STUDY.models_by("fetched"),
-    priority: -10
+    priority: lambda w: resources.fetching_priority(STUDY, f"{w.model}@{w.revision}")
     localrule: True
     conda:
         "../envs/model.yaml"

@@ -29,7 +29,7 @@ for kind, each in STUDY.measuring_rules():
         wildcard_constraints:
             experiment=each.of,
             job=each.pattern,
-        priority: lambda w: resources.priority(STUDY, w.experiment)
+        priority: lambda w: resources.priority(STUDY, w.experiment, w.job)
         group:
             lambda w: grouped("measure", STUDY.alike(w.job))
         conda:

@@ -31,3 +31,34 @@ rule plan:
         "Plan the study {STUDY.name}"
     script:
         "../scripts/plan.py"
+
+
+# Whether a GPU gives the study's numbers, and how fast: on the first model of the first experiment.
+FIRST, (FIRST_REF, *_) = next(iter(STUDY.experiments.items()))
+
+
+rule:
+    name:
+        "gpu-check"
+    input:
+        model=paths.model(FIRST_REF),
+        prompts=paths.prompts(STUDY.name, STUDY.entry(FIRST).prompts, FIRST_REF),
+    log:
+        "logs/gpu-check.log",
+    localrule: True
+    conda:
+        "../envs/model.yaml"
+    threads: all_cores
+    params:
+        ref=FIRST_REF,
+        layer=STUDY.entry(FIRST).layers[0],
+        dtype=STUDY.model(FIRST_REF).dtype,
+        compute=resources.compute(STUDY, FIRST_REF),
+        works=list(map(asdict, work.works(STUDY))),
+        shapes={
+            name: shape and shape.model_dump() for name, shape in STUDY.shapes.items()
+        },
+    message:
+        "Check the GPU on {FIRST_REF}"
+    script:
+        "../scripts/check_gpu.py"

@@ -12,6 +12,7 @@ from _job import job
 
 from stable_regions.base.errors import UserError, printable
 from stable_regions.estimate import calibration, plan
+from stable_regions.estimate.costs import seconds_taken
 from stable_regions.estimate.gpus import GPUS
 from stable_regions.estimate.workload import Cost, Machine, Source, Work
 from stable_regions.models.shapes import Shape
@@ -83,10 +84,15 @@ with job(snakemake) as log:
     )
     clustering = sum(calibration.tabulating_seconds(*each) for each in params.tabulating)
     spent = time.monotonic() - began
-    table = plan.table(works, shapes, sources, machine, budget=budget)
+    # What the last run took, if it was on this machine
+    taken = {} if params.gpu else seconds_taken([f"logs/{params.study}", "logs/train"])
+    of_models = {path for work in works for path in work.benchmarks}
+    others = [seconds for path, seconds in taken.items() if path not in of_models]
+    log.info("%d jobs have left what they took in the last run", len(taken))
+    table = plan.table(works, shapes, sources, machine, budget=budget, taken=taken)
     light = jobs_in_all(params.python, params.snakefile, params.config) - int(table["jobs"].sum())
     print(printable(f"\nStudy {params.study}: {params.title}\n"))
     print("\n".join(plan.report(
         table, machine, light_jobs=light, clustering=clustering,
-        texts=params.texts_mb * 10**6, calibrated=spent,
+        texts=params.texts_mb * 10**6, calibrated=spent, others=others,
     )))  # fmt: skip

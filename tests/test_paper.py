@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import typst
 
+from stable_regions.paper.numbers import constants
 from tests.tiny_study import ROOT
 
 PAPER = ROOT / "paper"
@@ -89,6 +90,40 @@ def test_a_study_of_some_experiments_has_a_paper(
         PAPER / "paper.typ", root=Path("/"), sys_inputs={"results": str(tmp_path), "costs": COSTS}
     )
     assert pdf.startswith(b"%PDF")
+
+
+OLMO, SMALL, LARGE = "olmo-1b-0724", ["qwen2-0.5b", "qwen2-1.5b"], ["olmo-7b-0724", "qwen2-7b"]
+
+
+@pytest.mark.parametrize(
+    ("what", "names", "said"),
+    [
+        ("models", [OLMO, *SMALL], "olmo-7b-0724 and qwen2-7b are missing"),
+        ("models", [OLMO, *SMALL, *LARGE], ""),
+        ("models", ["smollm2-135m", "suite-d4-w64"], ""),  # none of them: the abstract says it
+        ("models", ["smollm2-135m", f"{SMALL[0]}-random"], ""),  # its twin is another model
+        ("followed", [OLMO], "olmo-7b-0724 is missing"),
+    ],
+)
+def test_the_text_says_which_of_the_papers_models_a_comparison_lacks(
+    tmp_path: Path, what: str, names: list[str], said: str
+) -> None:
+    like = {"qwen2-0.5b-random": "qwen2-0.5b"}
+    held = {"constants": constants(), "like": like, "figures": []}
+    (tmp_path / "numbers.json").write_text(json.dumps(held))
+    shutil.copy(PAPER / "style.typ", tmp_path)
+    listed = "".join(f'"{name}", ' for name in names)
+    main = tmp_path / "main.typ"
+    main.write_text(
+        '#import "style.typ": *\n'
+        f"#metadata(repr(missing(constants.original.{what}, ({listed})))) <said>"
+    )
+    query = typst.query(
+        main, "<said>", field="value", one=True, root=Path("/"),
+        sys_inputs={"results": str(tmp_path)},
+    )  # fmt: skip
+    words = " ".join(re.sub(r"\W*\[|\][\W]*", " ", json.loads(query)).split())
+    assert (said in words) if said else words == "none"
 
 
 # What may hold digits in the text.

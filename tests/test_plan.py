@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections import defaultdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,11 +15,15 @@ from stable_regions.base.errors import UserError
 from stable_regions.base.files import sha256
 from stable_regions.base.progress import duration
 from stable_regions.estimate import calibration, plan
+from stable_regions.estimate.costs import seconds_taken
 from stable_regions.estimate.gpus import GPUS, Gpu
 from stable_regions.estimate.workload import Cost, Machine, Source, Sweep, Work, seconds_of
+from stable_regions.models import fused
 from stable_regions.models.shapes import Shape, check_shape, shape_of
 from stable_regions.sources.kinds import KINDS
 from stable_regions.study.config import load
+from stable_regions.study.study import Study
+from stable_regions.study.work import sources, texts, works
 from tests.documents import CONDA
 from tests.models import FAMILIES, make_model
 from tests.tiny_study import ROOT, environments, snakemake
@@ -197,6 +202,40 @@ def test_downloads_and_disk_follow_the_kind_of_source(source, expected) -> None:
     assert KINDS[source["kind"]](**source).takes(config, SHAPE, 3) == expected
 
 
+def test_work_that_the_last_run_did_is_expected_to_take_as_long(tmp_path: Path) -> None:
+    files = [f"logs/s/{n}.benchmark.tsv" for n in range(2)]
+    both = [work(benchmarks=files), work(stage="plane", benchmarks=["logs/s/9.benchmark.tsv"])]
+    given = {"budget": 1000, "taken": dict.fromkeys(files, 7.0) | {"logs/s/t.benchmark.tsv": 5.0}}
+    result = plan.table(both, {"m": SHAPE}, {}, machine(), **given).set_index("stage")
+    assert result.loc["interpolation", "core_seconds"] == 2 * (7 + 7)
+    assert result.loc["plane", "core_seconds"] == table(work()).loc[0, "core_seconds"]
+    half = given | {"taken": {files[0]: 7.0}}  # the other job is not done: all is reckoned
+    result = plan.table(both, {"m": SHAPE}, {}, machine(), **half)
+    assert result["core_seconds"].nunique() == 1
+    shown = plan.report(
+        result, machine(), light_jobs=4, clustering=99.0, texts=0.0, calibrated=1.0, others=[5, 9]
+    )
+    rest = cells(shown)["(none)", "prompts, clusters, tables, figures"]
+    assert rest["time"] == duration((5 + 9 + 2 * 2) / 2)
+    (tmp_path / "a.benchmark.tsv").write_text("s\tcpu_time\n3.5\tNA\n")
+    assert list(seconds_taken([tmp_path]).values()) == [3.5]
+
+
+def test_a_study_knows_where_its_jobs_leave_what_they_took(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = Study.load(yaml.safe_load((ROOT / "config.yaml").read_text()), ROOT)
+    files = {path for each in works(study) for path in each.benchmarks}
+    assert {
+        "logs/train/suite-d4-w64.benchmark.tsv",
+        "logs/embedded/activations/random/suite-d4-w64.benchmark.tsv",
+        "logs/embedded/interpolation/training/suite-d4-w64.benchmark.tsv",
+        "logs/embedded/pairwise/words/smollm2-135m.1.benchmark.tsv",
+    } <= files
+    assert len(files) == sum(each.jobs for each in works(study))
+
+
 def test_the_report_says_the_total_and_what_it_is_of() -> None:
     result = table(work(), work(stage="plane"))
     shown = plan.report(
@@ -237,6 +276,31 @@ def test_the_plan_of_the_paper_needs_no_network_and_is_the_one_in_docs(tmp_path:
     for key, row in result.items():  # time and memory are the machine's
         for column in ("jobs", "points", "operations", "disk", "download"):
             assert row[column] == written[key][column], key
+
+
+def test_the_plan_of_the_small_models_is_the_one_in_docs() -> None:
+    raw = yaml.safe_load((ROOT / "config.yaml").read_text()) | {"study": "paper-small"}
+    study = Study.load(raw, ROOT)
+    costs = defaultdict(lambda: defaultdict(lambda: Cost(0, 0)))
+    budget = study.config.compute.memory_budget_mb * 2**20
+    result = plan.table(
+        works(study), study.shapes, sources(study), machine(costs=costs), budget=budget
+    )
+    shown = plan.report(
+        result, machine(), light_jobs=0, clustering=0, texts=1e6 * texts(study), calibrated=0
+    )
+    text = COSTS.read_text(encoding="utf-8").partition("<!-- plan of paper-small -->")[2]
+    planned, written = cells(shown), cells(text.splitlines())
+    assert list(planned) == list(written)
+    for key, row in planned.items():
+        for column in ("points", "operations", "disk", "download"):
+            assert row[column] == written[key][column], key
+
+
+@pytest.mark.parametrize("kind", fused.FAMILIES)
+def test_a_stand_in_of_each_fused_family_is_run_fused(kind: str) -> None:
+    stand_in = calibration.stand_in(SHAPE.model_copy(update={"model_type": kind}), 2, torch.float32)
+    assert stand_in.fused is not None
 
 
 @pytest.mark.workflow

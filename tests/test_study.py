@@ -176,11 +176,81 @@ def test_what_the_first_figure_shows_comes_first_and_long_jobs_before_short(
     study: Callable[..., Study],
 ) -> None:
     ours = study()
-    first = resources.priority(ours, "examples")
-    others = {name: resources.priority(ours, name) for name in ours.experiments}
+    first = resources.priority(ours, "examples", "smollm2-135m")
+    others = {n: resources.priority(ours, n, refs[0]) for n, refs in ours.experiments.items()}
     assert first == resources.FIRST_FIGURE > 1000 > max(n for n in others.values() if n != first)
     assert others["sharpness"] == min(100, resources.points(ours, "sharpness") // 1000)
     assert others["size"] < others["sharpness"]
+
+
+def jobs_by_priority(ours: Study) -> list[tuple[int, str, str]]:
+    """Priority, verb and model of every job of a study that fetches or runs a model."""
+    jobs = [(resources.fetching_priority(ours, ref), "fetch", ref) for ref in ours.refs
+            if ours.model(ref).source.way == "fetched"]  # fmt: skip
+    jobs += [(resources.priority(ours, name, ref), "measure", ref)
+             for name, refs in ours.experiments.items() for ref in refs]  # fmt: skip
+    jobs += [(resources.caching_priority(ours, prompts, job), "cache", job)
+             for prompts, some in ours.activation_jobs.items() for job in some]  # fmt: skip
+    return sorted(jobs, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "order"),
+    [
+        ("paper", ["qwen2-0.5b", "olmo-1b-0724", "qwen2-1.5b", "olmo-7b-0724", "qwen2-7b"]),
+        ("paper-small", ["qwen2-0.5b", "olmo-1b-0724", "qwen2-1.5b"]),
+    ],
+)
+def test_the_small_models_are_done_before_a_larger_one_is_fetched(
+    study: Callable[..., Study], name: str, order: list[str]
+) -> None:
+    """Tables and figures, whose priority is 0, are made as soon as there is what they show."""
+    ours = study(name)
+    jobs = jobs_by_priority(ours)
+    steps = [paths.split_ref(ref)[0].removesuffix("-random") for _, _, ref in jobs]
+    assert list(dict.fromkeys(steps)) == order
+    assert steps == sorted(steps, key=order.index)
+    for model in order[1:]:  # and the next checkpoint when the one before is done with
+        fetched = {p for p, verb, ref in jobs if verb == "fetch" and ref.startswith(model)}
+        run = {p for p, verb, ref in jobs if verb != "fetch" and ref.startswith(model)}
+        assert max(fetched) < min(run) <= max(run) < 0
+    assert {ref for _, verb, ref in jobs[:2] if verb == "fetch"} == {"qwen2-0.5b"}
+
+
+def test_texts_that_only_vary_a_choice_are_not_waited_for(study: Callable[..., Study]) -> None:
+    ours = study("paper")
+    later = resources.text_priority(ours, "books-drawn")
+    assert resources.text_priority(ours, "books") == 0 > later
+    assert later > resources.fetching_priority(ours, "olmo-1b-0724@main")
+
+
+def test_a_model_of_unknown_size_comes_last(study: Callable[..., Study]) -> None:
+    ours = study("paper", models={"qwen2-0.5b": {"shape": None}})
+    assert resources.step(ours, "qwen2-0.5b") == resources.step(ours, "qwen2-0.5b-random") == 4
+    assert resources.step(ours, "olmo-1b-0724@main") == 0
+    assert resources.step(study(), "suite-d4-w64@step0") == 0
+
+
+def test_the_small_models_of_the_paper_fit_a_laptop_and_an_evening(
+    study: Callable[..., Study],
+) -> None:
+    ours, whole = study("paper-small"), study("paper")
+    assert set(ours.models) < set(whole.models)
+    assert {"fig1", "fig2", "fig3", "fig4", "figA_layers", "figA_polytopes", "figA_meaning",
+            "figA_clusters", "figA_words_scores"} <= set(ours.figures)  # fmt: skip
+    for name in ("sharpness", "training", "size", "polytopes", "meaning", "controls"):
+        assert ours.points(name) == whole.points(name)  # as many pairs as in the paper
+    works, shapes = work.works(ours), {name: shape for name in ours.models
+                                       if (shape := ours.shape(name))}  # fmt: skip
+    assert sum(each.operations(shapes[each.model]) for each in works) < 2e15
+    sources = work.sources(ours)
+    assert sum(source.download for source in sources.values()) + 1e6 * work.texts(ours) < 35e9
+    assert sources["olmo-1b-0724"].disk == sources["olmo-1b-0724"].download / 5
+    disk, memory = work.disk_and_memory(
+        works, shapes, sources, ours.config.compute.memory_budget_mb * 2**20
+    )
+    assert disk < 15e9
+    assert memory < 8e9
 
 
 def test_on_a_machine_with_a_gpu_models_run_there(
@@ -240,9 +310,11 @@ def test_work_is_what_jobs_run_and_keep(study: Callable[..., Study]) -> None:
     assert sum(each.points for each in measured) == sum(
         ours.points(name) * len(refs) for name, refs in ours.experiments.items()
     )
-    # of each prompt: what is written at two layers, and read at both sites
+    # of each prompt: what is written at each layer, and read at both sites
+    layers = len(ours.write_layers("random", "suite-d4-w64@step0"))
     [suite] = [w for w in works if (w.stage, w.model) == ("activations", "suite-d4-w64")]
-    assert suite.vectors == ours.size("random").prompts * 4 * len(ours.checkpoints["suite-d4-w64"])
+    checkpoints = ours.checkpoints["suite-d4-w64"]
+    assert suite.vectors == ours.size("random").prompts * (layers + 2) * len(checkpoints)
 
 
 def test_a_study_without_room_is_told(

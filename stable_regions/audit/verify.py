@@ -57,6 +57,13 @@ class Report:
     checked: list[str] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
     different: list[str] = field(default_factory=list)
+    _told: int = 0
+
+    def tell(self) -> None:
+        """Log what differs and has not been logged, so that a changed file is known at once."""
+        for line in self.different[self._told :]:
+            log.info("different: %s", line)
+        self._told = len(self.different)
 
 
 def shown(paths: list[str]) -> str:

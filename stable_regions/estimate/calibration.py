@@ -90,7 +90,7 @@ def sweep_costs(
 
 @torch.no_grad()
 def stand_in(shape: Shape, blocks: int, dtype: torch.dtype) -> Model:
-    """A stand-in model of a few blocks of this shape, with constant weights."""
+    """A stand-in model of a few blocks of this shape, with weights that mean nothing."""
     names: dict[str, Any] = {
         "hidden_size": shape.width,
         "intermediate_size": shape.mlp_run,
@@ -114,8 +114,11 @@ def stand_in(shape: Shape, blocks: int, dtype: torch.dtype) -> Model:
     config = AutoConfig.for_model(kind, **names)
     hf: Any = huggingface.initialise(config, device="meta")
     hf = hf.to_empty(device="cpu").to(dtype)
+    hf.config.architectures = [type(hf).__name__]  # by which TransformerLens knows it
     for tensor in (*hf.parameters(), *hf.buffers()):
         tensor.fill_(0.01)
+        if tensor.dim() > 1:  # not the same everywhere, of which a layer norm leaves nothing
+            tensor += torch.linspace(-0.01, 0.01, tensor.shape[-1], dtype=dtype)
     engine = "auto" if fused else "bridge"
     return wrap(hf.eval().requires_grad_(False), folder=Path(kind), engine=engine)
 

@@ -1,9 +1,15 @@
 """The run time of each stage, from the benchmark files of Snakemake."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
+
+
+def seconds_taken(folders: Iterable[str | Path]) -> dict[str, float]:
+    """Wall time of each job below some folders that left a benchmark file, by its path."""
+    paths = (path for folder in folders for path in Path(folder).rglob("*.benchmark.tsv"))
+    return {path.as_posix(): float(pd.read_csv(path, sep="\t")["s"].sum()) for path in paths}
 
 
 def cost_table(timed: Mapping[str, Sequence[str | Path]]) -> pd.DataFrame:

@@ -17,8 +17,15 @@ def table(
     machine: Machine,
     *,
     budget: int,
+    taken: Mapping[str, float] | None = None,
 ) -> pd.DataFrame:
     """The plan: a row a model and stage, in the order of the work.
+
+    Parameters
+    ----------
+    taken
+        Seconds that jobs took in the last run on this machine, by their benchmark files. Work all
+        of whose jobs are there is expected to take as long again.
 
     Returns
     -------
@@ -35,7 +42,9 @@ def table(
             {"model": work.model, "stage": work.stage, "jobs": 0, "points": 0, "operations": 0,
              "core_seconds": 0.0, "memory": 0, "gpu_memory": 0, "disk": 0, "download": 0},
         )  # fmt: skip
-        seconds = seconds_of(work, shape, machine)
+        known = [taken[path] for path in work.benchmarks if path in taken] if taken else []
+        whole = len(known) == work.jobs > 0
+        seconds = sum(known) if whole else seconds_of(work, shape, machine)
         row["jobs"] += work.jobs
         row["points"] += work.points
         row["operations"] += work.operations(shape)
@@ -63,6 +72,7 @@ def report(
     clustering: float,
     texts: float,
     calibrated: float,
+    others: Sequence[float] = (),
 ) -> list[str]:
     """The plan as text: a line per model and stage, a line per model, and the total.
 
@@ -76,13 +86,16 @@ def report(
         Bytes of packages and files of the hub with texts.
     calibrated
         Seconds that the calibration took.
+    others
+        Seconds of the jobs that run no model in the last run, clusters among them.
     """
     additive = ["jobs", "points", "operations", "core_seconds", "disk", "download"]
     how = dict.fromkeys(additive, "sum") | {"memory": "max", "gpu_memory": "max"}
     by_model = plan.groupby("model", sort=False).agg(how).reset_index().assign(stage="all")
     rest = {
         "model": "(none)", "stage": "prompts, clusters, tables, figures", "jobs": light_jobs,
-        "core_seconds": light_jobs * machine.light + clustering, "memory": machine.baseline,
+        "core_seconds": sum(others) + max(light_jobs - len(others), 0) * machine.light
+        + (0 if others else clustering), "memory": machine.baseline,
         "disk": texts, "download": texts,
     }  # fmt: skip
     several = by_model["model"].isin(plan["model"].value_counts().loc[lambda n: n > 1].index)

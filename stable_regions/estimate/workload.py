@@ -71,6 +71,8 @@ class Work:
         Activations that are kept, each as wide as the model.
     checkpoints
         Copies of the weights that training keeps.
+    benchmarks
+        The files in which its jobs leave what they took, one a job.
     """
 
     stage: str
@@ -84,6 +86,7 @@ class Work:
     updates: int = 0
     vectors: int = 0
     checkpoints: int = 0
+    benchmarks: Sequence[str] = ()
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> "Work":

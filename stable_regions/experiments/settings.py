@@ -5,7 +5,7 @@ Snakemake starts with these classes, so nothing here loads PyTorch, NumPy or pan
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from stable_regions.base.errors import UserError
 from stable_regions.base.strict import Strict
@@ -77,6 +77,12 @@ class Tables(NamedTuple):
         return [f"{experiment}_{what}" if what else experiment for what in self.what]
 
 
+Nature = Literal["real", "count", "clustering"]
+"""What a number in a table is: a function of distances that moves with them, a count of things that
+happen or do not (or a median, a difference or a ratio of counts), or a score of clusters.
+"""
+
+
 class Measurement(Strict):
     """An experiment on models; each kind overrides in its folder what differs.
 
@@ -97,6 +103,9 @@ class Measurement(Strict):
         activations were cached, which may support sweeps alone.
     on_page
         What the page to explore shows: `paths`, `series`, `planes`, `maps`.
+    natures
+        What the numbers of its tables are where they are not real numbers: by the suffix of the
+        table's name, or by a measure in it.
     """
 
     verb: ClassVar[str]
@@ -107,6 +116,7 @@ class Measurement(Strict):
     ways: ClassVar[tuple[Way, ...]] = ()
     engine: ClassVar[str | None] = None
     on_page: ClassVar[tuple[str, ...]] = ()
+    natures: ClassVar[Mapping[str, Nature]] = {}
     kind: str
     """What is measured."""
     prompts: Name
@@ -121,6 +131,11 @@ class Measurement(Strict):
         """The name of a module of the kind's folder, or of the default one above it."""
         kind = cls.__module__.rpartition(".")[0]
         return f"{kind if cls.has(part) else kind.rpartition('.')[0]}.{part}"
+
+    @classmethod
+    def nature(cls, names: Sequence[str]) -> Nature:
+        """What a number is, by the suffix of its table and the keys of its row."""
+        return next((cls.natures[name] for name in names if name in cls.natures), "real")
 
     @classmethod
     def has(cls, part: str) -> bool:

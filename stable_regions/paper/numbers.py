@@ -8,12 +8,14 @@ import pandas as pd
 from stable_regions.measures import boundaries, conventions
 from stable_regions.measures.distances import DISTANCES
 
-# Facts about the original that the text needs: its models on the hub, and its later write layer.
+# Facts about the original that the text needs: its models on the hub, those of them that it follows
+# through training, and its later write layer.
 ORIGINAL = {
     "models": [
         "allenai/OLMo-1B-0724-hf", "allenai/OLMo-7B-0724-hf", "Qwen/Qwen2-0.5B",
         "Qwen/Qwen2-1.5B", "Qwen/Qwen2-7B",
     ],
+    "followed": ["allenai/OLMo-1B-0724-hf", "allenai/OLMo-7B-0724-hf"],
     "late_layer": 6,
 }  # fmt: skip
 

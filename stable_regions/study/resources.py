@@ -9,6 +9,7 @@ from stable_regions.study.paths import split_ref
 from stable_regions.study.study import Job, Study
 
 FIRST_FIGURE = 2000  # the priority of what the first figure is made of: before training
+STEP = 200  # between the priorities of two models that are fetched: more than `priority` spans
 # Operations a second, slow for what it is: a core does 37 GFLOP/s or more in a sweep, and a T4
 # would do three TFLOP/s at 40 % of its peak.
 CORE_SPEED, GPU_SPEED = 20e9, 2e12
@@ -110,11 +111,47 @@ def points(study: Study, experiment: str) -> int:
     return study.points(experiment) // study.parts(experiment)
 
 
-def priority(study: Study, experiment: str) -> int:
-    """The priority of an experiment's jobs: longer ones first, so that none runs alone at the end.
+def step(study: Study, ref: str) -> int:
+    """The place of a model among the study's fetched ones, by size, the smallest first.
 
-    But before all, training too, what the first figure is made of.
+    0 for a model that is not fetched. Work goes up the steps, so that whoever stops early has
+    finished what is about the small models rather than a part of everything.
+    """
+    fetched = {
+        name: shape.weights if (shape := study.shape(name)) else math.inf
+        for name in study.models
+        if study.model(name).source.way == "fetched"
+    }
+    name, _ = split_ref(study.twins.get(ref, ref))
+    return sorted(set(fetched.values())).index(fetched[name]) if name in fetched else 0
+
+
+def priority(study: Study, experiment: str, ref: str) -> int:
+    """The priority of an experiment's jobs on a model: step by step.
+
+    Longer ones are first within a step, so that none runs alone at the end; but before all,
+    training too, comes what the first figure is made of.
     """
     if study.config.prompts[study.entry(experiment).prompts].first:
         return FIRST_FIGURE
-    return min(100, points(study, experiment) // 1000)
+    return min(100, points(study, experiment) // 1000) - STEP * step(study, ref)
+
+
+def caching_priority(study: Study, prompts: str, ref: str) -> int:
+    """The same of the jobs that cache activations."""
+    return FIRST_FIGURE if study.config.prompts[prompts].first else -STEP * step(study, ref)
+
+
+def fetching_priority(study: Study, ref: str) -> int:
+    """The same of the job that fetches a model: when the step before it is done."""
+    for name, refs in study.experiments.items():
+        if ref in refs and study.config.prompts[study.entry(name).prompts].first:
+            return FIRST_FIGURE
+    return -10 - STEP * step(study, ref)
+
+
+def text_priority(study: Study, corpus: str) -> int:
+    """The same of a corpus that is fetched: one that choices are varied on is not waited for."""
+    first = {study.entry(name).prompts for name in study.experiments}
+    needed = {name for prompts in first for name in study.config.prompts[prompts].corpora()}
+    return 0 if corpus in needed else -STEP // 2

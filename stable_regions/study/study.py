@@ -187,6 +187,12 @@ class Study:
         """The digest of an earlier run, where one is kept."""
         return self.home / "reference" / f"{self.name}.json"
 
+    @property
+    def references(self) -> list[Path]:
+        """That, and beside it those of other makes of processor: `<study>.<processor>.json`."""
+        others = sorted(self.reference.parent.glob(f"{self.name}.*.json"))
+        return [path for path in (self.reference, *others) if path.exists()]
+
     @cached_property
     def experiments(self) -> dict[str, list[str]]:
         """The experiments, and the models that each runs."""

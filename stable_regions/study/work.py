@@ -8,7 +8,7 @@ from stable_regions.estimate.watch import LIGHT
 from stable_regions.estimate.workload import Source, Sweep, Work, disk_and_memory
 from stable_regions.study import paths, resources
 from stable_regions.study.paths import split_ref
-from stable_regions.study.study import Job, Study
+from stable_regions.study.study import Job, Study, job_rules
 
 
 def works(study: Study) -> list[Work]:
@@ -23,6 +23,7 @@ def works(study: Study) -> list[Work]:
             tokens=source.tokens,
             updates=source.steps,
             checkpoints=2 * len(study.checkpoints[model]),  # as trained, and with a tokenizer
+            benchmarks=[f"logs/train/{model}.benchmark.tsv"],
         )
         for model, source in study.trained.items()
     ]
@@ -35,7 +36,11 @@ def works(study: Study) -> list[Work]:
             )
             count = size.contexts * size.prompts * len(job.refs)
             tokens = study.tokens(prompts) * len(job.refs)
-            all_works.append(_work(study, "activations", job, tokens=tokens, vectors=count * sites))
+            all_works.append(
+                _work(
+                    study, "activations", "activations", job, tokens=tokens, vectors=count * sites
+                )
+            )
     for kind in study.kinds:
         for name in study.of_kind(kind):
             for job in study.measuring_jobs[name].values():
@@ -44,7 +49,9 @@ def works(study: Study) -> list[Work]:
                     Sweep(each.way.name, each.dtype or dtype, each.number * len(job.refs), layers)
                     for each in study.sweeps(name)
                 ]
-                all_works.append(_work(study, study.entry(name).kind, job, sweeps=sweeps))
+                all_works.append(
+                    _work(study, kind.folder, study.entry(name).kind, job, sweeps=sweeps)
+                )
     return all_works
 
 
@@ -68,7 +75,7 @@ def expected(study: Study) -> dict[str, float]:
     return {rule: LIGHT + sum(some) / len(some) for rule, some in seconds.items()}
 
 
-def _work(study: Study, stage: str, job: Job, **asked: Any) -> Work:
+def _work(study: Study, folder: str, stage: str, job: Job, **asked: Any) -> Work:
     """The fields that every job has that runs models."""
     return Work(
         stage,
@@ -77,6 +84,11 @@ def _work(study: Study, stage: str, job: Job, **asked: Any) -> Work:
         threads=resources.threads(study, job.name),
         loads=len(job.parts) * len(job.refs),
         dtype=study.model(job.name).dtype,
+        benchmarks=[
+            path
+            for rule in job_rules("", [job])
+            for path in rule.each(rule.log(f"logs/{study.name}/{folder}/{job.of}", "benchmark.tsv"))
+        ],
         **asked,
     )
 

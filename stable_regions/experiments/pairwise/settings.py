@@ -1,13 +1,13 @@
 """The settings of distances between all prompts of a set, and of their clusters."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from stable_regions.base.errors import UserError
 from stable_regions.base.strict import Strict
-from stable_regions.experiments.settings import Measurement, Points, Way
+from stable_regions.experiments.settings import Measurement, Nature, Points, Way
 from stable_regions.prompts.settings import Prompts, Size, WordPrompts
 from stable_regions.study.fields import INT32_END, Count, Layer, TwoOrMore, Unique
 
@@ -43,6 +43,9 @@ class Settings(Measurement):
     ending: ClassVar[str] = "safetensors"
     ways: ClassVar[tuple[Way, ...]] = (SHORT,)
     on_page: ClassVar[tuple[str, ...]] = ("maps",)
+    natures: ClassVar[Mapping[str, Nature]] = dict.fromkeys(
+        ("scores", "comparisons", "confounded", "sweep"), "clustering"
+    )
     kind: Literal["pairwise"]
     steps: Annotated[int, Field(ge=3, lt=INT32_END)]
     """Points on a path, both ends included."""

@@ -1,12 +1,19 @@
 """The settings of planes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from stable_regions.base.errors import UserError
-from stable_regions.experiments.settings import Measurement, Points, Tables, Way, shard_ranges
+from stable_regions.experiments.settings import (
+    Measurement,
+    Nature,
+    Points,
+    Tables,
+    Way,
+    shard_ranges,
+)
 from stable_regions.prompts.settings import Prompts, RandomPrompts, Size
 from stable_regions.study.fields import Count, TwoOrMore
 
@@ -28,6 +35,7 @@ class Settings(Measurement):
     ending: ClassVar[str] = "safetensors"
     ways: ClassVar[tuple[Way, ...]] = (PLANES,)
     on_page: ClassVar[tuple[str, ...]] = ("planes",)
+    natures: ClassVar[Mapping[str, Nature]] = {"top_tokens": "count"}
     kind: Literal["plane"]
     triples: Count = 1
     """Planes, of three prompts each."""

@@ -1,9 +1,9 @@
 """The settings of a count of gates."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
-from stable_regions.experiments.settings import OnPairs, Points, Tables, Way, shard_ranges
+from stable_regions.experiments.settings import Nature, OnPairs, Points, Tables, Way, shard_ranges
 from stable_regions.prompts.settings import Prompts, Size
 from stable_regions.study.fields import TwoOrMore
 
@@ -24,6 +24,7 @@ class Settings(OnPairs):
     folder: ClassVar[str] = "polytopes"
     ways: ClassVar[tuple[Way, ...]] = (GATES,)
     on_page: ClassVar[tuple[str, ...]] = ("paths",)
+    natures: ClassVar[Mapping[str, Nature]] = {"gates": "count", "comparison": "count"}
     kind: Literal["polytopes"]
     steps: TwoOrMore = 50
     """Points on a path, both ends included."""

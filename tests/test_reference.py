@@ -1,0 +1,120 @@
+"""What a comparison with a reference allows follows from what a number is, and its machine."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stable_regions.audit import reference
+from stable_regions.base.files import write_json
+
+INTEL, AMD = (
+    [{"processor": name, "system": "Linux"}] for name in ("Intel(R) Xeon(R) Processor", "AMD EPYC")
+)
+SLOPE, GATES, SCORE, TOKENS, TRAINED = (
+    "sharpness/m/0/post_norm", "polytopes_gates/m/0/mismatch/26",
+    "words_scores/m/0/barrier/kind/ari",
+    "planes/m/0/post_norm/top_tokens", "training/suite@step8/0/post_norm",
+)  # fmt: skip
+DIGEST: dict[str, Any] = {
+    "kinds": {
+        "sharpness": "interpolation", "training": "interpolation", "polytopes": "polytopes",
+        "words": "pairwise", "planes": "plane",
+    },
+    "machines": INTEL,
+    "versions": [{"torch": "2"}],
+    "weights": {"m": {"model.safetensors": "0"}, "suite@step8": {"model.safetensors": "1"}},
+    "data": {"a.parquet": "0"},
+    "estimates": {
+        SLOPE: [3.9, 3.8, 4.0], GATES: [137.0, 130.0, 144.0], SCORE: [0.58, 0.47, 0.7],
+        TOKENS: [12.0, 10.0, 14.0], TRAINED: [2.0, 1.9, 2.1],
+    },
+    "claims": {
+        "gates": {
+            "verdict": "replicated", "models": ["m"], "also": {},
+            "estimates": {"gates, m": [473.0] * 3},
+            "natures": {"gates, m": "count"},
+        }
+    },
+}  # fmt: skip
+
+
+def run(on: list[Any] = AMD, **estimates: float) -> dict[str, Any]:
+    """A run with other bytes, and some estimates moved."""
+    current = copy.deepcopy(DIGEST) | {"machines": on, "data": {"a.parquet": "1"}}
+    for name, by in estimates.items():
+        current["estimates"][name][0] += by
+    return current
+
+
+@pytest.mark.parametrize(
+    ("name", "by", "same"),
+    [
+        (SLOPE, 0.003, True), (SLOPE, 0.005, False),  # a thousandth of 3.9
+        (GATES, -0.5, True), (GATES, 1.0, True), (GATES, 1.5, False),  # one count
+        (TOKENS, 1.0, True), (TOKENS, 2.0, False),
+        (SCORE, 0.1, True),  # the intervals are the same
+    ],
+)  # fmt: skip
+def test_what_another_processor_may_move_a_number_by(name: str, by: float, same: bool) -> None:
+    result = reference.compare(DIGEST, run(**{name: by}))
+    assert (result["differences"] == []) == same
+    moved = same and name != SLOPE
+    assert [line.partition(":")[0] for line in result["moved"]] == [name] * moved
+    assert ("moved as rounding can move them" in result["line"]) == moved
+    assert result["line"].startswith(
+        "the same within tolerance: " if same else "the same verdicts on all 1 claims; 1 of the"
+    )
+    if name != SLOPE:  # the same processor gives the same counts and clusters
+        assert len(reference.compare(DIGEST, run(INTEL, **{name: by}))["differences"]) == 1
+
+
+def test_scores_whose_intervals_are_apart_are_different() -> None:
+    current = run()
+    current["estimates"][SCORE] = [0.8, 0.75, 0.9]
+    assert len(reference.compare(DIGEST, current)["differences"]) == 1
+
+
+def test_a_model_that_was_trained_elsewhere_is_another_draw() -> None:
+    current = run(**{TRAINED: 0.05})
+    assert len(reference.compare(DIGEST, current)["differences"]) == 1
+    current["weights"]["suite@step8"] = {"model.safetensors": "2"}
+    assert reference.compare(DIGEST, current)["differences"] == []
+    assert reference.compare(DIGEST, current)["moved"] == []
+
+
+def test_a_claims_estimate_is_a_count_where_its_table_holds_counts() -> None:
+    current = run()
+    current["claims"]["gates"]["estimates"]["gates, m"] = [474.0] * 3
+    assert reference.compare(DIGEST, current)["differences"] == []
+    current["claims"]["gates"]["estimates"]["gates, m"] = [476.0] * 3
+    assert len(reference.compare(DIGEST, current)["differences"]) == 1
+    claim = {
+        "tests": [
+            {"estimand": "gates", "table": "polytopes_comparison", "estimates": [{"of": "m"}]},
+            {"estimand": "slope", "table": "sharpness", "estimates": [{"of": "m"}]},
+            {"estimand": "rest", "raw": "sharpness", "estimates": [{"of": "m"}]},
+        ]
+    }
+    assert reference._natures(claim, DIGEST["kinds"]) == {"gates, m": "count"}
+
+
+def test_another_verdict_comes_before_all_else() -> None:
+    current = run(**{SLOPE: 1.0})
+    current["claims"]["gates"]["verdict"] = "partly"
+    line = reference.compare(DIGEST, current)["line"]
+    assert line.startswith("DIFFERENT in 1 of 1 verdicts: claim gates: partly, and replicated")
+
+
+def test_references_of_two_makes_of_processor_lie_side_by_side(tmp_path: Path) -> None:
+    first = tmp_path / "mine.json"
+    assert reference.place_of(first, DIGEST) == first
+    write_json(first, DIGEST)
+    assert reference.place_of(first, DIGEST) == first
+    other = DIGEST | {"machines": AMD}
+    assert reference.place_of(first, other) == tmp_path / "mine.amd-epyc.json"
+    assert reference.slug(INTEL) == "intel-xeon-processor"
+    assert reference.nearest([DIGEST, other], run(AMD)) is other
+    third = [{"processor": None, "system": "Darwin"}]
+    assert reference.nearest([DIGEST, other], run(third)) is DIGEST
