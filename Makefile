@@ -56,12 +56,17 @@ schema: setup
 
 setup: $(VENV)/.complete
 
+# The lock has the hash of every package, and all that they need; but a build of torch with CUDA
+# names libraries of its own, which the last line adds.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
 $(VENV)/.complete: requirements.lock
 	@$(PYTHON) tools/check_machine.py
 	@echo "Setting up $(VENV): about 2 minutes and 2.3 GB"
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(PIP) --no-deps --require-hashes --requirement requirements.lock
 	@test -x $(BIN)/snakemake || { echo "error: pip put the packages elsewhere: take 'target' and 'prefix' out of its configuration (pip config list)" >&2; exit 1; }
+	$(PIP) torch
 	@touch $@
 
 # Resolve requirements.in afresh, in an environment of its own.

@@ -12,11 +12,12 @@ import yaml
 from packaging.requirements import Requirement
 
 from stable_regions.audit.records import PACKAGE_OF_MODULE
+from tools import lock
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENTS = sorted((ROOT / "envs").glob("*.yaml"))
 LOCK = dict(
-    re.findall(r"^([a-z0-9-]+)==(\S+)$", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
+    re.findall(r"^([a-z0-9-]+)==(\S+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
 )
 # The environment of each script, as the rules name both.
 NAMED = {
@@ -134,6 +135,44 @@ def test_the_environments_are_what_the_lock_gives() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, f"{done.stderr}: `python tools/lock.py envs` writes them anew"
+
+
+def test_the_lock_has_the_hashes_of_all_that_fits() -> None:
+    """Of each package; `make setup` has pip take nothing without one."""
+    text = (ROOT / "requirements.lock").read_text()
+    found = re.findall(r"^([a-z0-9-]+)==\S+((?: \\\n    --hash=sha256:[0-9a-f]{64})+)$", text, re.M)
+    hashes = {name: some.split() for name, some in found}
+    assert hashes.keys() == LOCK.keys()
+    # wheels of two or more systems, and of three versions of Python
+    assert len(hashes["numpy"]) > 3 * 2
+    assert "--no-deps --require-hashes" in (ROOT / "Makefile").read_text()
+
+
+@pytest.mark.parametrize(
+    ("file", "fits"),
+    [
+        ("numpy-2.4.1-cp311-cp311-manylinux_2_27_x86_64.manylinux_2_28_x86_64.whl", True),
+        ("numpy-2.4.1-cp313-cp313-macosx_11_0_arm64.whl", True),
+        ("numpy-2.4.1-cp310-abi3-manylinux_2_28_aarch64.whl", True),
+        ("numpy-2.4.1-py3-none-any.whl", True),
+        ("numpy-2.4.1-py2.py3-none-any.whl", True),
+        ("numpy-2.4.1-py3-none-macosx_10_9_universal2.whl", True),
+        ("numpy-2.4.1-cp310-cp310-manylinux_2_28_x86_64.whl", False),
+        ("numpy-2.4.1-cp314-cp314-manylinux_2_28_x86_64.whl", False),
+        ("numpy-2.4.1-cp314-abi3-manylinux_2_28_x86_64.whl", False),
+        ("numpy-2.4.1-cp313-cp313t-manylinux_2_28_x86_64.whl", False),
+        ("numpy-2.4.1-pp311-pypy311_pp73-manylinux_2_28_x86_64.whl", False),
+        ("numpy-2.4.1-cp311-cp311-musllinux_1_2_x86_64.whl", False),
+        ("numpy-2.4.1-cp311-cp311-win_amd64.whl", False),
+        ("numpy-2.4.1-py2-none-any.whl", False),
+        ("numpy-2.4.0-py3-none-any.whl", False),
+        ("numpy-2.4.1.tar.gz", False),
+        ("numpy-2.4.1.exe", False),
+    ],
+)
+def test_which_wheels_are_in_the_lock(file: str, fits: bool) -> None:
+    assert lock.is_installable(file, "2.4.1", source=False) == fits
+    assert lock.is_installable(file, "2.4.1", source=True) == file.endswith(".tar.gz")
 
 
 def test_nothing_is_compiled() -> None:

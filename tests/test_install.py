@@ -86,11 +86,8 @@ def test_all_that_the_front_door_imports_is_a_dependency() -> None:
 def test_dependencies_have_bounds_that_the_lock_is_within() -> None:
     from packaging.requirements import Requirement
 
-    lock = dict(
-        line.split("==")
-        for line in (ROOT / "requirements.lock").read_text().splitlines()
-        if "==" in line and not line.startswith(("#", "-"))
-    )
+    text = (ROOT / "requirements.lock").read_text()
+    lock = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", text, re.MULTILINE))
     for line in PROJECT["dependencies"]:
         requirement = Requirement(line)
         assert "==" not in line

@@ -242,7 +242,7 @@ def test_the_small_models_of_the_paper_fit_a_laptop_and_an_evening(
         assert ours.points(name) == whole.points(name)  # as many pairs as in the paper
     works, shapes = work.works(ours), {name: shape for name in ours.models
                                        if (shape := ours.shape(name))}  # fmt: skip
-    assert sum(each.operations(shapes[each.model]) for each in works) < 2e15
+    assert sum(each.operations(shapes[each.model]) for each in works) < 2.1e15
     sources = work.sources(ours)
     assert sum(source.download for source in sources.values()) + 1e6 * work.texts(ours) < 35e9
     assert sources["olmo-1b-0724"].disk == sources["olmo-1b-0724"].download / 5
