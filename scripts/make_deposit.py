@@ -11,15 +11,15 @@ from stable_regions.base.files import write_json
 with job(snakemake) as log:
     params = snakemake.params
     results, target = Path(params.results), Path(params.target)
-    held = manifest.read(results)
+    content = manifest.read(results)
     report = verify.Report()
-    verify.check_files(held, results, records.load_records(Path("logs")), report)
-    verify.check_crate(held, results, report)
+    verify.check_files(content, results, records.load_records(Path("logs")), report)
+    verify.check_crate(content, results, report)
     if report.different:
         more = f" ({len(report.different)} differences)" if len(report.different) > 1 else ""
         raise UserError(f"{report.different[0]}{more}: nothing is packed; see `snakemake verify`")
-    count = deposit.write_archive(target, results, held, raw=params.raw)
-    facts = deposit.describe(results, held)
+    count = deposit.write_archive(target, results, content, raw=params.raw)
+    facts = deposit.describe(results, content)
     write_json(target.with_suffix(".zenodo.json"), deposit.zenodo(facts))
     write_json(target.with_suffix(".inveniordm.json"), deposit.inveniordm(facts))
     log.info("%s: %d files, %.0f MB", target, count, target.stat().st_size / 1e6)

@@ -49,8 +49,8 @@ def given_entries(text: str) -> list[tuple[str, str, str]]:
 
 def arguments(first: str, study: str = "tiny") -> list[str]:
     """The arguments of the one Snakemake command that begins with this word, for a study."""
-    told = {line.partition("snakemake ")[2] for line in lines() if "snakemake " in line}
-    [line] = {line for line in told if line.split() and line.split()[0] == first}
+    commands = {line.partition("snakemake ")[2] for line in lines() if "snakemake " in line}
+    [line] = {line for line in commands if line.split() and line.split()[0] == first}
     return shlex.split(line.replace("embedded", study))
 
 

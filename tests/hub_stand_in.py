@@ -34,7 +34,7 @@ class Repository:
             return revision
         return hashlib.sha1(str(self.revisions[revision]).encode()).hexdigest()
 
-    def told(self, name: str) -> str:
+    def listed_name(self, name: str) -> str:
         """What the hub says that a file is called."""
         return name
 
@@ -104,7 +104,7 @@ def _handler(hub: Hub) -> type:
                 body = [
                     {
                         "type": "file",
-                        "path": repository.told(str(path.relative_to(folder))),
+                        "path": repository.listed_name(str(path.relative_to(folder))),
                         "size": path.stat().st_size,
                         "oid": etag(path),
                     }

@@ -114,6 +114,6 @@ def test_a_folder_of_any_name_is_read(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert all((tmp_path / path).exists() for path in made)
     (odd / "tiny.txt").write_text("other words")
-    told = snakemake(tmp_path, *configs, "--dry-run", "--", *made)
-    assert "Read the corpus tiny" in told.stdout + told.stderr
-    assert "Make the model folder" not in told.stdout + told.stderr
+    dry_run = snakemake(tmp_path, *configs, "--dry-run", "--", *made)
+    assert "Read the corpus tiny" in dry_run.stdout + dry_run.stderr
+    assert "Make the model folder" not in dry_run.stdout + dry_run.stderr

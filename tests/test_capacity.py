@@ -88,7 +88,7 @@ def test_a_containers_memory_is_its_limit(
 
 @pytest.mark.workflow
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"experiments": {"planes": {"resolution": 10**9}}}, "study tiny: the disk is too small"),
         (
@@ -97,13 +97,13 @@ def test_a_containers_memory_is_its_limit(
         ),
     ],
 )
-def test_a_study_without_room_does_not_begin(change: dict, said: str, tmp_path: Path) -> None:
+def test_a_study_without_room_does_not_begin(change: dict, message: str, tmp_path: Path) -> None:
     make_sources(tmp_path)
     overlay = tmp_path / "overlay.yaml"
     overlay.write_text(yaml.safe_dump(change))
     done = snakemake(tmp_path, "--configfile", str(CONFIG), str(overlay))
     assert done.returncode != 0
-    assert len([line for line in done.stderr.splitlines() if said in line]) == 1
+    assert len([line for line in done.stderr.splitlines() if message in line]) == 1
     assert "Traceback" not in done.stderr
     assert not any((tmp_path / made).exists() for made in ("results", "resources", "logs"))
 
@@ -128,7 +128,7 @@ def set_up(tmp_path: Path, change: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (
             'sys.version_info = (3, 10, 2); sys.version = "3.10.2 (main)"',
@@ -144,11 +144,11 @@ def set_up(tmp_path: Path, change: str) -> subprocess.CompletedProcess[str]:
         ),
     ],
 )
-def test_what_cannot_be_set_up_is_one_line(change: str, said: str, tmp_path: Path) -> None:
+def test_what_cannot_be_set_up_is_one_line(change: str, message: str, tmp_path: Path) -> None:
     done = set_up(tmp_path, change)
     assert done.returncode != 0
     [line] = [line for line in done.stderr.splitlines() if not line.startswith("make: ")]
-    assert said in line
+    assert message in line
     assert not (tmp_path / ".venv").exists()
 
 

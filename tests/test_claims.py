@@ -707,25 +707,25 @@ def test_a_claim_without_the_right_models_is_not_run() -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "said"), [(1.1, 2, "holds"), (1, 2, "open"), (0.5, 1, "fails")]
+    ("low", "high", "message"), [(1.1, 2, "holds"), (1, 2, "open"), (0.5, 1, "fails")]
 )
-def test_an_estimate_holds_with_its_whole_interval(low: float, high: float, said: str) -> None:
+def test_an_estimate_holds_with_its_whole_interval(low: float, high: float, message: str) -> None:
     entry = CLAIMS["sharpen-size"].tests[0]
     assert entry.above == 1
-    assert entry.outcome(low, high) == said
+    assert entry.outcome(low, high) == message
     turned = entry.model_copy(update={"above": None, "below": -1.0})
-    assert turned.outcome(-high, -low) == said
+    assert turned.outcome(-high, -low) == message
 
 
 def test_a_wider_interval_around_the_same_value_is_open() -> None:
-    def said(pairs: int) -> str:
+    def message(pairs: int) -> str:
         widths = list(np.resize([EVEN, 0.47, SHARP], pairs))
         [test, _] = run("regions", interpolated("sharpness", paths(width=widths, pairs=pairs)))[
             "tests"
         ]
         return test["estimates"][0]["outcome"]
 
-    assert (said(6), said(600)) == ("open", "holds")
+    assert (message(6), message(600)) == ("open", "holds")
 
 
 def test_a_column_that_is_not_there_is_one_line() -> None:
@@ -896,7 +896,7 @@ CLAIM = """
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         ("whose: paper", "whose: mine", "one: whose | 'mine'"),
         ("  place: p\n", "", "one: place | missing"),
@@ -912,13 +912,15 @@ CLAIM = """
         ("- id", "id", "not YAML"),
     ],
 )
-def test_a_mistake_in_a_ledger_is_one_line(tmp_path: Path, old: str, new: str, said: str) -> None:
+def test_a_mistake_in_a_ledger_is_one_line(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
     path = tmp_path / "claims.yaml"
     path.write_text(CLAIM)
     assert list(load_ledger(path, Claim)) == ["one"]
     assert old in CLAIM
     path.write_text(CLAIM.replace(old, new))
-    with refused(f"claims.yaml: | {said}"):
+    with refused(f"claims.yaml: | {message}"):
         load_ledger(path, Claim)
 
 
@@ -951,12 +953,12 @@ def test_a_deviation_has_a_measured_effect_or_a_reason(tmp_path: Path, more: dic
 
 def test_effects_are_read_from_cells() -> None:
     measured = Deviation.model_validate(DEVIATION | {"effect": CELL})
-    told = Deviation.model_validate(DEVIATION | {"id": "e", "reason": "r"})
+    described = Deviation.model_validate(DEVIATION | {"id": "e", "reason": "r"})
     choices = pd.DataFrame(
         {"model": ["m", "m", "n"], "choice": "steps", "value": [25, 100, 100], "pairs": 9,
          "change": [1.0, 2.0, 3.0], "change_low": 0.5, "change_high": 4.0}
     )  # fmt: skip
-    table = tabulate([measured, told], {"robustness": choices})
+    table = tabulate([measured, described], {"robustness": choices})
     assert table["deviation"].tolist() == ["d", "d", "e"]
     assert table["value"].tolist()[:2] == [2, 3]
     assert table.loc[0, ["model", "low", "high", "pairs"]].tolist() == ["m", 0.5, 4, 9]

@@ -283,7 +283,7 @@ def test_a_key_of_any_length_and_aliases_without_end_are_one_short_line(
     for _ in range(9):  # a billion values, of which each list is there once
         endless = [endless] * 9
     for key, value in (("k" * 10**6, 1), ("mine", endless)):
-        with pytest.raises(UserError) as told:
+        with pytest.raises(UserError) as caught:
             config.load(raw | {"models": raw["models"] | {key: value}})
-        assert "models." in str(told.value)
-        assert len(str(told.value)) < 2000
+        assert "models." in str(caught.value)
+        assert len(str(caught.value)) < 2000

@@ -69,13 +69,13 @@ def test_raw_outputs_can_be_left_out_and_it_says_so(inside: Path, tmp_path: Path
     os.chdir(tmp_path / "some")
     assert set(json.loads((RESULTS / "left-out.json").read_text())) == gone
     report = verify.Report()
-    held = manifest.read(RESULTS)
-    verify.check_files(held, RESULTS, [], report)
-    verify.check_crate(held, RESULTS, report)
+    content = manifest.read(RESULTS)
+    verify.check_files(content, RESULTS, [], report)
+    verify.check_crate(content, RESULTS, report)
     assert report.different == []
     assert f"{len(gone)} files were left out on purpose" in report.unchecked[0]
     (RESULTS / "paper.pdf").unlink()
-    verify.check_files(held, RESULTS, [], report)
+    verify.check_files(content, RESULTS, [], report)
     assert report.different == ["results/tiny/paper.pdf: missing"]
 
 

@@ -125,10 +125,10 @@ def test_the_reference_that_the_command_keeps_is_what_a_later_run_is_held_agains
     shutil.copytree(ROOT, code, ignore=left_out)
     shutil.copytree(tiny, study, symlinks=True)
 
-    def run(*told: str) -> str:
+    def run(*words: str) -> str:
         done = subprocess.run(
             [sys.executable, "-m", "snakemake", "--snakefile", str(code / "Snakefile"),
-             "--configfile", str(CONFIG), "--directory", str(study), "--cores", "2", *told],
+             "--configfile", str(CONFIG), "--directory", str(study), "--cores", "2", *words],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-2000:]

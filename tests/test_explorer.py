@@ -673,11 +673,11 @@ def test_series_and_planes_play(opened: Open, page: Path) -> None:
     chrome = opened(
         page, "#plane-experiment=training-plane&plane-model=0&series-choice=0&series-at=0"
     )
-    for name, told in (("series", "series-caption"), ("plane", "plane-what")):
-        before = text(chrome, told)
+    for name, element in (("series", "series-caption"), ("plane", "plane-what")):
+        before = text(chrome, element)
         chrome.find_element(By.ID, f"{name}-play").click()
         deadline = time.monotonic() + 10
-        while text(chrome, told) == before:
+        while text(chrome, element) == before:
             assert time.monotonic() < deadline
             time.sleep(0.1)
 

@@ -29,10 +29,10 @@ def added(checkout: Path) -> list[str]:
         assert not path.exists()
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    for name, held, expected in given_entries(guide):
+    for name, content, expected in given_entries(guide):
         text = (checkout / name).read_text(encoding="utf-8")
-        assert text.count(held) == 1
-        (checkout / name).write_text(text.replace(held, expected), encoding="utf-8")
+        assert text.count(content) == 1
+        (checkout / name).write_text(text.replace(content, expected), encoding="utf-8")
     return [*files]
 
 
@@ -97,8 +97,8 @@ def test_what_the_guide_adds_needs_nothing_else(tmp_path: Path) -> None:
     _, text = read(results)
     assert "Distance: the angle itself, and the sum of the coordinates" in text
     assert "distance Manhattan" in text  # in the table
-    held = (results / "ro-crate-metadata.json").read_text(encoding="utf-8")
-    assert all(f"workflow/{name}" in held for name in names if name != "mine.yaml")
+    content = (results / "ro-crate-metadata.json").read_text(encoding="utf-8")
+    assert all(f"workflow/{name}" in content for name in names if name != "mine.yaml")
     made = hashes(folder)
     message = snakemake(checkout, folder, "verify")
     assert "different: " not in message

@@ -77,7 +77,7 @@ class Run:
                 process.kill()
         self.process.wait()
 
-    def said(self) -> str:
+    def shown(self) -> str:
         self.output.seek(0)
         return self.output.read()
 
@@ -111,9 +111,9 @@ def recorded(folder: Path) -> int:
     return len(glob(f"**/*{records.SUFFIX}", root_dir=folder / "logs", recursive=True))
 
 
-def errors(said: str) -> list[str]:
+def errors(shown: str) -> list[str]:
     """The lines with which jobs failed."""
-    return [line for line in said.splitlines() if "] error: " in line]
+    return [line for line in shown.splitlines() if "] error: " in line]
 
 
 def until(condition: Callable[[], Any], run: Run | None = None) -> None:
@@ -121,7 +121,7 @@ def until(condition: Callable[[], Any], run: Run | None = None) -> None:
     end = time.monotonic() + 300
     while not condition():
         assert time.monotonic() < end
-        assert run is None or run.process.poll() is None, run.said()[-3000:]
+        assert run is None or run.process.poll() is None, run.shown()[-3000:]
         time.sleep(0.05)
 
 
@@ -157,7 +157,7 @@ def test_a_run_killed_at_twenty_moments_ends_in_the_same_bytes(
                 if job is not None:
                     kills += 1
                     job.kill() if kills % 4 else run.kill()
-            done += finished(run.said())
+            done += finished(run.shown())
         if run.process.returncode == 0:
             break
     assert kills == KILLS
@@ -274,7 +274,7 @@ def test_a_full_disk_is_known_in_every_writers_words(small_disk: Path, kind: str
     numbers = np.random.default_rng(0).random(1_000_000)
     table = pd.DataFrame({"a": numbers})
     path = small_disk / "x"
-    with pytest.raises(Exception) as told:  # noqa: PT011
+    with pytest.raises(Exception) as caught:  # noqa: PT011
         {
             "csv": lambda: files.write_csv(path, table),
             "parquet": lambda: files.write_parquet(path, table, {}),
@@ -282,7 +282,7 @@ def test_a_full_disk_is_known_in_every_writers_words(small_disk: Path, kind: str
             "arrays": lambda: files.write_arrays(path, {"a": numbers}, {}),
             "json": lambda: files.write_json(path, numbers.tolist()),
         }[kind]()
-    assert is_disk_full(told.value)
+    assert is_disk_full(caught.value)
     assert not list(small_disk.iterdir())
 
 
@@ -441,12 +441,12 @@ def test_a_half_written_download_is_not_taken_for_the_whole(index: Index, tmp_pa
     packages = tmp_path / "work" / "resources" / "packages"
     with fetching(tmp_path) as run:
         until(index.stalled.is_set, run)
-        [line] = errors(run.said())
+        [line] = errors(run.shown())
         assert "error: faulty==1.0: " in line  # the index's, or the hash's, by the version of pip
         run.kill()
     assert not packages.exists() or not list(packages.iterdir())
     with fetching(tmp_path) as run:
-        assert run.process.wait() == 0, run.said()[-3000:]
+        assert run.process.wait() == 0, run.shown()[-3000:]
     assert [path.name for path in packages.iterdir()] == [PACKAGE]
     assert sha256(packages / PACKAGE) == sha256(tmp_path / PACKAGE)
     texts, _ = files.read_parquet(packages.parent / "corpora" / "packed.parquet")
@@ -463,13 +463,13 @@ def test_of_two_runs_started_at_once_one_is_refused(index: Index, tmp_path: Path
         [refused] = [run for run in runs if run.process.poll() is not None]
         [first] = [run for run in runs if run is not refused]
         assert refused.process.returncode != 0
-        assert LOCKED in refused.said()
-        assert "Traceback" not in refused.said()
+        assert LOCKED in refused.shown()
+        assert "Traceback" not in refused.shown()
         index.go_on.set()
-        assert first.process.wait() == 0, first.said()[-3000:]
+        assert first.process.wait() == 0, first.shown()[-3000:]
     with fetching(tmp_path) as again:
         assert again.process.wait() == 0
-        assert "Nothing to be done" in again.said()
+        assert "Nothing to be done" in again.shown()
 
 
 @pytest.mark.hub
@@ -483,11 +483,11 @@ def test_a_job_that_outlives_its_run_is_waited_for(index: Index, tmp_path: Path)
         first.process.wait()
     with fetching(tmp_path) as second:
         assert second.process.wait() != 0
-        assert LOCKED in second.said()
+        assert LOCKED in second.shown()
     index.go_on.set()
     until(lambda: gone(job))
     with fetching(tmp_path) as third:
-        assert third.process.wait() == 0, third.said()[-3000:]
+        assert third.process.wait() == 0, third.shown()[-3000:]
 
 
 # What has changed behind a run's back

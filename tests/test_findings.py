@@ -66,8 +66,8 @@ def test_sizes_are_judged_on_the_same_pairs_as_the_claim_does() -> None:
     ledger = checked(tables, models, "sharpen-size")
     [estimate] = ledger["tests"][0]["estimates"]
     assert estimate["outcome"] == "holds"
-    for held in ([], [ledger]):
-        assert judged(tables, models, held) == {"size: f: depth, at width 8": "above"}
+    for entries in ([], [ledger]):
+        assert judged(tables, models, entries) == {"size: f: depth, at width 8": "above"}
 
 
 def test_the_ledgers_outcome_is_taken_over() -> None:
@@ -142,8 +142,8 @@ def test_kinds_need_an_interval_above_0_and_a_small_p(low: float, p: float, verd
     )  # fmt: skip
     tables, models = {"words_comparisons": table}, models_of("m")
     ledger = checked(tables, models, "clusters")
-    for held in ([], [ledger]):
-        assert judged(tables, models, held) == {
+    for entries in ([], [ledger]):
+        assert judged(tables, models, entries) == {
             "kinds: words, m, neighbours": verdict, "kinds: words, m, ari": verdict,
         }  # fmt: skip
     assert (ledger["verdict"] == "replicated") == (verdict == "above")
@@ -189,8 +189,8 @@ def test_an_exponent_is_beyond_that_of_an_ellipse_if_its_whole_interval_is(
          "bases": 9, "median": 2.0, "ci_low": low, "ci_high": high}
     )  # fmt: skip
     tables, models = {"mixing": table}, models_of("m")
-    for held in ([], [checked(tables, models, "pure-directions")]):
-        assert judged(tables, models, held) == {"mixing: m, contrastive, half": verdict}
+    for entries in ([], [checked(tables, models, "pure-directions")]):
+        assert judged(tables, models, entries) == {"mixing: m, contrastive, half": verdict}
 
 
 ENDS = r"(ci_low|ci_high|change_low|change_high|q25|q75|chance_low|chance_high)"

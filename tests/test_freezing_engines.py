@@ -46,7 +46,7 @@ def drawn(*shape: int, seed: int = 1) -> Tensor:
     return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
 
-def held(*sites: str) -> dict[str, Tensor]:
+def frozen_outputs(*sites: str) -> dict[str, Tensor]:
     return {site: drawn(ROWS, D_MODEL, seed=n) for n, site in enumerate(sites, 2)}
 
 
@@ -134,7 +134,7 @@ def test_frozen_sweeps_are_those_of_plain_hooks(
     layer: int,
     sites: tuple[str, ...],
 ) -> None:
-    model, frozen = loaded(model_of, family, engine), held(*sites)
+    model, frozen = loaded(model_of, family, engine), frozen_outputs(*sites)
     points = drawn(ROWS, POINTS, D_MODEL)
     out, plain = run(model, layer, points, frozen), plain_of(model)
     for row, prompt in enumerate(tokens()):
@@ -182,7 +182,7 @@ def test_all_frozen_moves_the_stream_straight(
     model_of: Callable[..., Model], family: str, engine: str
 ) -> None:
     model, points = loaded(model_of, family, engine), drawn(ROWS, POINTS, D_MODEL)
-    frozen = held(*(f"{kind}.{layer}" for kind in ADDED for layer in (1, 2)))
+    frozen = frozen_outputs(*(f"{kind}.{layer}" for kind in ADDED for layer in (1, 2)))
     out = run(model, 0, points, frozen)["pre_norm"]
     torch.testing.assert_close(
         out, points + torch.stack([*frozen.values()]).sum(0)[:, None], rtol=1e-12, atol=1e-12
@@ -205,7 +205,7 @@ def test_what_it_gives_itself_changes_nothing(model_of: Callable[..., Model], en
 @pytest.mark.parametrize("engine", ["bridge", "fused"])
 def test_small_batches_give_each_row_its_own(model_of: Callable[..., Model], engine: str) -> None:
     model, points = loaded(model_of, "llama", engine), drawn(ROWS, POINTS, D_MODEL)
-    frozen = held("attn_out.1", "mlp_out.2")
+    frozen = frozen_outputs("attn_out.1", "mlp_out.2")
     row = BUDGET // batch_rows(model, k=POINTS, seq=7, sites=SITES, budget=BUDGET)
     out, single = run(model, 0, points, frozen), run(model, 0, points, frozen, budget=row + 99)
     for site in SITES:
@@ -217,7 +217,7 @@ def test_a_gate_is_read_though_its_mlp_is_frozen(
     model_of: Callable[..., Model], engine: str
 ) -> None:
     model, points = loaded(model_of, "llama", engine), drawn(ROWS, POINTS, D_MODEL)
-    frozen = held("attn_out.1", "mlp_out.1")
+    frozen = frozen_outputs("attn_out.1", "mlp_out.1")
     out = run(model, 0, points, frozen, sites=("gate.1", "gate.2"))
     for row, prompt in enumerate(tokens()):
         own = {site: value[row] for site, value in frozen.items()}
@@ -237,7 +237,7 @@ def test_a_frozen_module_is_not_computed(
     run_points = after_prefix(model, tokens())
     monkeypatch.setattr(fused, "_attend", refuse)
     monkeypatch.setattr(fused, "_mlp", refuse)
-    frozen = held(*(f"{kind}.{layer}" for kind in ADDED for layer in (1, 2)))
+    frozen = frozen_outputs(*(f"{kind}.{layer}" for kind in ADDED for layer in (1, 2)))
     run_points(0, torch.arange(ROWS), points, ("logits",), frozen)
 
 
@@ -245,7 +245,7 @@ def test_frozen_outputs_are_scaled_as_they_are_on_their_way(tmp_path: Path) -> N
     folder = make_model(tmp_path, "granite", residual_multiplier=0.22)
     model = load_model(folder, dtype="float64", device="cpu", threads=1)
     points = drawn(ROWS, POINTS, D_MODEL)
-    frozen = held(*(f"{kind}.{layer}" for kind in ADDED for layer in (1, 2)))
+    frozen = frozen_outputs(*(f"{kind}.{layer}" for kind in ADDED for layer in (1, 2)))
     out = run(model, 0, points, frozen)["pre_norm"]
     torch.testing.assert_close(
         out, points + torch.stack([*frozen.values()]).sum(0)[:, None], **CLOSE
@@ -259,11 +259,11 @@ def test_a_layer_that_adds_something_else_cannot_be_frozen(
     monkeypatch.setattr(GPT2Block, "forward", lambda *args, **given: 1.2 * forward(*args, **given))
     model = load_model(make_model(tmp_path, "gpt2"), device="cpu", threads=1)
     with pytest.raises(UserError, match="what a layer of model type 'gpt2' adds"):
-        run(model, 0, drawn(ROWS, POINTS, D_MODEL), held("mlp_out.1"), ("logits",))
+        run(model, 0, drawn(ROWS, POINTS, D_MODEL), frozen_outputs("mlp_out.1"), ("logits",))
 
 
 @pytest.mark.parametrize(
-    ("layer", "site", "said"),
+    ("layer", "site", "message"),
     [
         (0, "mlp_out.0", "site 'mlp_out.0' is not after the write layer 0"),
         (EMBEDDING, "mlp_out.3", "layer 3 is not in 0..2"),
@@ -272,10 +272,10 @@ def test_a_layer_that_adds_something_else_cannot_be_frozen(
     ],
 )
 def test_what_cannot_be_frozen_is_named(
-    model_of: Callable[..., Model], layer: int, site: str, said: str
+    model_of: Callable[..., Model], layer: int, site: str, message: str
 ) -> None:
-    with pytest.raises(UserError, match=said) as error:
-        run(model_of(), layer, drawn(ROWS, POINTS, D_MODEL), held(site))
+    with pytest.raises(UserError, match=message) as error:
+        run(model_of(), layer, drawn(ROWS, POINTS, D_MODEL), frozen_outputs(site))
     assert "\n" not in str(error.value)
 
 
@@ -283,4 +283,10 @@ def test_an_engine_that_decodes_says_that_it_cannot_freeze(model_of: Callable[..
     with pytest.raises(
         UserError, match="on the engine 'decode', what a layer of model type 'mamba'"
     ):
-        run(model_of("mamba"), 0, drawn(ROWS, POINTS, D_MODEL), held("mlp_out.1"), ("logits",))
+        run(
+            model_of("mamba"),
+            0,
+            drawn(ROWS, POINTS, D_MODEL),
+            frozen_outputs("mlp_out.1"),
+            ("logits",),
+        )

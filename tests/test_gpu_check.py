@@ -61,21 +61,21 @@ def test_the_report_has_five_lines_and_a_verdict(found: GpuCheck) -> None:
         found, device="Some card", memory=10**10, used=10**9, promised=2 * 10**9,
         own=Speed(1e6, np.array([2.0, 4.0])), tf32=Speed(3e6, np.array([2.02, 4.4])),
     )  # fmt: skip
-    said = {"model": "m", "layer": 0}
+    where = {"model": "m", "layer": 0}
     a_point = SHAPE.operations(0, logits=False)
-    lines = report(card, SHAPE, **said, operations=90 * 10**6 * a_point, largest=3 * 10**9)
+    lines = report(card, SHAPE, **where, operations=90 * 10**6 * a_point, largest=3 * 10**9)
     assert len(lines) == 5
     assert "Some card: passed" in lines[0]
     assert "1 GB used, 2 GB promised; the study's largest job needs 3 GB of 10 GB" in lines[2]
     assert "1,000,000 points a second; 3,000,000 with TF32" in lines[3]
     assert "5.5% in the median and 10.0% at most (2 pairs)" in lines[3]
     assert "can be started: about 1 min 30 s" in lines[4]
-    lines = report(card, SHAPE, **said, operations=1, largest=11 * 10**9)
+    lines = report(card, SHAPE, **where, operations=1, largest=11 * 10**9)
     assert "not to be started: its largest model needs 11 GB of 10 GB" in lines[4]
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"output_error": 2e-4}, "an output differs by 2.0e-04"),
         ({"output_error": float("nan")}, "an output differs by nan"),
@@ -84,13 +84,13 @@ def test_the_report_has_five_lines_and_a_verdict(found: GpuCheck) -> None:
     ],
 )
 def test_what_is_wrong_speaks_against_a_start(
-    found: GpuCheck, changes: dict[str, float], said: str
+    found: GpuCheck, changes: dict[str, float], message: str
 ) -> None:
     wrong = replace(found, memory=10**10, **changes)
     assert wrong.fault is not None
-    assert wrong.fault.startswith(said)
+    assert wrong.fault.startswith(message)
     lines = report(wrong, SHAPE, model="m", layer=0, operations=1, largest=1)
-    assert f"not to be started: {said}" in lines[-1]
+    assert f"not to be started: {message}" in lines[-1]
 
 
 def test_a_failed_load_check_speaks_against_a_start(found: GpuCheck) -> None:
@@ -117,7 +117,7 @@ def test_the_device_is_the_one_that_the_study_uses(
 
 
 @pytest.mark.parametrize(
-    ("there", "device", "said"),
+    ("there", "device", "message"),
     [
         (None, "auto", "compute.device: 'auto': torch sees no GPU here"),
         (None, "cuda", "compute.device: 'cuda': torch sees no GPU here"),
@@ -125,10 +125,10 @@ def test_the_device_is_the_one_that_the_study_uses(
     ],
 )
 def test_without_a_gpu_there_is_one_line(
-    monkeypatch: pytest.MonkeyPatch, there: str | None, device: str, said: str
+    monkeypatch: pytest.MonkeyPatch, there: str | None, device: str, message: str
 ) -> None:
     see(monkeypatch, there)
-    with pytest.raises(UserError, match=f"^{said}"):
+    with pytest.raises(UserError, match=f"^{message}"):
         accelerator(device)
 
 

@@ -75,11 +75,11 @@ def test_what_the_disk_has_no_room_for_is_not_begun(
 ) -> None:
     stand_in.repositories["me/model"] = Repository({"main": make_repository(tmp_path / "there")})
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=100_000))
-    for apart in (None, tmp_path / "apart"):
+    for separate in (None, tmp_path / "separate"):
         with pytest.raises(UserError, match=r"me/model at main: .*0.0002 GB.* 0.0001"):
-            fetch(tmp_path / f"model-{apart is None}", private_cache=apart)
+            fetch(tmp_path / f"model-{separate is None}", private_cache=separate)
     assert not list(tmp_path.rglob("cache/**/model.safetensors"))
-    assert not list(tmp_path.rglob("apart/**/model.safetensors"))
+    assert not list(tmp_path.rglob("separate/**/model.safetensors"))
 
 
 def size(*folders: Path) -> int:
@@ -105,19 +105,19 @@ def test_a_model_is_fetched_without_what_is_not_needed(stand_in: Hub, tmp_path: 
     assert stand_in.files() == []
 
 
-@pytest.mark.parametrize("apart", [True, False])
+@pytest.mark.parametrize("separate", [True, False])
 def test_of_two_sets_of_weights_the_whole_one_is_fetched(
     stand_in: Hub,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
-    apart: bool,
+    separate: bool,
 ) -> None:
     repository = make_repository(tmp_path / "repository", shards=2)
     save_file({"w": WEIGHT}, repository / "model.safetensors")
     stand_in.repositories["me/model"] = Repository({"main": repository})
     with caplog.at_level("INFO"):
-        fetch(tmp_path / "model", private_cache=tmp_path / "apart" if apart else None)
+        fetch(tmp_path / "model", private_cache=tmp_path / "separate" if separate else None)
     assert {p.name for p in (tmp_path / "model").iterdir()} - {".hub"} == FETCHED
     assert set(stand_in.files()) == FETCHED
     assert "holds two sets of weights; model.safetensors is read" in caplog.text
@@ -235,7 +235,7 @@ def test_what_cannot_be_had_is_one_line(
         "me/bare": Repository({"main": bare}),
     }
 
-    def said(name: str, revision: str = "main") -> str:
+    def message(name: str, revision: str = "main") -> str:
         shutil.rmtree(tmp_path / "model", ignore_errors=True)
         with pytest.raises(UserError) as error:
             fetch(tmp_path / "model", name, revision)
@@ -246,26 +246,26 @@ def test_what_cannot_be_had_is_one_line(
         return line
 
     gated = f"gated; accept its terms on {stand_in.url}/me/gated, then set HF_TOKEN or run"
-    assert gated in said("me/gated")
-    assert "the hub has no such model, or it is private; check its name" in said("me/none")
-    assert "has no revision 'step7'" in said("me/model", "step7")
-    assert "has no model.safetensors at" in said("me/pickled")
-    assert "pytorch_model.bin is a pickle and is not read" in said("me/pickled")
+    assert gated in message("me/gated")
+    assert "the hub has no such model, or it is private; check its name" in message("me/none")
+    assert "has no revision 'step7'" in message("me/model", "step7")
+    assert "has no model.safetensors at" in message("me/pickled")
+    assert "pytorch_model.bin is a pickle and is not read" in message("me/pickled")
     assert "pytorch_model.bin" not in stand_in.files()
-    assert "has no tokenizer.json at" in said("me/bare")
+    assert "has no tokenizer.json at" in message("me/bare")
     monkeypatch.setenv("HF_TOKEN", "old secret")
-    assert "the hub refuses the token; set HF_TOKEN or run" in said("me/gated")
+    assert "the hub refuses the token; set HF_TOKEN or run" in message("me/gated")
     monkeypatch.setenv("HF_TOKEN", "secret")
     shutil.rmtree(tmp_path / "model")
     fetch(tmp_path / "model", "me/gated")
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    line = said("me/model")
+    line = message("me/model")
     assert f"cache {tmp_path / 'cache'} and HF_HUB_OFFLINE is set" in line
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     closed = "http://127.0.0.1:9"
     with visited(closed, tmp_path / "cache"):
-        line = said("me/model")
+        line = message("me/model")
         assert f"cannot be had from the hub at {closed} (" in line
         assert "check the network and HF_ENDPOINT" in line
         shutil.rmtree(tmp_path / "model")

@@ -422,7 +422,7 @@ def one_line(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "printed"),
     [
         ([A, "one two"], "the prompts have 10 and .* tokens: "),
         ([A, " was"], "' was' is 1 token"),
@@ -448,18 +448,18 @@ def test_wrong_input_is_one_line(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     arguments: list[str],
-    said: str,
+    printed: str,
 ) -> None:
     save_file({"vector": torch.ones(31)}, tmp_path / "other.safetensors")
     save_file({"a": torch.ones(2, WIDTH), "b": torch.ones(WIDTH)}, tmp_path / "two.safetensors")
     # no model is loaded to know it
     monkeypatch.setattr("stable_regions.front.loading.load_files", lambda *_, **__: 1 / 0)
     line = one_line(capsys, "look", folder, *arguments)
-    assert re.search(said, line), line
+    assert re.search(printed, line), line
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "printed"),
     [
         ("nowhere", "'nowhere': no such model"),
         ("smollm2-135", "did you mean 'smollm2-135m'?"),
@@ -468,9 +468,9 @@ def test_wrong_input_is_one_line(
     ],
 )
 def test_a_model_that_is_not_there(
-    capsys: pytest.CaptureFixture[str], name: str, said: str
+    capsys: pytest.CaptureFixture[str], name: str, printed: str
 ) -> None:
-    assert said in one_line(capsys, "look", name, A, B)
+    assert printed in one_line(capsys, "look", name, A, B)
 
 
 @pytest.mark.process

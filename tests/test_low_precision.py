@@ -37,7 +37,7 @@ def material(model_of: Callable[..., Model]) -> SimpleNamespace:
 
 
 @pytest.fixture
-def given(monkeypatch: pytest.MonkeyPatch) -> set[torch.dtype]:
+def seen_dtypes(monkeypatch: pytest.MonkeyPatch) -> set[torch.dtype]:
     """The dtypes of the points that the engine is given."""
     seen = set()
 
@@ -58,12 +58,12 @@ def given(monkeypatch: pytest.MonkeyPatch) -> set[torch.dtype]:
     return seen
 
 
-def test_interpolation(material: SimpleNamespace, given: set[torch.dtype]) -> None:
+def test_interpolation(material: SimpleNamespace, seen_dtypes: set[torch.dtype]) -> None:
     table = interpolation_table(
         material.model, material.prompts, material.pairs, material.activations,
         layers=[0], steps=STEPS, logits=True, budget=BUDGET,
     )  # fmt: skip
-    assert given == {torch.float32}
+    assert seen_dtypes == {torch.float32}
     moved = material.activations["resid.0"].double().diff(dim=0).norm(dim=-1)
     np.testing.assert_allclose(table["input_distance"], moved, rtol=1e-6)
     for name in ("distance_post_norm", "step_pre_norm", "jensen_shannon", "logit_difference"):
@@ -78,32 +78,32 @@ def test_distances_of_outputs_are_not_rounded() -> None:
         torch.testing.assert_close(value.double(), whole[name], rtol=1e-6, atol=0)
 
 
-def test_gates(material: SimpleNamespace, given: set[torch.dtype]) -> None:
+def test_gates(material: SimpleNamespace, seen_dtypes: set[torch.dtype]) -> None:
     table = gate_table(
         material.model, material.prompts, material.pairs, material.activations,
         layers=[0], steps=STEPS, budget=BUDGET,
     )  # fmt: skip
-    assert given == {torch.float32}
+    assert seen_dtypes == {torch.float32}
     assert np.isfinite(np.stack(table["distance_pre_norm"].to_list())).all()
 
 
-def test_choices(material: SimpleNamespace, given: set[torch.dtype]) -> None:
+def test_choices(material: SimpleNamespace, seen_dtypes: set[torch.dtype]) -> None:
     table = robustness.varied_table(
         material.model, material.prompts, material.pairs, material.activations["resid.0"],
         layer=0, steps=STEPS, read_sites=[], distances=["angle"], grids=[5],
         adaptive=[0.01], paths=["interpolated_norm", "slerp", "through_activations"],
         targets=["covariance", "isotropic"], seed=0, budget=BUDGET,
     )  # fmt: skip
-    assert given == {torch.float32}
+    assert seen_dtypes == {torch.float32}
     assert len(table) == 9 * len(material.pairs)
 
 
-def test_planes(material: SimpleNamespace, given: set[torch.dtype]) -> None:
+def test_planes(material: SimpleNamespace, seen_dtypes: set[torch.dtype]) -> None:
     result = plane_tensors(
         material.model, material.prompts, material.activations,
         triples=(0, 1), layers=[0], axis=planes.grid_axis(7, 0.25), budget=BUDGET,
     )  # fmt: skip
-    assert given == {torch.float32}
+    assert seen_dtypes == {torch.float32}
     three = material.activations["resid.0"][:3].double()[None]
     for part in ("along", "across"):
         exact = getattr(frames(three), part).norm(dim=-1)

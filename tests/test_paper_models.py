@@ -159,8 +159,8 @@ def test_single_pairs_are_told_by_model(tmp_path: Path, count: int) -> None:
     _, text = read(study(tmp_path, medians, {}, ["examples"]))
     assert "Single pairs on m0 (set p)" in text  # Figure 2 draws one model, and says which
     for name, median in medians.items():
-        told = ", ".join(f"{pair}: {median + i:.2f}" for i, pair in enumerate(PAIRS[:-1]))
-        assert f"On {name} the max slopes are {told} and D3: {median + 5:.2f}." in text
+        listed = ", ".join(f"{pair}: {median + i:.2f}" for i, pair in enumerate(PAIRS[:-1]))
+        assert f"On {name} the max slopes are {listed} and D3: {median + 5:.2f}." in text
 
 
 @pytest.mark.parametrize("count", [1, 3, 8])

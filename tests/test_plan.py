@@ -5,6 +5,7 @@ import shutil
 from collections import defaultdict
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -281,7 +282,7 @@ def test_the_plan_of_the_paper_needs_no_network_and_is_the_one_in_docs(tmp_path:
 def test_the_plan_of_the_small_models_is_the_one_in_docs() -> None:
     raw = yaml.safe_load((ROOT / "config.yaml").read_text()) | {"study": "paper-small"}
     study = Study.load(raw, ROOT)
-    costs = defaultdict(lambda: defaultdict(lambda: Cost(0, 0)))
+    costs: defaultdict[str, Any] = defaultdict(lambda: defaultdict(lambda: Cost(0, 0)))
     budget = study.config.compute.memory_budget_mb * 2**20
     result = plan.table(
         works(study), study.shapes, sources(study), machine(costs=costs), budget=budget

@@ -282,10 +282,10 @@ def test_shards_of_planes_are_put_together_triple_by_triple():
         }
         texts = facts["texts"][some]
         parts.append((arrays, {**facts, "texts": texts, "token_texts": {str(some.start): "x"}}))
-    result, told = gather(parts, pd.DataFrame())
+    result, gathered = gather(parts, pd.DataFrame())
     for name, value in whole.items():
         np.testing.assert_array_equal(result[name], value)
-    assert told == {**facts, "token_texts": {"0": "x", "1": "x"}}
+    assert gathered == {**facts, "token_texts": {"0": "x", "1": "x"}}
 
 
 def test_the_tables_of_made_up_planes(tmp_path):

@@ -18,8 +18,8 @@ def documents() -> dict[str, str]:
 
 
 def test_the_documents_say_what_their_source_says(documents: dict[str, str]) -> None:
-    held = {name: (ROOT / name).read_text(encoding="utf-8") for name in documents}
-    assert held == documents, "run `python tools/replication.py`"
+    written = {name: (ROOT / name).read_text(encoding="utf-8") for name in documents}
+    assert written == documents, "run `python tools/replication.py`"
     assert {Path(name).parts[0] for name in documents} <= set(PARTS)  # they are in the crate
 
 
@@ -27,14 +27,14 @@ def test_codecheck_has_what_version_2_asks_of_an_author(documents: dict[str, str
     text = documents["codecheck.yml"]
     assert text.startswith("%YAML 1.1\n")
     assert "\n---\n" in text
-    held = yaml.safe_load(text)
-    assert held["version"] == "https://codecheck.org.uk/spec/config/2.0/"
-    assert all(set(one) == {"file", "comment"} and one["comment"] for one in held["manifest"])
-    assert {"title", "authors", "reference"} <= set(held["paper"])
-    for author in held["paper"]["authors"]:
+    written = yaml.safe_load(text)
+    assert written["version"] == "https://codecheck.org.uk/spec/config/2.0/"
+    assert all(set(one) == {"file", "comment"} and one["comment"] for one in written["manifest"])
+    assert {"title", "authors", "reference"} <= set(written["paper"])
+    for author in written["paper"]["authors"]:
         assert author["name"]
         assert author["ORCID"] is None or re.fullmatch(r"(\d{4}-){3}\d{3}[\dX]", author["ORCID"])
-    assert not {"codechecker", "report", "summary", "certificate"} & set(held)  # not an author's
+    assert not {"codechecker", "report", "summary", "certificate"} & set(written)  # not an author's
 
 
 def test_a_finished_study_has_what_codecheck_lists(tiny: Path, documents: dict[str, str]) -> None:
@@ -68,14 +68,14 @@ def test_the_summary_has_its_parts_and_every_claim(documents: dict[str, str]) ->
 
 
 def test_rescience_metadata_has_the_keys_of_its_template(documents: dict[str, str]) -> None:
-    held = yaml.safe_load(documents["docs/replication/metadata.yaml"])
-    assert list(held) == [
+    written = yaml.safe_load(documents["docs/replication/metadata.yaml"])
+    assert list(written) == [
         "title", "authors", "affiliations", "keywords", "code", "data", "replication", "abstract",
         "bibliography", "type", "domain", "language",
     ]  # fmt: skip
-    assert held["authors"][0]["affiliations"] == "1,*"
-    bibliography = (ROOT / held["bibliography"]).read_text(encoding="utf-8")
-    assert {"bib": "janiak2024"} in held["replication"]
+    assert written["authors"][0]["affiliations"] == "1,*"
+    bibliography = (ROOT / written["bibliography"]).read_text(encoding="utf-8")
+    assert {"bib": "janiak2024"} in written["replication"]
     assert "{janiak2024," in bibliography
 
 
@@ -90,7 +90,7 @@ def test_what_else_a_claim_holds_on_is_said_of_the_reference(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     report = replication.Report()
-    claims = {name: dict(held) for name, held in report.reference["claims"].items()}
+    claims = {name: dict(written) for name, written in report.reference["claims"].items()}
     claims["regions"]["also"] = {"the King James Bible": "holds"}
     claims["rest"]["also"] = {}
     monkeypatch.setattr(report, "reference", report.reference | {"claims": claims})

@@ -107,19 +107,21 @@ def tables(models: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 @pytest.mark.parametrize("models", [MIXED, SUITE], ids=["mixed", "suite"])
 def test_claim_figure_page_and_paper_have_the_same_series(models: pd.DataFrame) -> None:
-    held = tables(models)
+    known_tables = tables(models)
     expected = [one.models for one in sizes(models)[0]]
     test = claims.Change.model_construct(series="size")
-    points = claims.series(test, held["size_pairs"], models)
+    points = claims.series(test, known_tables["size_pairs"], models)
     assert [[model for _, model, _ in place] for place in points.values()] == expected
-    data, _ = fig4.draw(held["size"], held["size_curves"], models)
+    data, _ = fig4.draw(known_tables["size"], known_tables["size_curves"], models)
     last = data[data["panel"] == data["panel"].max()]
     drawn = {name: list(part["model"]) for name, part in last.groupby("series", sort=False)}
     assert sorted(drawn.values()) == sorted(expected)
-    page = explorer.series({"size": (held["size"], held["size_curves"])}, models)
+    page = explorer.series({"size": (known_tables["size"], known_tables["size_curves"])}, models)
     shown = {one["title"]: [m["model"] for m in one["members"]] for one in page}
     assert {name: refs for name, refs in shown.items() if name != "all models"} == drawn
-    told = findings.series_of(held, models)["sizes"]
-    assert [one["models"] for one in told] == expected
-    judged = findings.findings(held, [], models, resamples=20, seed=0)
-    assert [(one["of"], one["verdict"]) for one in judged] == [(one["of"], "above") for one in told]
+    series_sizes = findings.series_of(known_tables, models)["sizes"]
+    assert [one["models"] for one in series_sizes] == expected
+    judged = findings.findings(known_tables, [], models, resamples=20, seed=0)
+    assert [(one["of"], one["verdict"]) for one in judged] == [
+        (one["of"], "above") for one in series_sizes
+    ]

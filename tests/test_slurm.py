@@ -194,9 +194,9 @@ def test_a_failed_job_is_tried_with_more_and_then_told_in_one_line(beside: Path)
         beside, "--", "results/tiny/prompts/tiny/tiny-llama.pairs.parquet", config=config
     )
     assert printed.endswith("exit status 1")
-    told = [line for line in printed.splitlines() if "error: " in line]
+    error_lines = [line for line in printed.splitlines() if "error: " in line]
     message = "error: the corpus has 569 chunks of 10 tokens; 100000 prompts are asked for"
-    assert told == [f"logs/tiny/prompts/tiny/tiny-llama.log: {message}"]
+    assert error_lines == [f"logs/tiny/prompts/tiny/tiny-llama.log: {message}"]
     assert "Traceback" not in printed
     assert known(printed, "%T|%m|%l") == ["FAILED|4000M|10:00", "FAILED|8000M|20:00"]
 
@@ -240,9 +240,9 @@ def test_a_cancelled_job_is_told_and_taken_up_again(beside: Path) -> None:
         first = (beside / "printed").read_text()
         subprocess.run(["scancel", *entries(first)], check=True)
         assert running.wait(120) == 1
-    told = (beside / "printed").read_text()
-    [job] = entries(told)
-    [line] = [line for line in told.splitlines() if "error: " in line]
+    error_lines = (beside / "printed").read_text()
+    [job] = entries(error_lines)
+    [line] = [line for line in error_lines.splitlines() if "error: " in line]
     message = rf"\S+/{job}\.log: error: \*\*\* (JOB|STEP) {job}\S* ON \S+ CANCELLED AT .*"
     assert re.fullmatch(message, line)
     before = record.read_bytes()

@@ -35,8 +35,8 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Stud
         raw = copy.deepcopy(SHIPPED) | {"study": name}
         for section, entries in changes.items():
             for key, change in entries.items():
-                held = raw.setdefault(section, {}).get(key)
-                raw[section][key] = held | change if isinstance(held, dict) else change
+                content = raw.setdefault(section, {}).get(key)
+                raw[section][key] = content | change if isinstance(content, dict) else change
         return Study.load(raw, ROOT)
 
     return load

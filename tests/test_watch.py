@@ -25,7 +25,7 @@ class Screen(io.StringIO):
         return self.terminal
 
 
-def told(watch: Watch, event: str | None, level: int = logging.INFO, **fields: Any) -> None:
+def log_event(watch: Watch, event: str | None, level: int = logging.INFO, **fields: Any) -> None:
     """Hand over one record as Snakemake makes them."""
     made = logging.LogRecord("snakemake", level, "", 0, fields.pop("text", ""), None, None)
     made.__dict__.update({"event": event, **fields})
@@ -35,7 +35,7 @@ def told(watch: Watch, event: str | None, level: int = logging.INFO, **fields: A
 
 
 def begin(watch: Watch, number: int, rule: str, log: Path | None, *output: str) -> None:
-    told(
+    log_event(
         watch, "job_info", jobid=number, rule_name=rule, rule_msg=f"Do {rule} {number}",
         log=[log] if log else [], output=list(output),
     )  # fmt: skip
@@ -49,7 +49,7 @@ def screen() -> Screen:
 @pytest.fixture
 def watch(screen: Screen) -> Watch:
     made = Watch({"sweep": HEAVY}, screen)
-    told(made, "run_info", stats={"sweep": 2, "draw": 2, "all": 1, "total": 5})
+    log_event(made, "run_info", stats={"sweep": 2, "draw": 2, "all": 1, "total": 5})
     made.start(logging.StreamHandler(screen))
     return made
 
@@ -60,9 +60,9 @@ def test_a_job_that_ends_is_a_line_and_says_what_it_leaves_to_look_at(
     """By the work that is expected of it, not by the number of jobs."""
     begin(watch, 1, "sweep", None, "raw.parquet")
     begin(watch, 2, "draw", None, "figures/fig2.csv", "figures/fig2.pdf")
-    told(watch, None, text="Select jobs to execute...")
-    told(watch, "job_finished", job_id=2)
-    told(watch, "job_finished", job_id=1)
+    log_event(watch, None, text="Select jobs to execute...")
+    log_event(watch, "job_finished", job_id=2)
+    log_event(watch, "job_finished", job_id=1)
     assert HEAVY + LIGHT == 50
     lines = [line.split(" · ") for line in screen.getvalue().splitlines()]
     assert lines[0] == ["  4%", "about 0 s left", "Do draw 2", "0 s", "figures/fig2.pdf"]
@@ -72,7 +72,7 @@ def test_a_job_that_ends_is_a_line_and_says_what_it_leaves_to_look_at(
 def test_what_is_left_follows_from_what_the_run_took(watch: Watch) -> None:
     begin(watch, 1, "sweep", None, "raw.parquet")
     assert watch.left() == ""
-    told(watch, "job_finished", job_id=1)
+    log_event(watch, "job_finished", job_id=1)
     watch.started = time.monotonic() - 460
     assert watch.share() == pytest.approx(0.46)
     assert watch.left() == "about 9 min left"
@@ -87,8 +87,8 @@ def test_a_job_at_work_counts_by_what_its_log_says(watch: Watch, tmp_path: Path)
 
 
 def test_errors_come_through_and_after_the_end_all_does(watch: Watch, screen: Screen) -> None:
-    told(watch, "job_error", logging.ERROR, text="Error in rule sweep")
-    told(watch, "progress", text="1 of 4 steps (25%) done")
+    log_event(watch, "job_error", logging.ERROR, text="Error in rule sweep")
+    log_event(watch, "progress", text="1 of 4 steps (25%) done")
     assert screen.getvalue() == "Error in rule sweep\n"
     instead = watch.instead
     watch.stop()
@@ -109,8 +109,8 @@ def test_the_number_of_a_job_in_a_queue_comes_through(line: str, terminal: bool)
     screen = Screen(terminal)
     watch = Watch({}, screen)
     watch.start(logging.StreamHandler(screen))
-    told(watch, None, text=line)
-    told(watch, None, text="Select jobs to execute...")
+    log_event(watch, None, text=line)
+    log_event(watch, None, text="Select jobs to execute...")
     watch.stop()
     assert screen.getvalue().count(line) == 1
     assert "Select" not in screen.getvalue()
@@ -118,9 +118,9 @@ def test_the_number_of_a_job_in_a_queue_comes_through(line: str, terminal: bool)
 
 def test_a_dry_run_shows_nothing_of_it(screen: Screen) -> None:
     watch = Watch({}, screen)
-    told(watch, "run_info", stats={"draw": 2, "total": 2})
+    log_event(watch, "run_info", stats={"draw": 2, "total": 2})
     begin(watch, 1, "draw", None, "figures/fig2.pdf")
-    told(watch, "job_finished", job_id=1)
+    log_event(watch, "job_finished", job_id=1)
     assert screen.getvalue() == ""
 
 
@@ -128,13 +128,13 @@ def test_a_terminal_shows_what_runs(tmp_path: Path) -> None:
     """The jobs with what they last said, and how much of the work is done; then what stays."""
     screen, log = Screen(terminal=True), tmp_path / "log"
     watch = Watch({"sweep": HEAVY}, screen)
-    told(watch, "run_info", stats={"sweep": 2, "draw": 2, "total": 4})
+    log_event(watch, "run_info", stats={"sweep": 2, "draw": 2, "total": 4})
     watch.start(logging.StreamHandler(screen))
     try:
         log.write_text("12:00:11 paths: 30 of 60 pairs, 3 a second, 10 s left\n")
         begin(watch, 1, "sweep", log, "raw.parquet")
         watch.live.refresh()
-        told(watch, "job_error", logging.ERROR, text="Error in rule draw")
+        log_event(watch, "job_error", logging.ERROR, text="Error in rule draw")
     finally:
         watch.stop()
     shown = screen.getvalue()
@@ -147,7 +147,7 @@ def test_a_terminal_shows_what_runs(tmp_path: Path) -> None:
 def test_a_job_whose_output_is_what_it_prints_has_the_terminal_to_itself() -> None:
     screen = Screen(terminal=True)
     watch = Watch({}, screen)
-    told(watch, "run_info", stats={"plan": 1, "total": 1})
+    log_event(watch, "run_info", stats={"plan": 1, "total": 1})
     watch.start(logging.StreamHandler(screen))
     begin(watch, 1, "plan", None)
     assert watch.live is None

@@ -131,11 +131,11 @@ def _add_files(crate: ROCrate, results: Path, manifest: Mapping[str, Any]) -> Th
     for file in code_files(results):
         name = file.relative_to(results).as_posix()
         kind = {"@type": ["File", "SoftwareSourceCode"]} if name in tools else {}
-        held = crate.get(name) or crate.add_file(dest_path=name, properties=_file(file) | kind)
-        things.place(file.relative_to(results / CODE).as_posix(), held.id)
-    for path, held in manifest["files"].items():
+        entity = crate.get(name) or crate.add_file(dest_path=name, properties=_file(file) | kind)
+        things.place(file.relative_to(results / CODE).as_posix(), entity.id)
+    for path, entity in manifest["files"].items():
         name = Path(path).relative_to(results).as_posix()
-        made = crate.add_file(dest_path=name, properties=_file(Path(path), held))
+        made = crate.add_file(dest_path=name, properties=_file(Path(path), entity))
         things.place(path, made.id)  # in which some characters are escaped
     return things
 

@@ -172,9 +172,9 @@ class _Run:
         self.machines = manifest["machines"]
         self.files = list(manifest["files"])
         self.makers: dict[str, int | None] = {
-            path: held["job"]
+            path: entry["job"]
             for part in ("files", "inputs")
-            for path, held in manifest[part].items()
+            for path, entry in manifest[part].items()
         }
         self.parameters = Parameters(crate)
         self.tools: dict[str, Any] = {}  # by script
@@ -203,12 +203,12 @@ class _Run:
             text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
             if (parameter, text) not in self.values:
                 identity = f"#value/{script}/{name}/{len(self.values)}"
-                held = context(self.crate, identity, "PropertyValue", name=name, value=text)
-                self.values[parameter, text] = held.id
-            held = self.values[parameter, text]
-            self.parameters.use(parameter, f"the parameter {name} of {script}", held)
+                entry = context(self.crate, identity, "PropertyValue", name=name, value=text)
+                self.values[parameter, text] = entry.id
+            entry = self.values[parameter, text]
+            self.parameters.use(parameter, f"the parameter {name} of {script}", entry)
             self.asked[script]["input"][parameter] = None
-            yield held
+            yield entry
 
     def add_action(self, number: int, job: Job) -> str:
         """Add what a job did, and that the workflow started it."""
@@ -217,12 +217,12 @@ class _Run:
             found = self.crate.get(f"{CODE}/{script}")
             self.tools[script] = found or context(self.crate, f"#{script}", "SoftwareSourceCode")
             self.asked[script], self.passed[script] = {"input": {}, "output": {}}, {}
-        left, given = [], []
+        left, objects = [], []
         for path, thing, parameter in self._files(job, "output", "makes"):
             left.append(thing)
             self.made_as[path] = parameter
         for path, thing, parameter in self._files(job, "input", "reads"):
-            given.append(thing)
+            objects.append(thing)
             if path in self.made_as:
                 self.passed[script][self.made_as[path], parameter] = None
         first = job["output"]["files"][0]["path"]
@@ -230,7 +230,7 @@ class _Run:
             self.crate, f"#job/{number}", "CreateAction", name=f"{job['rule']}: {first}",
             description=f"{job['threads']} threads, {machine['processor']}",
             agent={"@id": AGENT}, instrument={"@id": self.tools[script].id},
-            object=refer([*given, *self._params(job)]), result=refer(left),
+            object=refer([*objects, *self._params(job)]), result=refer(left),
             startTime=job["started"], endTime=job["ended"], actionStatus=DONE,
             resourceUsage=refer(_usage(self.crate, number, job)),
         )  # fmt: skip

@@ -28,6 +28,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -173,6 +174,12 @@ def nature(table: str, kinds: Mapping[str, str]) -> Nature:
     return kind.nature([what, *keys]) if kind else "real"
 
 
+def _nature_in(
+    natures: Mapping[str, Nature | Literal["trained"]], name: str
+) -> Nature | Literal["trained"]:
+    return natures.get(name, "real")
+
+
 def _within(a: Interval, b: Interval, absolute: float = TOLERANCE) -> bool:
     return all(
         math.isclose(x, y, rel_tol=TOLERANCE, abs_tol=absolute) for x, y in zip(a, b, strict=True)
@@ -253,13 +260,15 @@ def differences(reference: Mapping[str, Any], current: Mapping[str, Any]) -> Com
         else:
             trained = not other.isdisjoint(a["models"])
             natures = {} if not elsewhere else b.get("natures", {})
+            of_claim: dict[str, Any] = (
+                dict.fromkeys(b["estimates"], "trained") if trained else natures
+            )
             compare_all(
-                a["estimates"], b["estimates"],
-                lambda one, trained=trained, natures=natures: (
-                    "trained" if trained else natures.get(one, "real")
-                ),
+                a["estimates"],
+                b["estimates"],
+                partial(_nature_in, of_claim),
                 f"claim {name}, ",
-            )  # fmt: skip
+            )
     return result
 
 

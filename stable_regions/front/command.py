@@ -45,10 +45,10 @@ The prompts are drawn as the study draws its own: chunks of 10 tokens of Project
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status: 0, or 1 after an error that was told."""
     parser = _parser()
-    told = parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
     _quiet()
     try:
-        told.run(told)
+        args.run(args)
     except UserError as error:
         return _fail(str(error))
     except KeyboardInterrupt:
@@ -112,42 +112,42 @@ def _layer(text: str) -> int:
     return EMBEDDING if text == "embed" else int(text)
 
 
-def _look(told: argparse.Namespace) -> None:
+def _look(args: argparse.Namespace) -> None:
     from stable_regions.front import files as found
 
-    output = _output(told.output)
-    name, prompts = _split(told.words)
-    if told.direction is not None and (len(prompts) > 1 or told.plane is not None):
+    output = _output(args.output)
+    name, prompts = _split(args.words)
+    if args.direction is not None and (len(prompts) > 1 or args.plane is not None):
         raise UserError("--direction takes the place of the second prompt: give one prompt")
-    if told.plane is not None and told.position != -1:
+    if args.plane is not None and args.position != -1:
         raise UserError("a plane is measured at the last position: leave --position out")
-    files = found.open_files(name, bos=told.bos)
+    files = found.open_files(name, bos=args.bos)
     if not prompts:
         example = found.example()
-        prompts = [example.a] if told.direction is not None else [example.a, example.b]
-    if told.plane is not None and len(prompts) != 2:
+        prompts = [example.a] if args.direction is not None else [example.a, example.b]
+    if args.plane is not None and len(prompts) != 2:
         raise UserError(f"a plane is of three prompts: give 2 before --plane, not {len(prompts)}")
     if len(prompts) > 2:
         raise UserError(f"{len(prompts)} prompts were given: 2 at most (a third goes to --plane)")
-    ids = files.tokens(*prompts, *([] if told.plane is None else [told.plane]))
-    files.check(told.layer, told.position, len(ids[0]))
+    ids = files.tokens(*prompts, *([] if args.plane is None else [args.plane]))
+    files.check(args.layer, args.position, len(ids[0]))
     direction = None
-    if told.direction is not None:
-        direction = _vector(told.direction, told.tensor, files) * told.scale
+    if args.direction is not None:
+        direction = _vector(args.direction, args.tensor, files) * args.scale
     others: list[str] = []
     drawn = ""
     if len(prompts) == 1 and direction is None:
         length = len(ids[0]) - (files.bos is not None)
-        others, drawn = found.random_texts(files, OTHERS, tokens=length, texts=told.texts)
+        others, drawn = found.random_texts(files, OTHERS, tokens=length, texts=args.texts)
     # from here on it takes seconds
     from stable_regions.front import drawing, measuring, terminal
     from stable_regions.front.loading import load_files
 
-    model = load_files(files, dtype=told.dtype)
-    where = {"layer": told.layer, "position": told.position}
+    model = load_files(files, dtype=args.dtype)
+    where = {"layer": args.layer, "position": args.position}
     print(model, end="\n\n", flush=True)
-    if told.plane is not None:
-        plane = measuring.plane(model, prompts[0], prompts[1], told.plane, layer=told.layer)
+    if args.plane is not None:
+        plane = measuring.plane(model, prompts[0], prompts[1], args.plane, layer=args.layer)
         facts, shown = terminal.facts_of_plane(plane), terminal.plane_map(plane)
         picture, table = drawing.draw_plane(plane), plane.table()
     elif others:
@@ -159,27 +159,27 @@ def _look(told: argparse.Namespace) -> None:
         other = prompts[1] if direction is None else None
         path = measuring.path(model, prompts[0], other, direction=direction, **where)
         if direction is not None:
-            what = f"{told.scale:g} times {told.tensor or 'the vector'} of {told.direction}"
+            what = f"{args.scale:g} times {args.tensor or 'the vector'} of {args.direction}"
             path = replace(path, other=what)
         facts, shown = terminal.facts_of_path(path), _curve([path])
         picture, table = drawing.draw_paths([path]), path.table()
     _show(str(model), facts, shown, output, picture, table)
 
 
-def _sharpness(told: argparse.Namespace) -> None:
+def _sharpness(args: argparse.Namespace) -> None:
     from stable_regions.front import files as found
 
-    output = _output(told.output)
-    if told.pairs < 1:
-        raise UserError(f"--pairs {told.pairs}: give 1 or more")
-    files = found.open_files(told.words or found.DEFAULT, bos=told.bos)
-    files.check(told.layer)
+    output = _output(args.output)
+    if args.pairs < 1:
+        raise UserError(f"--pairs {args.pairs}: give 1 or more")
+    files = found.open_files(args.words or found.DEFAULT, bos=args.bos)
+    files.check(args.layer)
     from stable_regions.front import drawing, measuring, terminal
     from stable_regions.front.loading import load_files
 
-    model = load_files(files, dtype=told.dtype)
+    model = load_files(files, dtype=args.dtype)
     print(model, end="\n\n", flush=True)
-    result = measuring.sharpness(model, told.pairs, layer=told.layer, texts=told.texts)
+    result = measuring.sharpness(model, args.pairs, layer=args.layer, texts=args.texts)
     facts = [*terminal.facts_of_sharpness(result), ("took", f"{result.seconds:.1f} s")]
     shown = terminal.table_of_sharpness(result)
     _show(str(model), facts, shown, output, drawing.draw_sharpness(result), result.pairs)
@@ -237,19 +237,19 @@ def _vector(path: Path, asked: str | None, files: "ModelFiles") -> Any:
 
     if not path.is_file():
         raise UserError(f"--direction {path}: there is no such file")
-    held = read_header(path)
+    header = read_header(path)
     row = ROW.fullmatch(asked or "")
     name = row["name"] if row else asked
     if name is None:
-        if len(held) != 1:
-            several = ", ".join(sorted(held)[:8]) + (", ..." if len(held) > 8 else "")
+        if len(header) != 1:
+            several = ", ".join(sorted(header)[:8]) + (", ..." if len(header) > 8 else "")
             raise UserError(
-                f"{path}: holds {len(held)} tensors, say with --tensor which: {several}"
+                f"{path}: holds {len(header)} tensors, say with --tensor which: {several}"
             )
-        [name] = held
-    if name not in held:
-        raise UserError(f"{path}: holds no tensor {name!r}; it has {', '.join(sorted(held)[:8])}")
-    dtype, shape = held[name]
+        [name] = header
+    if name not in header:
+        raise UserError(f"{path}: holds no tensor {name!r}; it has {', '.join(sorted(header)[:8])}")
+    dtype, shape = header[name]
     wanted = shape[1:] if row else [size for size in shape if size != 1]
     if len(wanted) != 1:
         hint = f"; --tensor '{name}[0]' is its first row" if len(shape) == 2 else ""

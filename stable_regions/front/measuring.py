@@ -368,8 +368,8 @@ def _check_position(
     written = points[ends].to(one.device, one.dtype)
     plainly = one.hooked.full_forward(place.layer, prompts, written, SITES, place.position)
     for site in SITES:
-        held, theirs = found[site][ends].double(), plainly[site].double()
-        error = float(((held - theirs).norm(dim=-1) / theirs.norm(dim=-1)).max())
+        swept, theirs = found[site][ends].double(), plainly[site].double()
+        error = float(((swept - theirs).norm(dim=-1) / theirs.norm(dim=-1)).max())
         if not error <= TOLERANCE[one.dtype]:
             raise UserError(
                 f"{model.files.name}: position {place.position} cannot be written behind a prefix: "
@@ -381,7 +381,7 @@ def _given(what: str, values: Vector | Points, shape: tuple[int | None, ...]) ->
     """Numbers of the user's as a tensor of a shape; `UserError` if they are of another one."""
     given = torch.as_tensor(values)
     fits = given.ndim == len(shape) and all(
-        wanted in (None, held) for wanted, held in zip(shape, given.shape, strict=False)
+        wanted in (None, swept) for wanted, swept in zip(shape, given.shape, strict=False)
     )
     if not fits or 0 in given.shape:
         right = ", ".join("any number" if each is None else str(each) for each in shape)

@@ -81,13 +81,13 @@ def fetch_model(
     patterns: Sequence[str] = DESCRIPTION
     if weights:
         patterns = (*MODEL_FILES, *ADAPTERS)  # an adapter is refused
-    held = {file.filename for file in _listed(repository, revision, patterns) or ()}
-    patterns = _one_set(patterns, held, repository)
+    available = {file.filename for file in _listed(repository, revision, patterns) or ()}
+    patterns = _one_set(patterns, available, repository)
     missing = private_cache is not None and download_bytes(repository, revision, patterns)
     cache = private_cache if missing else None
     needed = (*WEIGHTS, INDEX, *NEEDED) if weights else NEEDED
     folder = download(repository, revision, patterns, needed=needed, cache=cache)
-    if not held:  # offline: another program may have fetched both
+    if not available:  # offline: another program may have fetched both
         patterns = _one_set(patterns, {path.name for path in folder.iterdir()}, repository)
     if cache is not None:
         inside = folder.relative_to(cache.resolve())
@@ -107,13 +107,13 @@ def fetch_model(
     return folder.name
 
 
-def _one_set(patterns: Sequence[str], held: Collection[str], repository: str) -> Sequence[str]:
+def _one_set(patterns: Sequence[str], available: Collection[str], repository: str) -> Sequence[str]:
     """The patterns without those of shards, of a repository that holds a whole file beside them.
 
     That is what transformers reads of it too.
     """
-    left = sorted(name for name in held if fnmatch.fnmatchcase(name, WEIGHTS[1]))
-    if not left or WEIGHTS[0] not in held or WEIGHTS[0] not in patterns:
+    left = sorted(name for name in available if fnmatch.fnmatchcase(name, WEIGHTS[1]))
+    if not left or WEIGHTS[0] not in available or WEIGHTS[0] not in patterns:
         return patterns
     log.info(
         "%s: holds two sets of weights; %s is read, as transformers does, and %s is not",

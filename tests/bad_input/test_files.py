@@ -128,7 +128,7 @@ def test_the_hub_cannot_name_files_outside(
 ) -> None:
     (tmp_path / "r").mkdir()
     (tmp_path / "r" / "x.parquet").write_bytes(b"PAR1")
-    monkeypatch.setattr(Repository, "told", lambda repository, path: name)
+    monkeypatch.setattr(Repository, "listed_name", lambda repository, path: name)
     with serve() as running, visited(running.url, tmp_path / "cache"):
         running.repositories["me/data"] = Repository({"main": tmp_path / "r"})
         with refused("me/data: Invalid filename "):
