@@ -69,7 +69,7 @@ rule packaged_model:
     priority: resources.FIRST_FIGURE
     conda:
         "../envs/model.yaml"
-    threads: COMPUTE.threads
+    threads: lambda w: resources.threads(STUDY, w.model)
     resources:
         mem_mb=growing(lambda w: 2 * resources.memory(STUDY, w.model)),
         runtime=growing(lambda w: 2 * resources.minutes(STUDY, w.model, 0)),
