@@ -669,16 +669,17 @@ def test_a_ratio_without_a_value_is_no_estimate(first: float) -> None:
     assert claims.change_between(test, table, points, draw) == []
 
 
-def test_an_estimate_without_an_interval_is_open() -> None:
+@pytest.mark.parametrize("counted", ["pairs", "bases"])
+def test_an_estimate_without_an_interval_is_open(counted: str) -> None:
     """Of few bases, some of which never move, some draws have no ratio."""
     entry = {
         "test": "cells", "estimand": "ratio", "table": "directions_comparisons", "where": {},
         "value": "ratio", "interval": ["ci_low", "ci_high"], "above": 1, "models": "trained",
-        "columns": ["model", "pairs", "ratio", "ci_low", "ci_high"], "reason": "As here.",
+        "columns": ["model", counted, "ratio", "ci_low", "ci_high"], "reason": "As here.",
         "needs": "a model",
     }  # fmt: skip
     table = pd.DataFrame(
-        {"model": ["m"], "pairs": 6, "ratio": 1.3, "ci_low": [np.nan], "ci_high": [np.nan]}
+        {"model": ["m"], counted: 6, "ratio": 1.3, "ci_low": [np.nan], "ci_high": [np.nan]}
     )
     draw = partial(claims.block_bootstrap, **SAMPLING)
     [row] = claims.estimates(claims.Cells.model_validate(entry), table, models("m"), draw)

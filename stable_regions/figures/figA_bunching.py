@@ -41,7 +41,8 @@ def draw(
     if (bunching["tokens"] > 0).any():
         token_axis(axes[1], bunching["tokens"])
     axes[1].axhline(1, color="0.7", linewidth=0.6, zorder=0)
-    axes[1].set(ylabel="fastest tenth over the rest")
+    high = max(1.1, bunching["q75"].max())  # and room for the legend above
+    axes[1].set(ylabel="fastest tenth over the rest", ylim=(0.8, high + 0.45 * (high - 0.8)))
     lines = axes[1].get_legend_handles_labels()[0]
     axes[1].legend(handles=[*lines, *spread_key()], fontsize=6, loc="upper left")
     style.panel(axes[0], "a", "around the fastest step")

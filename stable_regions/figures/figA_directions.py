@@ -19,7 +19,7 @@ NAMES = {
 }  # fmt: skip
 BASES = {"real": "from a prompt's activation", "random": "from a random point"}
 READ = "post_norm"
-LENGTH = "length, in distances between prompts"
+LENGTH = "relative length"
 
 
 def draw(reaches: pd.DataFrame, curves: pd.DataFrame) -> tuple[pd.DataFrame, Figure]:

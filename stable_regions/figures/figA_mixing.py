@@ -47,7 +47,7 @@ def draw(exponents: pd.DataFrame, angles: pd.DataFrame) -> tuple[pd.DataFrame, F
     for axis in axes[:2]:
         axis.set_ylim(low, high)
     _exponents(axes[2], exponents)
-    style.panel(axes[2], "c", "exponent $p$")
+    style.panel(axes[2], "c", "exponent p")
     parts.append(exponents.assign(panel="c"))
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower left", ncols=3)
     figure.legend(*axes[2].get_legend_handles_labels(), loc="outside lower right", ncols=2)

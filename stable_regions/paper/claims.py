@@ -60,9 +60,12 @@ Draw = Callable[..., np.ndarray]
 # Estimators: each gives one estimate a model or series, and none where the data have nothing.
 
 
+COUNTED = ("pairs", "bases")  # columns of tables: of how many an estimate is
+
+
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its 95 % interval: its subject, its models, and the number of pairs.
+    """A number with its 95 % interval: its subject, its models, and the number of pairs (or bases).
 
     The interval's ends are NaN where some resamples have no value, so that there is none.
     """
@@ -99,20 +102,21 @@ def refs(models: pd.DataFrame, which: str) -> set[str]:
 def cells(test: Cells, table: pd.DataFrame, models: pd.DataFrame, draw: Draw) -> list[Estimate]:
     """Numbers that a table holds, with their intervals. Without one a number counts as exact.
 
-    One estimate a row, over as many `pairs` as the table says, or the one `pair` of the row. A row
-    without a number (of no pairs) is passed over. With `families`, models of others are too.
+    One estimate a row, over as many pairs (or bases) as the table says, or the one `pair` of the
+    row. A row without a number (of no pairs) is passed over. With `families`, models of others are too.
     """
     if test.families is not None:
         models = models[models["family"].isin(test.families)]
     rows = select_rows(table, test.where)
     rows = rows[rows["model"].isin(refs(models, test.models)) & rows[test.value].notna()]
     low, high = test.interval or [test.value, test.value]
+    alone = 1 if "pair" in rows else None
     list_columns = [column for column, value in test.where.items() if isinstance(value, list)]
     return [
         Estimate(
             of=", ".join(str(row[column]) for column in ["model", *list_columns]),
             models=[row["model"]],
-            pairs=int(row["pairs"]) if "pairs" in row else 1 if "pair" in row else None,
+            pairs=next((int(row[column]) for column in COUNTED if column in row), alone),
             value=row[test.value],
             low=row[low],
             high=row[high],
