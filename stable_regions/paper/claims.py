@@ -103,7 +103,8 @@ def cells(test: Cells, table: pd.DataFrame, models: pd.DataFrame, draw: Draw) ->
     """Numbers that a table holds, with their intervals. Without one a number counts as exact.
 
     One estimate a row, over as many pairs (or bases) as the table says, or the one `pair` of the
-    row. A row without a number (of no pairs) is passed over. With `families`, models of others are too.
+    row. A row without a number (of no pairs) is passed over. With `families`, models of others are
+    too.
     """
     if test.families is not None:
         models = models[models["family"].isin(test.families)]
