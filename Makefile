@@ -56,14 +56,17 @@ schema: setup
 
 setup: $(VENV)/.complete
 
-# The lock has the hash of every package, and all that they need; but a build of torch with CUDA
-# names libraries of its own, which the last line adds.
+# The lock has the hash of every package, and all that they need. But which build of torch is right
+# the machine says, by its pip's configuration, and pip would take PyPI's for its hash being known;
+# so torch comes first, and last what a build with CUDA names of its own.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+TORCH := $(shell grep -o '^torch==[0-9.]*' requirements.lock 2>/dev/null)
 
 $(VENV)/.complete: requirements.lock
 	@$(PYTHON) tools/check_machine.py
 	@echo "Setting up $(VENV): about 2 minutes and 2.3 GB"
 	$(PYTHON) -m venv --clear $(VENV)
+	$(if $(TORCH),$(PIP) --no-deps $(TORCH))
 	$(PIP) --no-deps --require-hashes --requirement requirements.lock
 	@test -x $(BIN)/snakemake || { echo "error: pip put the packages elsewhere: take 'target' and 'prefix' out of its configuration (pip config list)" >&2; exit 1; }
 	$(PIP) torch
