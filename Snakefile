@@ -65,6 +65,7 @@ onstart:
     if set(workflow.dag_settings.targets) <= {"all"}:  # the whole study
         try:
             work.check_capacity(STUDY, local=workflow.local_exec)
+            work.check_names(STUDY)
         except UserError as error:
             raise WorkflowError(str(error))
     screens = [

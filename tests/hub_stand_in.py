@@ -53,6 +53,12 @@ class Hub:
     asked: list[str] = field(default_factory=list)
     withheld: set[str] = field(default_factory=set)  # names of files that break off
     seconds: float = 0  # that each file takes
+    broken: dict[str, int] = field(
+        default_factory=dict
+    )  # bytes after which a file breaks off, once
+    ranges: list[str] = field(default_factory=list)  # names of files, and the bytes asked of them
+    spared: int = 0  # requests that are answered before
+    limited: int = 0  # requests that are answered with "too many", and to come again in a second
 
     def environment(self, home: Path, **changes: str) -> dict[str, str]:
         """The environment of a process that has this hub, a cache of its own and no account."""
@@ -71,17 +77,24 @@ def _handler(hub: Hub) -> type:
         def log_message(self, *_: Any) -> None:
             pass
 
-        def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
+        def answer(
+            self, status: int, body: bytes = b"", sent: int | None = None, **headers: str
+        ) -> None:
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name.replace("_", "-"), value)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             if self.command == "GET":
-                self.wfile.write(body)
+                self.wfile.write(body[:sent])
 
         def do_GET(self) -> None:
             path = urlsplit(self.path).path
+            if hub.spared:
+                hub.spared -= 1
+            elif hub.limited:
+                hub.limited -= 1
+                return self.answer(429, Retry_After="1")
             if result := API.fullmatch(path):
                 return self.describe(*map(unquote, result.groups()))
             if result := FILE.fullmatch(path):
@@ -129,7 +142,16 @@ def _handler(hub: Hub) -> type:
             if self.command == "GET":
                 time.sleep(hub.seconds)
             headers = {"ETag": f'"{etag(path)}"', "X_Repo_Commit": repository.commit(revision)}
-            return self.answer(200, path.read_bytes(), **headers)
+            body = path.read_bytes()
+            if self.command == "GET" and path.name in hub.broken:
+                self.close_connection = True
+                return self.answer(200, body, hub.broken.pop(path.name), **headers)
+            if asked := self.headers.get("Range"):
+                hub.ranges.append(f"{path.name} {asked}")
+                start = int(asked.removeprefix("bytes=").removesuffix("-"))
+                headers["Content_Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
+                return self.answer(206, body[start:], **headers)
+            return self.answer(200, body, **headers)
 
     return Handler
 

@@ -208,6 +208,110 @@ def test_an_interrupted_download_goes_on(stand_in: Hub, tmp_path: Path) -> None:
     assert not (tmp_path / ".model").exists()
 
 
+@pytest.mark.parametrize("spared", [0, 3, 8])
+def test_a_hub_that_asks_to_wait_is_waited_for(
+    stand_in: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spared: int
+) -> None:
+    """Whatever it is asked when it has had enough, no file is left out."""
+    waits: list[float] = []
+    monkeypatch.setattr(hub.time, "sleep", waits.append)
+    stand_in.repositories["me/model"] = Repository({"main": make_repository(tmp_path / "r")})
+    stand_in.spared, stand_in.limited = spared, 3
+    fetch(tmp_path / "model")
+    assert stand_in.limited == 0
+    assert {path.name for path in (tmp_path / "model").iterdir()} == FETCHED
+    assert set(waits) <= {0, 1, 2}  # as the hub says, and a second for its rounding
+
+
+def test_a_hub_that_has_too_many_requests_for_long_is_one_line(
+    stand_in: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub.time, "sleep", lambda seconds: None)
+    stand_in.repositories["me/model"] = Repository({"main": make_repository(tmp_path / "r")})
+    stand_in.limited = 10**6
+    with pytest.raises(UserError, match="me/model: .*asks to wait.* run again"):
+        fetch(tmp_path / "model")
+    assert list((tmp_path / "model").iterdir()) == []
+
+
+def test_a_shard_that_breaks_off_is_taken_up_where_it_ended(
+    stand_in: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "DOWNLOAD_CHUNK_SIZE", 10**5)
+    folder = make_repository(tmp_path / "r", shards=2, weight=np.arange(10**6, dtype=np.float32))
+    stand_in.repositories["me/model"] = Repository({"main": folder})
+    last = folder / "model-00002-of-00002.safetensors"
+    stand_in.broken[last.name] = 10**6
+    fetch(tmp_path / "model")
+    assert (tmp_path / "model" / last.name).read_bytes() == last.read_bytes()
+    assert stand_in.ranges == [f"{last.name} bytes=1000000-"]
+
+
+def test_a_revision_that_moved_is_another_commit(stand_in: Hub, tmp_path: Path) -> None:
+    """What was fetched stays what it was, and what is fetched later says what it is of."""
+    repository = Repository({"main": make_repository(tmp_path / "r")})
+    stand_in.repositories["me/model"] = repository
+    first = fetch(tmp_path / "model")
+    before = (tmp_path / "model" / "model.safetensors").read_bytes()
+    repository.revisions["main"] = make_repository(tmp_path / "moved", weight=WEIGHT + 1)
+    second = fetch(tmp_path / "again")
+    assert first != second
+    assert (tmp_path / "model" / "model.safetensors").read_bytes() == before
+    assert (tmp_path / "again" / "model.safetensors").read_bytes() != before
+    third = fetch(tmp_path / "pinned", revision=second)
+    assert third == second
+
+
+def test_a_cache_that_others_own_is_read(stand_in: Hub, tmp_path: Path) -> None:
+    """Of a group's cache on a shared disk a second person may write nothing."""
+    stand_in.repositories["me/model"] = Repository({"main": make_repository(tmp_path / "r")})
+    fetch(tmp_path / "model")
+    blob = (tmp_path / "model" / "model.safetensors").resolve()
+    stand_in.asked.clear()
+    folders = [path for path in (tmp_path / "cache").rglob("*") if path.is_dir()]
+    for path in folders:
+        path.chmod(0o555)
+    try:
+        fetch(tmp_path / "second")
+    finally:
+        for path in folders:
+            path.chmod(0o755)
+    assert (tmp_path / "second" / "model.safetensors").resolve() == blob
+    assert "model.safetensors" not in stand_in.files()
+
+
+def test_what_the_hub_lacks_is_known_before_anything_is_downloaded(
+    stand_in: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_repository(tmp_path / "r")
+    pickled = make_repository(tmp_path / "pickled")
+    (pickled / "model.safetensors").unlink()
+    (pickled / "tokenizer.json").unlink()
+    stand_in.repositories |= {
+        "me/model": Repository({"main": folder}),
+        "me/gated": Repository({"main": folder}, token="secret"),
+        "me/pickled": Repository({"main": pickled}),
+        "me/texts": Repository({"main": make_texts(tmp_path / "t")}),
+    }
+    assert hub.absent("me/model", ["main"]) == []
+    assert hub.absent("me/texts", ["main"], kind="dataset", files=["data/*.parquet"]) == []
+    [line] = hub.absent("me/model", ["main", "step7"])
+    assert "has no revision 'step7'" in line
+    [line] = hub.absent("me/none", ["main"])
+    assert "me/none: the hub has no such model" in line
+    [line] = hub.absent("me/gated", ["main"])
+    assert "gated; accept its terms" in line
+    [line] = hub.absent("me/pickled", ["main"])
+    assert "has no tokenizer.json and no model.safetensors; pytorch_model.bin is a pickle" in line
+    [line] = hub.absent("me/texts", ["main"], kind="dataset", files=["data/*.parquet", "x/*.csv"])
+    assert line == "me/texts: has no x/*.csv at main"
+    assert stand_in.files() == []
+    with visited("http://127.0.0.1:9", tmp_path / "cache"):
+        assert hub.absent("me/none", ["main"]) == []  # that there is no network is said later
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    assert hub.absent("me/none", ["main"]) == []
+
+
 def test_damaged_weights_are_noticed(stand_in: Hub, tmp_path: Path) -> None:
     stand_in.repositories["me/model"] = Repository({"main": make_repository(tmp_path / "r")})
     fetch(tmp_path / "model")

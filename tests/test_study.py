@@ -17,6 +17,7 @@ from stable_regions.base.files import write_json
 from stable_regions.estimate import capacity
 from stable_regions.estimate.watch import LIGHT
 from stable_regions.models.load import placed
+from stable_regions.sources import hub
 from stable_regions.study import paths, resources, work
 from stable_regions.study.study import Study, job_rules
 from tests.tiny_study import ROOT, make_sources
@@ -251,6 +252,37 @@ def test_the_small_models_of_the_paper_fit_a_laptop_and_an_evening(
     )
     assert disk < 15e9
     assert memory < 8e9
+
+
+def test_what_is_still_to_be_fetched_is_looked_for_and_nothing_else(
+    study: Callable[..., Study], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ours = study("paper-small")
+    asked: dict[str, list[str]] = {}
+
+    def absent(repository: str, revisions: list[str], **how: Any) -> list[str]:
+        asked[repository] = revisions
+        return [f"{repository}: has none"] if how.get("kind") == "dataset" else []
+
+    monkeypatch.setattr(hub, "absent", absent)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="^study paper-small: [^;]*: has none$"):
+        work.check_names(ours)
+    revisions = {paths.split_ref(ref)[1] for ref in ours.refs if ref.startswith("olmo-1b-0724@")}
+    assert set(asked["allenai/OLMo-1B-0724-hf"]) == revisions
+    assert len(revisions) == 5
+    source: Any = ours.config.models["qwen2-1.5b"].source
+    assert asked["Qwen/Qwen2-1.5B"] == [source.commit]
+    for ref in ("qwen2-1.5b", "olmo-1b-0724@main"):
+        Path(paths.facts(ref)).parent.mkdir(parents=True, exist_ok=True)
+        Path(paths.facts(ref)).touch()
+    for name in ours.corpora:
+        Path(paths.corpus(name)).parent.mkdir(parents=True, exist_ok=True)
+        Path(paths.corpus(name)).touch()
+    asked.clear()
+    work.check_names(ours)
+    assert set(asked["allenai/OLMo-1B-0724-hf"]) == revisions - {"main"}
+    assert set(asked) == {"allenai/OLMo-1B-0724-hf", "Qwen/Qwen2-0.5B"}
 
 
 def test_on_a_machine_with_a_gpu_models_run_there(

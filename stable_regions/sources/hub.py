@@ -11,11 +11,12 @@ import itertools
 import os
 import re
 import shutil
-from collections.abc import Collection, Iterator, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import pandas as pd
@@ -23,9 +24,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from huggingface_hub import (
     DryRunFileInfo,
+    HfApi,
     constants,
     errors,
     get_cached_repo_tree,
+    get_hf_file_metadata,
+    hf_hub_url,
     snapshot_download,
 )
 from huggingface_hub.utils import tqdm
@@ -46,6 +50,9 @@ from stable_regions.sources.packages import (
 )
 
 MB = 10**6
+T = TypeVar("T")
+PATIENCE, LONGEST = 5, 300  # times that the hub may ask to wait, and seconds: it counts by these
+ABSENT = (errors.GatedRepoError, errors.RepositoryNotFoundError, errors.RevisionNotFoundError)
 
 
 def fetch_model(
@@ -133,6 +140,39 @@ def check_hashes(folder: Path) -> None:
             )
 
 
+def absent(
+    repository: str, revisions: Sequence[str], *, kind: str = "model", files: Sequence[str] = ()
+) -> list[str]:
+    """What the hub lacks of a repository, a line each; nothing where it can't be asked.
+
+    Parameters
+    ----------
+    revisions
+        Each must be there, and have what a model needs.
+    files
+        Patterns of which each must match a file, in place of what a model needs.
+    """
+    lines = []
+    for revision in revisions:
+        try:
+            names = HfApi().list_repo_files(repository, revision=revision, repo_type=kind)
+            if names:  # whoever may list a gated repository may not read it
+                get_hf_file_metadata(
+                    hf_hub_url(repository, names[0], revision=revision, repo_type=kind)
+                )
+        except (OSError, ValueError, errors.HTTPError) as error:
+            answer = getattr(error, "response", None)
+            if isinstance(error, ABSENT) or getattr(answer, "status_code", None) == 401:
+                lines.append(f"{repository}: {_reason(error, repository, revision, kind)}")
+            continue
+        lacking = [each for each in files or NEEDED if not fnmatch.filter(names, each)]
+        if not files and not {WEIGHTS[0], INDEX} & set(names):
+            lacking.append(f"{WEIGHTS[0]}{pickle_hint(names)}")
+        if lacking:
+            lines.append(f"{repository}: has no {' and no '.join(lacking)} at {revision}")
+    return list(dict.fromkeys(lines))
+
+
 def download(
     repository: str,
     revision: str,
@@ -179,9 +219,9 @@ def download(
     )  # fmt: skip
     with _one_line_errors(repository, revision, kind):
         try:
-            folder = fetch(allow_patterns=list(patterns))
+            folder = _patiently(partial(fetch, allow_patterns=list(patterns)))
         except errors.LocalEntryNotFoundError:
-            if not needed:
+            if not needed or size is not None:  # the hub was there to be asked
                 raise
             folder = fetch(allow_patterns=list(needed))
     return Path(folder)
@@ -219,10 +259,12 @@ def _listed(
     """The files of a repository that match the patterns; None if the hub can't be asked."""
     with _one_line_errors(repository, revision, kind):
         try:
-            return snapshot_download(
-                repository, revision=revision, repo_type=kind, cache_dir=cache, dry_run=True,
-                allow_patterns=list(patterns), tqdm_class=_log_progress(repository, 0),
+            ask = partial(
+                snapshot_download, repository, revision=revision, repo_type=kind, cache_dir=cache,
+                dry_run=True, allow_patterns=list(patterns),
+                tqdm_class=_log_progress(repository, 0),
             )  # fmt: skip
+            return cast(list[DryRunFileInfo], _patiently(ask))
         except errors.DryRunError:
             return None
 
@@ -314,6 +356,32 @@ def _check_complete(
     raise UserError(f"{repository}: has no {missing} at {folder.name}{pickle_hint(names)}")
 
 
+def _patiently(ask: Callable[[], T]) -> T:
+    """Ask the hub, and ask again after the time that it says when it has too many requests.
+
+    Its client does so for some of what it asks.
+    """
+    for _ in range(PATIENCE):
+        try:
+            return ask()
+        except (OSError, errors.HTTPError) as error:
+            if (seconds := _asked_to_wait(error)) is None:
+                raise
+            log.info("the hub asks to wait: %d s", seconds)
+            time.sleep(seconds)
+    return ask()
+
+
+def _asked_to_wait(error: BaseException) -> int | None:
+    """Seconds that the hub asks to wait; None if that is not what is wrong."""
+    for one in (error, error.__cause__):
+        answer = getattr(one, "response", None)
+        if answer is not None and answer.status_code == 429:
+            said = answer.headers.get("Retry-After", "")
+            return 1 + min(int(said), LONGEST) if said.isdigit() else LONGEST
+    return None
+
+
 def _log_progress(repository: str, size: int) -> type:
     """A progress bar for the hub's client that logs megabytes and draws nothing."""
     progress = Progress(f"download {repository}", size // MB, "MB")
@@ -360,6 +428,11 @@ def _reason(error: Exception, repository: str, revision: str, kind: str) -> str:
         )
     if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__:
         error = error.__cause__  # type: ignore[assignment]
+    if _asked_to_wait(error) is not None:
+        return (
+            "the hub still asks to wait after so many requests; run again in some minutes, or "
+            f"{log_in}: what was fetched is kept"
+        )
     message = first_line(error)
     if isinstance(error, errors.HFValidationError) or type(error) is ValueError:
         return message  # the name of the repository, or of a file in it, is no name

@@ -5,7 +5,7 @@ something is made.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -67,6 +67,18 @@ class Origin(Strict):
     def file_stamps(self) -> dict[str, list[int]] | None:
         """Size and time of a user's own files: an edit may give an older time."""
         return None
+
+    def absent(self, revisions: Sequence[str]) -> list[str]:
+        """What is to be fetched for it and is not where it comes from, a line each.
+
+        Nothing where that cannot be asked.
+
+        Parameters
+        ----------
+        revisions
+            Those that are used; of a source without revisions, none.
+        """
+        return []
 
     def in_package(self, config: "Config") -> dict[str, Any] | None:
         """The package that it comes in, as plain values; None if it is not in one.

@@ -1,5 +1,6 @@
 """The sections `packages`, `models`, `tokenizers` and `corpora` of `config.yaml`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -177,6 +178,12 @@ class HubTexts(Texts):
     """Seed of the draw."""
     megabytes: Annotated[float, Field(gt=0)] | None = None
     """What is downloaded, for `snakemake plan`."""
+
+    def absent(self, revisions: Sequence[str]) -> list[str]:
+        from stable_regions.sources import hub
+
+        wanted = self.commit or self.revision
+        return hub.absent(self.repository, [wanted], kind="dataset", files=self.files)
 
     def downloads(self, config: "Config") -> dict[Any, float]:
         return {(self.repository, tuple(self.files)): self.megabytes or 0}

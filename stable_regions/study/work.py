@@ -1,11 +1,15 @@
 """The work that a study asks of each model: for the estimate, and the check of capacity."""
 
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from stable_regions.base.errors import UserError
 from stable_regions.estimate import capacity
 from stable_regions.estimate.watch import LIGHT
 from stable_regions.estimate.workload import Source, Sweep, Work, disk_and_memory
+from stable_regions.sources.origin import FetchedSource, Origin
 from stable_regions.study import paths, resources
 from stable_regions.study.paths import split_ref
 from stable_regions.study.study import Job, Study, job_rules
@@ -120,6 +124,31 @@ def tabulating(study: Study) -> list[tuple[str, dict[str, int]]]:
         if facts := entry.tabulating(study.size(entry.prompts), len(refs)):
             tables.append((entry.kind, facts))
     return tables
+
+
+def check_names(study: Study) -> None:
+    """UserError, one line, if anything that is still to be fetched is not where it is said to be.
+
+    Before hours of downloads and of work, and with all that is absent.
+    """
+    revisions: dict[str, list[str]] = {}
+    for ref in study.refs:
+        name, revision = split_ref(ref)
+        source = study.config.models[name].source
+        if isinstance(source, FetchedSource) and not Path(paths.facts(ref)).exists():
+            revisions.setdefault(name, []).append(revision or source.revision)
+    asked: list[tuple[Origin, list[str]]] = [
+        (study.config.models[name].source, some) for name, some in revisions.items()
+    ]
+    asked += [
+        (study.config.corpora[name], [])
+        for name in study.corpora
+        if not Path(paths.corpus(name)).exists()
+    ]
+    with ThreadPoolExecutor(8) as pool:
+        lines = list(pool.map(lambda one: one[0].absent(one[1]), asked))
+    if found := list(dict.fromkeys(itertools.chain(*lines))):
+        raise UserError(f"study {study.name}: {'; '.join(found)}")
 
 
 def check_capacity(study: Study, *, local: bool) -> None:

@@ -1,5 +1,6 @@
 """A model on the Hugging Face hub."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -33,19 +34,30 @@ class Source(FetchedSource):
     ) -> dict[str, Any]:
         from stable_regions.sources import hub
 
-        named = revision == self.revision
-        wanted = self.commit if named and self.commit else revision
         commit = hub.fetch_model(
-            self.repository, wanted, folder, weights=weights, private_cache=private_cache
+            self.repository,
+            self._wanted(revision),
+            folder,
+            weights=weights,
+            private_cache=private_cache,
         )
         log.info("%s at %s is commit %s", self.repository, revision, commit)
+        named = revision == self.revision
         facts = {"tokens": self.tokens} if named and self.tokens is not None else {}
         return facts | {"revision": revision, "commit": commit}
+
+    def absent(self, revisions: Sequence[str]) -> list[str]:
+        from stable_regions.sources import hub
+
+        return hub.absent(self.repository, [self._wanted(each) for each in revisions])
 
     def check_fetched(self, folder: Path) -> None:
         from stable_regions.sources import hub
 
         hub.check_hashes(folder)
+
+    def _wanted(self, revision: str) -> str:
+        return self.commit if self.commit and revision == self.revision else revision
 
     def takes(self, config: "Config", shape: Shape, revisions: int) -> tuple[int, int]:
         published = BYTES[shape.stored] * shape.weights
