@@ -64,7 +64,7 @@ TORCH := $(shell grep -o '^torch==[0-9.]*' requirements.lock 2>/dev/null)
 
 $(VENV)/.complete: requirements.lock
 	@$(PYTHON) tools/check_machine.py
-	@echo "Setting up $(VENV): about 2 minutes and 2.3 GB"
+	@echo "Setting up $(VENV): about 3 minutes and 2.3 GB"
 	$(PYTHON) -m venv --clear $(VENV)
 	$(if $(TORCH),$(PIP) --no-deps $(TORCH))
 	$(PIP) --no-deps --require-hashes --requirement requirements.lock

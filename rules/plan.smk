@@ -1,6 +1,12 @@
 # An estimate of what a study takes, printed by `snakemake plan`.
 from dataclasses import asdict
 
+# What the study asks of each model, as plain values.
+ASKED = dict(
+    works=list(map(asdict, work.works(STUDY))),
+    shapes={name: shape and shape.model_dump() for name, shape in STUDY.shapes.items()},
+)
+
 
 rule plan:
     log:
@@ -14,10 +20,7 @@ rule plan:
         title=CONFIG.selected().title,
         gpu=CONFIG.gpu,
         budget_mb=COMPUTE.memory_budget_mb,
-        works=list(map(asdict, work.works(STUDY))),
-        shapes={
-            name: shape and shape.model_dump() for name, shape in STUDY.shapes.items()
-        },
+        **ASKED,
         sources={name: asdict(taken) for name, taken in work.sources(STUDY).items()},
         training={
             name: vars(source.settings()) for name, source in STUDY.trained.items()
@@ -54,10 +57,7 @@ rule:
         layer=STUDY.entry(FIRST).layers[0],
         dtype=STUDY.model(FIRST_REF).dtype,
         compute=resources.compute(STUDY, FIRST_REF),
-        works=list(map(asdict, work.works(STUDY))),
-        shapes={
-            name: shape and shape.model_dump() for name, shape in STUDY.shapes.items()
-        },
+        **ASKED,
     message:
         "Check the GPU on {FIRST_REF}"
     script:

@@ -154,7 +154,7 @@ def gpu_check(
     del model
     kind = device.type
     if kind != "cpu":
-        torch.accelerator.reset_peak_memory_stats()
+        torch.accelerator.reset_peak_memory_stats(device)
     model = load_model(folder, dtype=dtype, device=str(device), threads=threads)
     load = check(model, tokens[:4].to(model.device), layer, budget=budget)
     found, slopes = outputs(model, tokens, a[:precise], b[:precise], **ours)
@@ -163,9 +163,9 @@ def gpu_check(
         fast = speed(model, tokens, a, b, **ours)
     name, memory, used = "the processor", 0, 0
     if kind != "cpu":
-        _, memory = torch.accelerator.get_memory_info()
-        used = torch.accelerator.max_memory_allocated()
-        name = torch.cuda.get_device_name() if kind == "cuda" else kind
+        _, memory = torch.accelerator.get_memory_info(device)
+        used = torch.accelerator.max_memory_allocated(device)
+        name = torch.cuda.get_device_name(device) if kind == "cuda" else kind
     error = np.linalg.norm(found - reference, axis=-1) / np.linalg.norm(reference, axis=-1)
     return GpuCheck(
         device=name,
@@ -189,6 +189,13 @@ def pairs_of(prompts: int) -> tuple[np.ndarray, np.ndarray]:
     return pairs[:, 0], pairs[:, 1]
 
 
+def _activations(
+    model: Model, tokens: Int[Tensor, "prompt seq"], layer: int, budget: int
+) -> Float[Tensor, "prompt d"]:
+    runs = clean(model, tokens.to(model.device), [layer], sites=(SITE,), budget=budget)
+    return runs[f"resid.{layer}"]
+
+
 def outputs(
     model: Model,
     tokens: Int[Tensor, "prompt seq"],
@@ -199,8 +206,7 @@ def outputs(
     budget: int,
 ) -> tuple[Float[np.ndarray, "pair step d"], Float[np.ndarray, " pair"]]:
     """Outputs after the norm along paths, and their max slopes."""
-    site = f"resid.{layer}"
-    resid = clean(model, tokens.to(model.device), [layer], sites=(SITE,), budget=budget)[site]
+    resid = _activations(model, tokens, layer, budget)
     kept = sweep_paths(
         model, tokens[a].to(model.device), resid[a], resid[b], (SITE, "pre_norm"),
         lambda _, out: {"out": out[SITE].double(), **output_movement(out)},
@@ -219,8 +225,7 @@ def speed(
     budget: int,
 ) -> Speed:
     """Time paths, as many as take a while: the pairs again and again, each with its own context."""
-    site = f"resid.{layer}"
-    resid = clean(model, tokens.to(model.device), [layer], sites=(SITE,), budget=budget)[site]
+    resid = _activations(model, tokens, layer, budget)
     count = len(a)
     while True:
         first, second = np.resize(a, count), np.resize(b, count)

@@ -152,20 +152,20 @@ def absent(
     files
         Patterns of which each must match a file, in place of what a model needs.
     """
-    lines = []
+    lines, wanted = [], files or NEEDED
     for revision in revisions:
         try:
             names = HfApi().list_repo_files(repository, revision=revision, repo_type=kind)
-            if names:  # whoever may list a gated repository may not read it
-                get_hf_file_metadata(
-                    hf_hub_url(repository, names[0], revision=revision, repo_type=kind)
-                )
+            # whoever may list a gated repository, and read its description, may not have its files
+            for name in fnmatch.filter(names, wanted[0])[:1]:
+                url = hf_hub_url(repository, name, revision=revision, repo_type=kind)
+                get_hf_file_metadata(url)
         except (OSError, ValueError, errors.HTTPError) as error:
             answer = getattr(error, "response", None)
             if isinstance(error, ABSENT) or getattr(answer, "status_code", None) == 401:
                 lines.append(f"{repository}: {_reason(error, repository, revision, kind)}")
             continue
-        lacking = [each for each in files or NEEDED if not fnmatch.filter(names, each)]
+        lacking = [each for each in wanted if not fnmatch.filter(names, each)]
         if not files and not {WEIGHTS[0], INDEX} & set(names):
             lacking.append(f"{WEIGHTS[0]}{pickle_hint(names)}")
         if lacking:
