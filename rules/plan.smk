@@ -16,11 +16,11 @@ rule plan:
         "../envs/audit.yaml"
     threads: all_cores
     params:
+        **ASKED,
         study=STUDY.name,
         title=CONFIG.selected().title,
         gpu=CONFIG.gpu,
         budget_mb=COMPUTE.memory_budget_mb,
-        **ASKED,
         sources={name: asdict(taken) for name, taken in work.sources(STUDY).items()},
         training={
             name: vars(source.settings()) for name, source in STUDY.trained.items()
@@ -53,11 +53,11 @@ rule:
         "../envs/model.yaml"
     threads: all_cores
     params:
+        **ASKED,
         ref=FIRST_REF,
         layer=STUDY.entry(FIRST).layers[0],
         dtype=STUDY.model(FIRST_REF).dtype,
         compute=resources.compute(STUDY, FIRST_REF),
-        **ASKED,
     message:
         "Check the GPU on {FIRST_REF}"
     script:
