@@ -21,6 +21,7 @@ ELSEWHERE = {
     "<study>.inveniordm.json",
     "<study>.zenodo.json",
     "mine.yaml",
+    "reference/<study>.<processor>.json",
     "config.json",
     "logs/<study>/trace.json",
     ".snakemake/slurm_logs",
