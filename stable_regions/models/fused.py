@@ -84,9 +84,7 @@ FAMILIES = {
         frozenset(RMS | {"sliding_window"}), qkv=("qkv_proj",), gate_up=("gate_up_proj",)
     ),
     "gemma2": Family(frozenset(GEMMA_NEEDS), **GEMMA),
-    "gemma3_text": Family(
-        frozenset(GEMMA_NEEDS | {"use_bidirectional_attention"}), head_norms=True, **GEMMA
-    ),
+    "gemma3_text": Family(frozenset(GEMMA_NEEDS), head_norms=True, **GEMMA),
 }
 REQUIRED_KEYS = {
     "hidden_size", "intermediate_size", "max_position_embeddings",
@@ -101,11 +99,14 @@ BIASES = {
     "attention_bias": ("q_proj", "k_proj", "v_proj", "o_proj"),
     "mlp_bias": ("gate_proj", "up_proj", "down_proj"),
 }
-# What else the library writes into such a config: nothing that a sweep reads, but the head's width.
+# What else the library writes into such a config: nothing that a sweep reads, but the head's width
+# and whether later tokens are seen.
 IGNORED_KEYS = {
-    "architectures", "attention_dropout", "bos_token_id", "dtype", "eos_token_id", "head_dim",
-    "initializer_range", "max_window_layers", "model_type", "pad_token_id", "pretraining_tp",
-    "torch_dtype", "transformers_version", "use_cache", "use_sliding_window", "vocab_size",
+    "_sliding_window_pattern", "architectures", "attention_dropout", "bos_token_id", "dtype",
+    "embd_pdrop", "eos_token_id", "head_dim", "initializer_range", "max_window_layers",
+    "model_type", "original_max_position_embeddings", "pad_token_id", "pretraining_tp",
+    "resid_pdrop", "torch_dtype", "transformers_version", "use_bidirectional_attention",
+    "use_cache", "use_sliding_window", "vocab_size",
 }  # fmt: skip
 # the others change a rotation's length or its frequencies with the prompt's
 ROTATIONS = {"default", "linear", "llama3"}
