@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from transformers import Phi3Config
+from transformers import GemmaConfig
 
 from stable_regions.audit import crate
 from stable_regions.base.files import read_json, read_parquet
@@ -36,11 +36,11 @@ def added(checkout: Path) -> list[str]:
     return [*files]
 
 
-def make_phi3(folder: Path) -> None:
+def make_gemma(folder: Path) -> None:
     """A model of the family that the guide adds."""
-    config = Phi3Config(
+    config = GemmaConfig(
         vocab_size=tokenizer().get_vocab_size(), hidden_size=32, intermediate_size=64,
-        num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
+        num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, head_dim=8,
         max_position_embeddings=64, bos_token_id=None, eos_token_id=None, pad_token_id=None,
     )  # fmt: skip
     save_model(folder, config, seed=3)
@@ -72,7 +72,7 @@ def test_what_the_guide_adds_needs_nothing_else(tmp_path: Path) -> None:
         "stable_regions/measures/distances.py", "stable_regions/models/fused.py",
     }  # fmt: skip
     make_sources(folder)
-    make_phi3(folder / "sources" / "tiny-phi3")
+    make_gemma(folder / "sources" / "tiny-gemma")
     snakemake(checkout, folder)
     results = folder / RESULTS
     # the kind, of two shards
@@ -87,7 +87,7 @@ def test_what_the_guide_adds_needs_nothing_else(tmp_path: Path) -> None:
     _, facts = read_parquet(results / "halfway/halfway/tiny-noisy.parquet")
     assert facts["source"]["kind"] == "noisy"
     # the family
-    check = read_json(results / "activations/tiny/tiny-phi3.check.json")
+    check = read_json(results / "activations/tiny/tiny-gemma.check.json")
     assert (check["verdict"], check["engine"]) == ("passed", "fused")
     # the distance
     table, facts = read_parquet(results / "robustness/robustness/tiny-llama.parquet")

@@ -1,4 +1,4 @@
-"""A sweep's forward pass written out for the gated rotary family: Llama, Mistral, Qwen2, OLMo.
+"""A sweep's forward pass written out for gated rotary families: Llama, Qwen, OLMo, Gemma, Phi-3.
 
 The same sums as the bridge's in fewer and larger steps: one product for query, key and value, one
 for gate and up, residual additions in place, and no mask, since a point's scores are those with
@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -33,6 +33,15 @@ class Family:
         What a config.json must hold, beside REQUIRED_KEYS, to leave nothing to defaults.
     norm
         Kind of its norms: "rms", or "layer" without weights.
+    one_plus
+        Whether a norm multiplies by one plus its weight.
+    before, after
+        Names of the norms of what goes into attention and into the MLP, and of what comes out.
+    head_norms
+        Whether queries and keys have norms of their own, as wide as their weights: of each head,
+        or of all together.
+    scaled
+        Whether embeddings are multiplied by the root of their width.
     biased
         Matrices that have biases unasked, beside those of BIASES.
     qkv, gate_up
@@ -42,34 +51,62 @@ class Family:
 
     needs: frozenset[str]
     norm: Literal["rms", "layer"] = "rms"
+    one_plus: bool = False
+    before: tuple[str, str] | None = ("input_layernorm", "post_attention_layernorm")
+    after: tuple[str, str] | None = None
+    head_norms: bool = False
+    scaled: bool = False
     biased: tuple[str, ...] = ()
     qkv: tuple[str, ...] = QKV
     gate_up: tuple[str, ...] = GATE_UP
 
 
+# Gemma's norms stand on both sides of attention and MLP; OLMo 2's behind them.
+AFTER = ("post_attention_layernorm", "post_feedforward_layernorm")
+GEMMA: dict[str, Any] = {
+    "one_plus": True, "before": ("input_layernorm", "pre_feedforward_layernorm"), "after": AFTER,
+    "scaled": True,
+}  # fmt: skip
+RMS = {"rms_norm_eps", "hidden_act"}
+GEMMA_NEEDS = {
+    "rms_norm_eps", "hidden_activation", "query_pre_attn_scalar", "sliding_window", "layer_types",
+    "attn_logit_softcapping", "final_logit_softcapping",
+}  # fmt: skip
 # All that is said of a family: the load check tries whether it is true of a model.
 FAMILIES = {
-    "llama": Family(frozenset({"rms_norm_eps"})),
-    "mistral": Family(frozenset({"rms_norm_eps", "sliding_window"})),
-    "qwen2": Family(frozenset({"rms_norm_eps", "sliding_window", "layer_types"}), biased=QKV),
-    "olmo": Family(frozenset({"clip_qkv"}), norm="layer"),
+    "llama": Family(frozenset(RMS)),
+    "mistral": Family(frozenset(RMS | {"sliding_window"})),
+    "qwen2": Family(frozenset(RMS | {"sliding_window", "layer_types"}), biased=QKV),
+    "qwen3": Family(frozenset(RMS | {"sliding_window", "layer_types"}), head_norms=True),
+    "olmo": Family(frozenset({"clip_qkv", "hidden_act"}), norm="layer"),
+    "olmo2": Family(frozenset(RMS), before=None, after=AFTER, head_norms=True),
+    "phi3": Family(
+        frozenset(RMS | {"sliding_window"}), qkv=("qkv_proj",), gate_up=("gate_up_proj",)
+    ),
+    "gemma2": Family(frozenset(GEMMA_NEEDS), **GEMMA),
+    "gemma3_text": Family(frozenset(GEMMA_NEEDS), head_norms=True, **GEMMA),
 }
 REQUIRED_KEYS = {
-    "hidden_act", "hidden_size", "intermediate_size", "max_position_embeddings",
+    "hidden_size", "intermediate_size", "max_position_embeddings",
     "num_attention_heads", "num_hidden_layers", "num_key_value_heads", "rope_parameters",
     "tie_word_embeddings",
 }  # fmt: skip
-EXPLICIT_NULLS = {"sliding_window", "clip_qkv"}  # for others null means the default
+EXPLICIT_NULLS = {  # for others null means the default
+    "sliding_window", "clip_qkv", "attn_logit_softcapping", "final_logit_softcapping",
+}  # fmt: skip
 # Where a config that says so has biases.
 BIASES = {
     "attention_bias": ("q_proj", "k_proj", "v_proj", "o_proj"),
     "mlp_bias": ("gate_proj", "up_proj", "down_proj"),
 }
-# What else the library writes into such a config: nothing that a sweep reads, but the head's width.
+# What else the library writes into such a config: nothing that a sweep reads, but the head's width
+# and whether later tokens are seen.
 IGNORED_KEYS = {
-    "architectures", "attention_dropout", "bos_token_id", "dtype", "eos_token_id", "head_dim",
-    "initializer_range", "max_window_layers", "model_type", "pad_token_id", "pretraining_tp",
-    "torch_dtype", "transformers_version", "use_cache", "use_sliding_window", "vocab_size",
+    "_sliding_window_pattern", "architectures", "attention_dropout", "bos_token_id", "dtype",
+    "embd_pdrop", "eos_token_id", "head_dim", "initializer_range", "max_window_layers",
+    "model_type", "original_max_position_embeddings", "pad_token_id", "pretraining_tp",
+    "resid_pdrop", "torch_dtype", "transformers_version", "use_bidirectional_attention",
+    "use_cache", "use_sliding_window", "vocab_size",
 }  # fmt: skip
 # the others change a rotation's length or its frequencies with the prompt's
 ROTATIONS = {"default", "linear", "llama3"}
@@ -97,13 +134,28 @@ class Product:
 
 @dataclass(frozen=True)
 class Layer:
+    """The weights of one block; norms that a family lacks give back what they are given."""
+
     norm_attention: Norm
     qkv: Product
+    norm_query: Norm
+    norm_key: Norm
     out: Product
+    norm_mixed: Norm
     norm_mlp: Norm
     gate_up: Product
     activation: Callable[[Tensor], Tensor]
     down: Product
+    norm_given: Norm
+    rotation: "Rotation"
+
+
+@dataclass(frozen=True, eq=False)
+class Rotation:
+    """Radians a position, and what sine and cosine are multiplied by."""
+
+    frequencies: Float[Tensor, " half"]
+    scaling: float
 
 
 @dataclass(frozen=True)
@@ -112,10 +164,14 @@ class Fused:
 
     Attributes
     ----------
-    frequencies, scaling
-        Of the rotation: radians a position, and what sine and cosine are multiplied by.
+    scale
+        What a score is multiplied by.
     clip
         Largest size of a query's, key's or value's entry, or None.
+    score_cap, logit_cap
+        What scores and logits are smoothly kept below, or None.
+    embed_scale
+        What an embedding is multiplied by.
     n_parameters
         Numbers in its weights, a tied weight counted once.
     """
@@ -127,9 +183,11 @@ class Fused:
     heads: int
     kv_heads: int
     d_head: int
-    frequencies: Float[Tensor, " half"]
-    scaling: float
+    scale: float
     clip: float | None
+    score_cap: float | None
+    logit_cap: float | None
+    embed_scale: float
     n_parameters: int
 
     @torch.no_grad()
@@ -163,8 +221,9 @@ class Fused:
                     value.unflatten(0, (rows, k)),
                     past_keys,
                     past_values,
+                    self,
                 )
-                added = block.out(mixed)
+                added = block.norm_mixed(block.out(mixed))
             resid += added
             if attention in sites:
                 outputs[attention] = added
@@ -185,7 +244,7 @@ class Fused:
         if "post_norm" in sites or "logits" in sites:
             outputs["post_norm"] = self.norm(resid)
         if "logits" in sites:
-            outputs["logits"] = self.head(outputs["post_norm"])
+            outputs["logits"] = _capped(self.head(outputs["post_norm"]), self.logit_cap)
         return {site: outputs[site].unflatten(0, (rows, k)) for site in sites}
 
     @torch.no_grad()
@@ -193,22 +252,32 @@ class Fused:
         self, tokens: Int[Tensor, "n seq"], sites: Sequence[str]
     ) -> dict[str, Float[Tensor, "n width"]]:
         """Run prompts unpatched; read the sites at their last positions."""
-        last = F.embedding(tokens[:, -1:], self.embed)
+        last = self.embedded(tokens[:, -1:])
         rows = torch.arange(len(tokens), device=tokens.device)
         out = self.run(self.prefixes(tokens), -1, rows, last, sites)
         return {site: value[:, 0] for site, value in out.items()}
+
+    def embedded(self, tokens: Int[Tensor, "n seq"]) -> Float[Tensor, "n seq d"]:
+        """The residual stream before the first block."""
+        found = F.embedding(tokens, self.embed)
+        # in the weights' own precision, as the hub's code has it
+        return found if self.embed_scale == 1 else found * found.new_tensor(self.embed_scale)
 
     @torch.no_grad()
     def prefixes(self, tokens: Int[Tensor, "c seq"]) -> Prefixes:
         """Run what stands before the last position of each prompt."""
         tokens = tokens[:, :-1]
         contexts, length = tokens.shape
-        resid = F.embedding(tokens, self.embed).flatten(0, 1)
+        resid = self.embedded(tokens).flatten(0, 1)
         positions = torch.arange(-length, 0, device=tokens.device)
-        angles = (positions[:, None].float() * self.frequencies.float()).repeat(1, 2)
-        cos, sin = angles.cos() * self.scaling, angles.sin() * self.scaling
+        turns: dict[Rotation, tuple[Tensor, Tensor]] = {}
         pasts: Prefixes = []
         for block in self.layers:
+            if (rotation := block.rotation) not in turns:
+                frequencies = rotation.frequencies.float().to(positions.device)
+                angles = (positions[:, None].float() * frequencies).repeat(1, 2)
+                turns[rotation] = angles.cos() * rotation.scaling, angles.sin() * rotation.scaling
+            cos, sin = turns[rotation]
             query, key, value = (
                 part.unflatten(0, (contexts, length)).transpose(1, 2)
                 for part in _project(self, block, resid)
@@ -217,12 +286,27 @@ class Fused:
             pasts.append((key, value.contiguous()))  # a copy, to let go of the query
             if len(pasts) == len(self.layers):
                 break
-            mixed = F.scaled_dot_product_attention(
-                query, key, value, is_causal=True, enable_gqa=True
-            )
-            resid += block.out(mixed.transpose(1, 2).reshape(contexts * length, -1))
+            mixed = self._attend_causally(query, key, value)
+            mixed = mixed.transpose(1, 2).reshape(contexts * length, -1)
+            resid += block.norm_mixed(block.out(mixed))
             resid += _mlp(block, resid)[0]
         return pasts
+
+    def _attend_causally(
+        self,
+        query: Float[Tensor, "c h p e"],
+        key: Float[Tensor, "c g p e"],
+        value: Float[Tensor, "c g p e"],
+    ) -> Float[Tensor, "c h p e"]:
+        if self.score_cap is None:
+            return F.scaled_dot_product_attention(
+                query, key, value, is_causal=True, enable_gqa=True, scale=self.scale
+            )
+        shared = self.heads // self.kv_heads
+        scores = query @ key.repeat_interleave(shared, 1).mT * self.scale
+        later = torch.ones_like(scores[0, 0], dtype=torch.bool).triu(1)
+        scores = _capped(scores, self.score_cap).masked_fill_(later, -torch.inf)
+        return scores.softmax(-1) @ value.repeat_interleave(shared, 1)
 
 
 def is_concatenated(name: str) -> bool:
@@ -240,11 +324,11 @@ def regroup(weights: dict[str, Tensor], config: "PretrainedConfig") -> Fused | N
         one turn into views of it: there is no second copy.
     """
     family = FAMILIES.get(config.model_type)
-    if (
-        family is None
-        or config.rope_parameters["rope_type"] not in ROTATIONS
-        or config.hidden_act not in ACTIVATIONS
-    ):
+    if family is None or getattr(config, "use_bidirectional_attention", False):
+        return None
+    activation = getattr(config, "hidden_act", None) or getattr(config, "hidden_activation", None)
+    rotations = _rotations(config)
+    if activation not in ACTIVATIONS or rotations is None:
         return None
     asked = (parts for key, parts in BIASES.items() if getattr(config, key, False))
     biased = {*family.biased, *chain.from_iterable(asked)}
@@ -263,27 +347,46 @@ def regroup(weights: dict[str, Tensor], config: "PretrainedConfig") -> Fused | N
         if family.norm == "layer":
             return partial(F.layer_norm, normalized_shape=(config.hidden_size,), eps=1e-5)
         weight = take(f"{name}.weight")
+        if family.one_plus:  # not rounded to the model's precision
+            weight = 1 + weight.to(torch.promote_types(weight.dtype, torch.float32))
+            return partial(_promoted_norm, weight=weight, eps=config.rms_norm_eps)
         return partial(
             F.rms_norm, normalized_shape=weight.shape, weight=weight, eps=config.rms_norm_eps
         )
 
-    def layer(name: str) -> Layer:
+    def norms(layer: str, names: tuple[str, str] | None) -> list[Norm]:
+        return [norm(f"{layer}.{name}") for name in names] if names else [_same, _same]
+
+    def layer(n: int) -> Layer:
+        name = f"model.layers.{n}"
         attention, mlp = f"{name}.self_attn", f"{name}.mlp"
+        norm_attention, norm_mlp = norms(name, family.before)
+        norm_mixed, norm_given = norms(name, family.after)
+        norm_query = norm_key = _same
+        if family.head_norms:
+            norm_query, norm_key = (
+                partial(_norm_in_parts, norm(each), len(weights[f"{each}.weight"]))
+                for each in (f"{attention}.q_norm", f"{attention}.k_norm")
+            )
         return Layer(
-            norm(f"{name}.input_layernorm"),
-            product(*(f"{attention}.{each}" for each in family.qkv)),
-            product(f"{attention}.o_proj"),
-            norm(f"{name}.post_attention_layernorm"),
-            product(*(f"{mlp}.{each}" for each in family.gate_up)),
-            ACTIVATIONS[config.hidden_act],
-            product(f"{mlp}.down_proj"),
+            norm_attention=norm_attention,
+            qkv=product(*(f"{attention}.{each}" for each in family.qkv)),
+            norm_query=norm_query,
+            norm_key=norm_key,
+            out=product(f"{attention}.o_proj"),
+            norm_mixed=norm_mixed,
+            norm_mlp=norm_mlp,
+            gate_up=product(*(f"{mlp}.{each}" for each in family.gate_up)),
+            activation=ACTIVATIONS[activation],
+            down=product(f"{mlp}.down_proj"),
+            norm_given=norm_given,
+            rotation=rotations[n],
         )
 
     head = "model.embed_tokens" if config.tie_word_embeddings else "lm_head"
-    frequencies, scaling = _rotation(config)
     try:
         embed = product("model.embed_tokens").weight
-        layers = tuple(layer(f"model.layers.{n}") for n in range(config.num_hidden_layers))
+        layers = tuple(map(layer, range(config.num_hidden_layers)))
         last, unembed = norm("model.norm"), product(head)
     except KeyError:
         return None
@@ -295,9 +398,11 @@ def regroup(weights: dict[str, Tensor], config: "PretrainedConfig") -> Fused | N
         heads=config.num_attention_heads,
         kv_heads=config.num_key_value_heads,
         d_head=_d_head(config),
-        frequencies=frequencies.to(embed.device),
-        scaling=scaling,
+        scale=(getattr(config, "query_pre_attn_scalar", None) or _d_head(config)) ** -0.5,
         clip=getattr(config, "clip_qkv", None),
+        score_cap=getattr(config, "attn_logit_softcapping", None),
+        logit_cap=getattr(config, "final_logit_softcapping", None),
+        embed_scale=config.hidden_size**0.5 if family.scaled else 1.0,
         n_parameters=sum(weight.numel() for weight in used.values()),
     )
 
@@ -308,7 +413,9 @@ def _project(fused: Fused, block: Layer, resid: Float[Tensor, "n d"]) -> tuple[T
     if fused.clip is not None:
         qkv.clamp_(-fused.clip, fused.clip)
     counts = [fused.heads, fused.kv_heads, fused.kv_heads]
-    return qkv.unflatten(-1, (-1, fused.d_head)).split(counts, dim=1)
+    query, key, value = qkv.split([count * fused.d_head for count in counts], dim=-1)
+    parts = (block.norm_query(query), block.norm_key(key), value)
+    return tuple(part.unflatten(-1, (-1, fused.d_head)) for part in parts)
 
 
 def _attend(
@@ -317,9 +424,10 @@ def _attend(
     value: Float[Tensor, "b k g e"],
     past_keys: Float[Tensor, "b g p e"],
     past_values: Float[Tensor, "b g p e"],
+    fused: Fused,
 ) -> Float[Tensor, "b*k h*e"]:
     """What each point takes from the prefix and from itself; query heads share g key heads."""
-    rows, k, heads, width = query.shape
+    rows, k, heads, _ = query.shape
     groups, length = past_keys.shape[1:3]
     shared = heads // groups
     query = query.unflatten(2, (groups, shared)).transpose(1, 2).contiguous()
@@ -328,7 +436,7 @@ def _attend(
     scores = query.new_empty(rows, groups, length + 1, k * shared)
     scores[:, :, :length] = past_keys @ query.flatten(2, 3).mT
     scores[:, :, length] = (query * key).sum(-1).flatten(2)
-    weights = scores.mul_(width**-0.5).softmax(2)
+    weights = _capped(scores.mul_(fused.scale), fused.score_cap).softmax(2)
     mixed = (weights[:, :, :length].mT @ past_values).unflatten(2, (k, shared))
     mixed.addcmul_(weights[:, :, length].unflatten(2, (k, shared))[..., None], value)
     return mixed.transpose(1, 2).reshape(rows * k, -1)
@@ -339,7 +447,28 @@ def _mlp(
 ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n d_mlp"]]:
     """What the MLP adds to `resid`, and its gate's pre-activation."""
     gate, up = block.gate_up(block.norm_mlp(resid)).chunk(2, dim=-1)
-    return block.down(block.activation(gate).mul_(up)), gate
+    return block.norm_given(block.down(block.activation(gate).mul_(up))), gate
+
+
+def _same(x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+    return x
+
+
+def _promoted_norm(
+    x: Float[Tensor, "*n d"], weight: Float[Tensor, " d"], eps: float
+) -> Float[Tensor, "*n d"]:
+    """The norm in the weight's precision, and its result in that of `x`."""
+    return F.rms_norm(x.to(weight.dtype), weight.shape, weight, eps).to(x.dtype)
+
+
+def _norm_in_parts(norm: Norm, width: int, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+    """A norm of each stretch of a width."""
+    return norm(x.unflatten(-1, (-1, width))).flatten(-2)
+
+
+def _capped(x: Float[Tensor, "..."], cap: float | None) -> Float[Tensor, "..."]:
+    """Values smoothly kept below a cap, if there is one."""
+    return x if cap is None else torch.tanh(x / cap) * cap
 
 
 def _rotated(
@@ -350,15 +479,37 @@ def _rotated(
     return (x * cos + torch.cat([-second, first], dim=-1) * sin).to(x.dtype)
 
 
-def _rotation(config: "PretrainedConfig") -> tuple[Float[Tensor, " half"], float]:
-    """Frequencies of the rotation, and what sine and cosine are multiplied by."""
-    kind, width = config.rope_parameters["rope_type"], _d_head(config)
-    if kind != "default":
+def _rotations(config: "PretrainedConfig") -> list[Rotation] | None:
+    """The rotation of each layer; None if one of them is not known here.
+
+    Layers of one kind share one; a family may have another for those with a window.
+    """
+    alike = "rope_type" in config.rope_parameters
+    kinds = [None] * config.num_hidden_layers if alike else config.layer_types
+    made: dict[str | None, Rotation] = {}
+    for kind in dict.fromkeys(kinds):
+        parameters = config.rope_parameters if kind is None else config.rope_parameters[kind]
+        if (
+            parameters["rope_type"] not in ROTATIONS
+            or parameters.get("partial_rotary_factor", 1.0) != 1
+        ):
+            return None
+        made[kind] = Rotation(*_frequencies(config, parameters, kind))
+    return [made[kind] for kind in kinds]
+
+
+def _frequencies(
+    config: "PretrainedConfig", parameters: Mapping[str, Any], kind: str | None
+) -> tuple[Float[Tensor, " half"], float]:
+    """Frequencies of a rotation, and what sine and cosine are multiplied by."""
+    if parameters["rope_type"] != "default":
         from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-        return ROPE_INIT_FUNCTIONS[kind](config)
+        of_kind = {} if kind is None else {"layer_type": kind}
+        return ROPE_INIT_FUNCTIONS[parameters["rope_type"]](config, **of_kind)
+    width = _d_head(config)
     exponent = torch.arange(0, width, 2, dtype=torch.float) / width
-    return 1 / config.rope_parameters["rope_theta"] ** exponent, 1.0
+    return 1 / parameters["rope_theta"] ** exponent, 1.0
 
 
 def _d_head(config: "PretrainedConfig") -> int:

@@ -273,10 +273,17 @@ def _complete_config(folder: Path) -> "PretrainedConfig | None":
         and explicit >= (needed := REQUIRED_KEYS | FAMILIES[family].needs)
         and values.keys() <= needed | IGNORED_KEYS | BIASES.keys()
         and isinstance(rotation, dict)
-        and rotation.keys() == {"rope_type", "rope_theta"}
-        and rotation["rope_type"] == "default"
+        and all(map(_is_default, [rotation] if "rope_type" in rotation else rotation.values()))
     )
     return cast("PretrainedConfig", SimpleNamespace(**values)) if plain else None
+
+
+def _is_default(rotation: Any) -> bool:
+    return (
+        isinstance(rotation, dict)
+        and rotation.keys() - {"partial_rotary_factor"} == {"rope_type", "rope_theta"}
+        and rotation["rope_type"] == "default"
+    )
 
 
 def window(config: "PretrainedConfig") -> int | None:
