@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from stable_regions.base.errors import UserError
+from stable_regions.models.load import load_model
 from stable_regions.sources.gguf_file import LLAMA3, convert_gguf
 from tests.gguf_model import write_gguf
 from tests.tiny_study import make_sources
@@ -39,6 +40,13 @@ def logits(folder: Path, **config: Any) -> torch.Tensor:
 
 def test_a_file_is_the_model_that_it_was_made_of(llama: Path, tmp_path: Path) -> None:
     torch.testing.assert_close(logits(converted(llama, tmp_path)), logits(llama))
+
+
+def test_a_measuring_job_loads_it_for_fused_sweeps_alone(llama: Path, tmp_path: Path) -> None:
+    made = converted(llama, tmp_path, said={"tokenizer.ggml.unknown_token_id": 0})
+    assert "unk_token_id" in json.loads((made / "config.json").read_text())
+    model = load_model(made, engine="fused", threads=1)
+    assert model.fused is not None and model.hooks is None
 
 
 def test_a_linear_rotation_is_carried_over(llama: Path, tmp_path: Path) -> None:

@@ -105,8 +105,8 @@ IGNORED_KEYS = {
     "_sliding_window_pattern", "architectures", "attention_dropout", "bos_token_id", "dtype",
     "embd_pdrop", "eos_token_id", "head_dim", "initializer_range", "max_window_layers",
     "model_type", "original_max_position_embeddings", "pad_token_id", "pretraining_tp",
-    "resid_pdrop", "torch_dtype", "transformers_version", "use_bidirectional_attention",
-    "use_cache", "use_sliding_window", "vocab_size",
+    "resid_pdrop", "torch_dtype", "transformers_version", "unk_token_id",
+    "use_bidirectional_attention", "use_cache", "use_sliding_window", "vocab_size",
 }  # fmt: skip
 # the others change a rotation's length or its frequencies with the prompt's
 ROTATIONS = {"default", "linear", "llama3"}
