@@ -1,8 +1,8 @@
 """An independent check of the max slope: deliberately simple, and separate from the package.
 
-The model is Hugging Face's own; one forward hook writes a point of the path, and each
-point costs one full forward pass over the whole prompt. There is no TransformerLens, no batch, no
-shared prefix, and no code in common with the engine or the measures.
+The model is Hugging Face's own, and one forward hook writes the points of a path: each in a copy of
+the whole prompt, all copies in one batch. There is no TransformerLens, no shared prefix, and no
+code in common with the engine or the measures.
 """
 
 from itertools import pairwise
@@ -40,35 +40,31 @@ def output_distances(
 ) -> list[float]:
     """`|F_A(X(alpha)) - F_A(A)|` for `steps` values of alpha from 0 to 1, after the final norm."""
     ends: list[Tensor] = []
-    point: list[Tensor] = []
+    points: list[Tensor] = []
 
     def patch(module: nn.Module, inputs: Any, output: Any) -> Any:
         hidden = output[0] if isinstance(output, tuple) else output
-        ends.append(hidden[0, -1].clone())
-        if not point:
+        if not points:
+            ends.append(hidden[0, -1].clone())
             return None
         hidden = hidden.clone()
-        hidden[0, -1] = point[0]
+        hidden[:, -1] = torch.stack(points)
         return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
 
     def run(tokens: list[int]) -> Tensor:
         device = next(model.parameters()).device
-        ids = torch.tensor([tokens], device=device)
-        return model.base_model(input_ids=ids, use_cache=False).last_hidden_state[0, -1].double()
+        ids = torch.tensor([tokens] * max(1, len(points)), device=device)
+        return model.base_model(input_ids=ids, use_cache=False).last_hidden_state[:, -1].double()
 
     handle = blocks(model)[layer].register_forward_hook(patch)
     try:
         clean = run(prompt_a)
         run(prompt_b)
         a, b = ends
-        distances = []
-        for step in range(steps):
-            alpha = step / (steps - 1)
-            point[:] = [(1 - alpha) * a + alpha * b]
-            distances.append(float((run(prompt_a) - clean).pow(2).sum().sqrt()))
+        points += [(1 - i / (steps - 1)) * a + i / (steps - 1) * b for i in range(steps)]
+        return (run(prompt_a) - clean).pow(2).sum(-1).sqrt().tolist()
     finally:
         handle.remove()
-    return distances
 
 
 def sharpest_rise(distances: list[float]) -> float:
