@@ -209,7 +209,7 @@ def test_gates_are_what_the_activation_function_sees(model_of, family):
     seen = []
     activation = mlp.act_fn if model.gated else mlp.act
     handle = activation.register_forward_pre_hook(lambda _, args: seen.append(args[0][:, -1]))
-    gates = clean(model, tokens(3), [], sites=("gate.2",), budget=BUDGET)["gate.2"]
+    gates = model.hooked.clean(tokens(3), ["gate.2"])["gate.2"]
     handle.remove()
     assert torch.equal(torch.cat(seen), gates)
 
@@ -221,12 +221,30 @@ def test_clean_runs_no_layer_beyond_what_is_asked(model_of):
         block.mlp.register_forward_hook(lambda *_, index=index: ran.append(index))
         for index, block in enumerate(model.bridge.blocks)
     ]
-    early = clean(model, tokens(3), [0], budget=BUDGET)["resid.0"]
+    model.hooked.clean(tokens(3), ["resid.0"])
     assert ran == [0]
-    late = clean(model, tokens(3), [0], sites=("logits",), budget=BUDGET)["resid.0"]
     for handle in handles:
         handle.remove()
-    assert torch.equal(early, late)
+    activation = model.fused.layers[0].activation
+    ran = []
+    layers = tuple(
+        replace(block, activation=lambda x, index=index: ran.append(index) or activation(x))
+        for index, block in enumerate(model.fused.layers)
+    )
+    replace(model.fused, layers=layers).clean(tokens(3), ["resid.0"])
+    assert ran == [0]  # at the last position: of the prefix keys and values are all that it takes
+
+
+@pytest.mark.parametrize("family", sorted(FUSED_FAMILIES))
+def test_clean_runs_are_those_of_the_hooks(model_of, family):
+    model = model_of(family)
+    assert model.fused is not None
+    sites = ["resid.-1", "resid.0", "resid.1", "gate.1", "attn_out.1", "pre_norm", "logits"]
+    with InDouble():
+        whole = model.fused.clean(tokens(5), sites)
+        for site, value in model.hooked.clean(tokens(5), sites).items():
+            assert error(whole[site], value) < 1e-13, site
+            assert torch.equal(model.fused.clean(tokens(5), [site])[site], whole[site]), site
 
 
 def test_points_run_only_the_layers_after_the_write_layer(model_of):

@@ -33,7 +33,8 @@ class Check:
     Attributes
     ----------
     self_patch_error
-        By site: largest error when a prompt's own activation is patched back, against a clean run.
+        By site: largest error when a prompt is run on the engine as it is, or its own activation is
+        patched back, against a clean run through the hooks.
     sweep_error
         By site: largest error of a sweep against plain patching, at points between prompts.
     token
@@ -77,7 +78,9 @@ def check(model: Model, tokens: Int[Tensor, "n seq"], layer: int, *, budget: int
     """
     if len(tokens) < 2:
         raise UserError(f"a check needs 2 prompts or more, not {len(tokens)}")
-    runs = clean(model, tokens, [layer], sites=CHECKED, budget=budget)
+    ran = clean(model, tokens, [], sites=CHECKED, budget=budget)
+    tokens = tokens.to(model.device)
+    runs = model.hooked.clean(tokens, (f"resid.{layer}", *CHECKED))
     points = _between(runs[f"resid.{layer}"])
     try:
         swept = _sweep_outputs(model, tokens, layer, points, budget)
@@ -91,9 +94,8 @@ def check(model: Model, tokens: Int[Tensor, "n seq"], layer: int, *, budget: int
     others = torch.cat([tokens[:, :-1], (tokens[:, -1:] + 1) % model.vocab_size], dim=1)
     elsewhere = _full_outputs(model, others, layer, points)
     finite = all(bool(out[site].isfinite().all()) for out in (swept, full) for site in CHECKED)
-    own = {
-        site: max(_error(out[site][:, 0], runs[site]) for out in (swept, full)) for site in CHECKED
-    }
+    unchanged = (ran, *({site: out[site][:, 0] for site in CHECKED} for out in (swept, full)))
+    own = {site: max(_error(out[site], runs[site]) for out in unchanged) for site in CHECKED}
     agreement = {site: _error(swept[site], full[site]) for site in CHECKED}
     tolerance = TOLERANCE[model.dtype]
     projections = {site: _along(full[site]).tolist() for site in CHECKED}
@@ -128,7 +130,7 @@ def check_again(model: Model, record: Mapping[str, Any]) -> None:
     layer, trial = record["layer"], record["trial"]
     tokens = torch.tensor(trial["tokens"], device=model.device)
     site = f"resid.{layer}"
-    start = (model.hooks or model.runner).clean(tokens, [site])[site]
+    start = model.runner.clean(tokens, [site])[site]
     swept = _sweep_outputs(model, tokens, layer, _between(start), UNBOUNDED)
     # of a model that is loaded in another dtype too, the coarser of the two decides
     tolerance = 2 * max(TOLERANCE[model.dtype], TOLERANCE[getattr(torch, record["dtype"])])

@@ -7,7 +7,7 @@ last position is called 0, where the rotation is the identity, and the prefix li
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,6 +16,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
+
+from stable_regions.models.model import layer_read
 
 if TYPE_CHECKING:  # importing transformers takes longer than a small model's sweeps
     from transformers import PretrainedConfig
@@ -251,10 +253,12 @@ class Fused:
     def clean(
         self, tokens: Int[Tensor, "n seq"], sites: Sequence[str]
     ) -> dict[str, Float[Tensor, "n width"]]:
-        """Run prompts unpatched; read the sites at their last positions."""
+        """Run prompts unpatched, no further than the sites ask; read them at the last positions."""
+        deepest = max(layer_read(site, len(self.layers) - 1) for site in sites)
+        reached = replace(self, layers=self.layers[: deepest + 1])
         last = self.embedded(tokens[:, -1:])
         rows = torch.arange(len(tokens), device=tokens.device)
-        out = self.run(self.prefixes(tokens), -1, rows, last, sites)
+        out = reached.run(reached.prefixes(tokens), -1, rows, last, sites)
         return {site: value[:, 0] for site, value in out.items()}
 
     def embedded(self, tokens: Int[Tensor, "n seq"]) -> Float[Tensor, "n seq d"]:

@@ -64,7 +64,7 @@ def clean(
     for site in sites:
         _last_layer(model, site)
     size = batch_rows(model, k=1, seq=tokens.shape[1], sites=sites, budget=budget)
-    parts = [model.hooked.clean(part, sites) for part in tokens.split(size)]
+    parts = [model.runner.clean(part, sites) for part in tokens.split(size)]
     return {site: torch.cat([part[site] for part in parts]) for site in sites}
 
 

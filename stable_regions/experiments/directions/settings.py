@@ -24,7 +24,6 @@ TABLES = Tables(
 class AroundActivations(Measurement):
     """Measurements in directions from the activations of a set's first prompts."""
 
-    engine: ClassVar[str | None] = "auto"  # clean runs, too, of the words
     words: Name
     """The prompts of words of known kinds, one of the sets of `prompts`: contrastive directions are
     differences of their mean activations.

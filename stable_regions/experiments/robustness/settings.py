@@ -33,7 +33,6 @@ class Settings(OnPairs):
     stage: ClassVar[str] = "robustness"
     folder: ClassVar[str] = "robustness"
     ways: ClassVar[tuple[Way, ...]] = (ROBUSTNESS,)
-    engine: ClassVar[str | None] = "auto"  # clean runs, too, of other prompts and dtypes
     kind: Literal["robustness"]
     steps: TwoOrMore = 50
     """Points on a path, both ends included, by default."""
