@@ -139,7 +139,7 @@ def ratios(law: str, read_layers: str, **changes: Any) -> dict[str, float]:
     )  # fmt: skip
 
     def draw(values: np.ndarray, **how: Any) -> np.ndarray:
-        return np.array([how["statistic"](values)] * 3)
+        return np.array([how["statistic"](values, 0)] * 3)
 
     made = claims.law(test, raw, models.assign(**changes), draw)
     return {one.of: one.value for one in made}

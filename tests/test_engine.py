@@ -225,12 +225,16 @@ def test_clean_runs_no_layer_beyond_what_is_asked(model_of):
     assert ran == [0]
     for handle in handles:
         handle.remove()
-    activation = model.fused.layers[0].activation
     ran = []
-    layers = tuple(
-        replace(block, activation=lambda x, index=index: ran.append(index) or activation(x))
-        for index, block in enumerate(model.fused.layers)
-    )
+
+    def counted(index, block):
+        def activation(x):
+            ran.append(index)
+            return block.activation(x)
+
+        return replace(block, activation=activation)
+
+    layers = tuple(map(counted, range(len(model.fused.layers)), model.fused.layers))
     replace(model.fused, layers=layers).clean(tokens(3), ["resid.0"])
     assert ran == [0]  # at the last position: of the prefix keys and values are all that it takes
 

@@ -46,7 +46,8 @@ def test_a_measuring_job_loads_it_for_fused_sweeps_alone(llama: Path, tmp_path: 
     made = converted(llama, tmp_path, said={"tokenizer.ggml.unknown_token_id": 0})
     assert "unk_token_id" in json.loads((made / "config.json").read_text())
     model = load_model(made, engine="fused", threads=1)
-    assert model.fused is not None and model.hooks is None
+    assert model.fused is not None
+    assert model.hooks is None
 
 
 def test_a_linear_rotation_is_carried_over(llama: Path, tmp_path: Path) -> None:

@@ -93,3 +93,21 @@ def test_the_bootstrap_is_seeded() -> None:
 def test_shared_prompts_are_seen() -> None:
     assert measures.shared_prompts(np.array([[0, 1], [1, 2]]))
     assert not measures.shared_prompts(np.array([[0, 1], [2, 3]]))
+
+
+@pytest.mark.parametrize("statistic", [np.median, np.mean])
+@pytest.mark.parametrize(("shape", "block"), [((40,), 1), ((40,), 7), ((31, 2), 3), ((400, 3), 10)])
+def test_many_resamples_at_once_are_those_of_one_by_one(
+    shape: tuple[int, ...], block: int, statistic: measures.Statistic
+) -> None:
+    values = np.random.default_rng(5).normal(size=shape)
+    random, blocks = np.random.default_rng(3), -(-len(values) // block)
+    one_by_one = []
+    for _ in range(150):  # several parts of the largest
+        starts = random.integers(len(values), size=blocks)
+        index = [(start + i) % len(values) for start in starts for i in range(block)]
+        one_by_one.append(statistic(values[index[: len(values)]], 0))
+    drawn = measures.block_bootstrap(
+        values, block=block, resamples=150, seed=3, statistic=statistic
+    )
+    np.testing.assert_array_equal(drawn, one_by_one)

@@ -5,6 +5,11 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float, Int, Num
 
+# Of values and the axis of the pairs.
+Statistic = Callable[[np.ndarray, int], np.ndarray]
+# The resamples of a bootstrap are taken in parts of so many numbers, which stay in the cache.
+NUMBERS_AT_ONCE = 2**16
+
 
 def alphas(steps: int) -> Float[np.ndarray, " step"]:
     """The grid of alpha: `steps` points from 0 to 1, both ends included."""
@@ -84,7 +89,7 @@ def block_bootstrap(
     block: int,
     resamples: int,
     seed: int,
-    statistic: Callable[[np.ndarray], np.floating | np.ndarray] = np.median,
+    statistic: Statistic = np.median,
 ) -> Float[np.ndarray, "resample ..."]:
     """Medians (or another statistic, or several) of circular block resamples of a series of pairs.
 
@@ -92,17 +97,23 @@ def block_bootstrap(
     keep that dependence inside a block (the pairs are 1-dependent: any block of several pairs
     will do). With `block=1` it is the ordinary bootstrap. A short series is cut into shorter
     blocks, so that there are five at least: one block of the whole would always give it back.
+
+    Parameters
+    ----------
+    statistic
+        Of many resamples at once: given `[resample, pair, *values]` and the axis of the pairs.
     """
     count = len(values)
     block = max(1, min(block, count // 5))
     rng = np.random.default_rng(seed)
     blocks = -(-count // block)
+    at_once = max(1, NUMBERS_AT_ONCE // values.size)
     statistics = []
-    for _ in range(resamples):
-        starts = rng.integers(count, size=blocks)
-        index = (starts[:, None] + np.arange(block)).ravel()[:count] % count
-        statistics.append(statistic(values[index]))
-    return np.array(statistics, dtype=np.float64)
+    for first in range(0, resamples, at_once):
+        starts = rng.integers(count, size=(min(at_once, resamples - first), blocks))
+        index = (starts[..., None] + np.arange(block)).reshape(len(starts), -1)[:, :count] % count
+        statistics.append(statistic(values[index], 1))
+    return np.concatenate(statistics, dtype=np.float64)
 
 
 def interval(resampled: Float[np.ndarray, " resample"], level: float = 0.95) -> tuple[float, float]:

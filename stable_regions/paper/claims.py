@@ -264,13 +264,13 @@ def _along(
         slopes = pd.concat(columns, axis=1, join="inner").dropna().to_numpy(dtype=np.float64)
         places = np.array([place for place, _, _ in points])
 
-        def of_pairs(values: np.ndarray, places: np.ndarray = places) -> float:
-            return statistic(places, np.median(values, axis=0))
+        def of_pairs(values: np.ndarray, axis: int, places: np.ndarray = places) -> np.ndarray:
+            return np.apply_along_axis(partial(statistic, places), -1, np.median(values, axis))
 
         if not len(slopes):
             continue
         with np.errstate(divide="ignore", invalid="ignore"):
-            value = of_pairs(slopes)
+            value = float(of_pairs(slopes, 0))
             low, high = interval(draw(slopes, block=block_of(table), statistic=of_pairs))
         if np.isfinite([value, low, high]).all():
             used = list(dict.fromkeys(model for _, model, _ in points))
@@ -344,14 +344,15 @@ def law(test: Law, raw: Raw, models: pd.DataFrame, draw: Draw) -> list[Estimate]
             continue  # of models that were not trained here
         ours, theirs = LAWS["layers between"](columns), LAWS[rival](columns)
 
-        def ratio(
-            values: np.ndarray, ours: np.ndarray = ours, theirs: np.ndarray = theirs
-        ) -> float:
-            logs = np.log(np.median(values, axis=0))
+        def ratio(logs: np.ndarray, ours: np.ndarray = ours, theirs: np.ndarray = theirs) -> float:
             return left_out_error(logs, theirs, model) / left_out_error(logs, ours, model)
 
-        low, high = interval(draw(slopes, block=block, statistic=ratio))
-        estimates.append(Estimate(rival, used, len(slopes), ratio(slopes), low, high))
+        def of_pairs(values: np.ndarray, axis: int, ratio: Any = ratio) -> np.ndarray:
+            return np.apply_along_axis(ratio, -1, np.log(np.median(values, axis)))
+
+        low, high = interval(draw(slopes, block=block, statistic=of_pairs))
+        value = float(of_pairs(slopes, 0))
+        estimates.append(Estimate(rival, used, len(slopes), value, low, high))
     return estimates
 
 

@@ -34,7 +34,7 @@ def read_boundaries(step_reads: pd.Series, steps: int) -> Float[np.ndarray, "pai
     return found.reshape(len(step), -1).astype(np.float64)
 
 
-def rate(medians: Float[np.ndarray, " read"]) -> float:
+def rate(medians: Float[np.ndarray, "*n read"]) -> Float[np.ndarray, "*n"]:
     """Growth of the log of the max slope with each layer between writing and reading.
 
     The least-squares line through (0, 0): read where it was written, a path is straight.
@@ -45,7 +45,7 @@ def rate(medians: Float[np.ndarray, " read"]) -> float:
         Median max slopes, read after one layer more each.
     """
     between = np.arange(1, medians.shape[-1] + 1)
-    return float(np.log(medians) @ between / (between @ between))
+    return np.asarray(np.log(medians) @ between / (between @ between))
 
 
 def explained(medians: Float[np.ndarray, " read"]) -> float:
@@ -88,14 +88,15 @@ def tabulate_reads(raw: Raw, *, resamples: int, seed: int) -> tuple[pd.DataFrame
         defined = np.isfinite(slopes).all(axis=1)
         both = np.stack([slopes, boundaries], axis=1)[defined]
 
-        def summary(values: np.ndarray) -> np.ndarray:
-            medians = np.median(values[:, 0], axis=0)
-            return np.concatenate([medians, values[:, 1].mean(axis=0), [rate(medians)]])
+        def summary(values: np.ndarray, axis: int) -> np.ndarray:
+            medians = np.median(values[..., 0, :], axis)
+            means = values[..., 1, :].mean(axis)
+            return np.concatenate([medians, means, rate(medians)[..., None]], axis=-1)
 
         drawn = block_bootstrap(
             both, block=block_of(part), resamples=resamples, seed=seed, statistic=summary
         )
-        value, ends = summary(both), [interval(column) for column in drawn.T]
+        value, ends = summary(both, 0), [interval(column) for column in drawn.T]
         own = {"model": facts["model"], "layer": layer}
         layers = slopes.shape[1]
         q25, q75 = np.quantile(both[:, 0], [0.25, 0.75], axis=0)

@@ -89,9 +89,10 @@ def comparisons(raw: Raw, *, resamples: int, seed: int) -> pd.DataFrame:
     for table, meta in raw:
         lengths = np.array(meta["lengths"])
 
-        def ratio(both: np.ndarray, longest: float = lengths[-1]) -> np.floating:
-            ours, theirs = np.median(both, axis=0)
-            return np.float64(np.nan if min(ours, theirs) >= longest else ours / theirs)
+        def ratio(both: np.ndarray, axis: int, longest: float = lengths[-1]) -> np.ndarray:
+            medians = np.median(both, axis)
+            quotient = medians[..., 0] / medians[..., 1]
+            return np.where(medians.min(axis=-1) >= longest, np.nan, quotient)
 
         for place, part, usual in _by_place(table, meta):
             curves = {
@@ -116,7 +117,7 @@ def comparisons(raw: Raw, *, resamples: int, seed: int) -> pd.DataFrame:
                     }
                     for comparison, among, *keys in pairs:
                         both = np.stack([at[key] for key in keys], axis=1)
-                        known = np.isfinite(ratio(both))
+                        known = np.isfinite(ratio(both, 0))
                         numbers = estimate(
                             both if known else both[:0], ratio,
                             block=1, resamples=resamples, seed=seed,

@@ -1,10 +1,11 @@
 """Raw paths with frozen modules -> tidy tables: sharpness by condition, and its change."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 from stable_regions.experiments.freezing.settings import Condition
 from stable_regions.experiments.interpolation.tables import (
@@ -32,12 +33,12 @@ def _parts(raw: Raw) -> Iterator[tuple[dict[str, Any], pd.DataFrame, pd.DataFram
                 yield {"model": meta["model"], "layer": layer, **named}, part, free
 
 
-def removed(medians: np.ndarray) -> float:
+def removed(medians: Float[np.ndarray, "*n 2"]) -> Float[np.ndarray, "*n"]:
     """The part of what a max slope is above a straight line's 1 that freezing takes away.
 
     Of the medians with nothing frozen and with something frozen.
     """
-    return float((medians[0] - medians[1]) / (medians[0] - 1))
+    return np.asarray((medians[..., 0] - medians[..., 1]) / (medians[..., 0] - 1))
 
 
 def sharpness(raw: Raw, *, resamples: int, seed: int) -> pd.DataFrame:
@@ -62,7 +63,9 @@ def sharpness(raw: Raw, *, resamples: int, seed: int) -> pd.DataFrame:
                 named
                 | {"read_site": site}
                 | spread(finite[:, 1], **options)
-                | _compared(finite, "change", lambda medians: medians[1] - medians[0], options)
+                | _compared(
+                    finite, "change", lambda medians: medians[..., 1] - medians[..., 0], options
+                )
                 | _compared(finite, "removed", removed, options)
                 | {
                     "boundaries": met["value"],
@@ -75,15 +78,18 @@ def sharpness(raw: Raw, *, resamples: int, seed: int) -> pd.DataFrame:
 
 
 def _compared(
-    slopes: np.ndarray, name: str, statistic: Any, options: dict[str, Any]
+    slopes: np.ndarray,
+    name: str,
+    statistic: Callable[[np.ndarray], np.ndarray],
+    options: dict[str, Any],
 ) -> dict[str, float]:
     """A statistic of both columns' medians, with its interval; NaN of no pairs."""
     names = (name, f"{name}_low", f"{name}_high")
     if len(slopes) == 0:
         return dict.fromkeys(names, np.nan)
-    of_pairs = lambda values: statistic(np.median(values, axis=0))  # noqa: E731
+    of_pairs = lambda values, axis: statistic(np.median(values, axis))  # noqa: E731
     ends = interval(block_bootstrap(slopes, statistic=of_pairs, **options))
-    return dict(zip(names, (of_pairs(slopes), *ends), strict=True))
+    return dict(zip(names, (float(of_pairs(slopes, 0)), *ends), strict=True))
 
 
 def curves(raw: Raw) -> pd.DataFrame:

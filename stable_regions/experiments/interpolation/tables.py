@@ -1,12 +1,13 @@
 """Raw outputs -> tidy tables: one row per number, with its interval and its count."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from stable_regions.measures.paths import (
+    Statistic,
     block_bootstrap,
     interval,
     max_slope,
@@ -45,7 +46,7 @@ def spread(values: np.ndarray, *, block: int, resamples: int, seed: int) -> dict
 
 def estimate(
     values: np.ndarray,
-    statistic: Callable[[np.ndarray], np.floating],
+    statistic: Statistic,
     *,
     block: int,
     resamples: int,
@@ -58,7 +59,7 @@ def estimate(
         block_bootstrap(values, block=block, resamples=resamples, seed=seed, statistic=statistic)
     )
     return {
-        "pairs": len(values), "value": float(statistic(values)), "ci_low": low, "ci_high": high,
+        "pairs": len(values), "value": float(statistic(values, 0)), "ci_low": low, "ci_high": high,
     }  # fmt: skip
 
 
