@@ -188,11 +188,14 @@ def test_scores_are_those_of_the_package(prompts, kinds, noise):
 
 def test_neighbour_shares_by_hand_and_with_ties():
     line = matrix(np.array([0.0, 1, 2, 10])[:, None])
-    np.testing.assert_allclose(cl.neighbour_shares(line, list("aabb"), k=2), [0.5, 0.5, 0, 0.5])
+    two = cl.neighbours(line, k=2)
+    np.testing.assert_allclose(cl.neighbour_shares(two, list("aabb")), [0.5, 0.5, 0, 0.5])
     # the outer two tie for the middle one's only neighbour
-    np.testing.assert_allclose(cl.neighbour_shares(line[:3, :3], list("aab"), k=1), [1, 0.5, 0])
+    one = cl.neighbours(line[:3, :3], k=1)
+    np.testing.assert_allclose(one, [[0, 1, 0], [0.5, 0, 0.5], [0, 1, 0]])
+    np.testing.assert_allclose(cl.neighbour_shares(one, list("aab")), [1, 0.5, 0])
     with pytest.raises(UserError, match="neighbours: .*4 .*4"):
-        cl.neighbour_shares(line, list("aabb"), k=4)
+        cl.neighbours(line, k=4)
 
 
 def test_sweep_has_a_row_a_size():
@@ -244,7 +247,8 @@ def test_rand_of_counts_is_the_adjusted_rand_index(noise):
 
 def swapped(x, y):
     first, second = (
-        cl.share_counts([cl.neighbour_shares(matrix(p), KINDS) for p in views]) for views in (x, y)
+        cl.share_counts([cl.neighbour_shares(cl.neighbours(matrix(p)), KINDS) for p in views])
+        for views in (x, y)
     )
     return cl.swap_test(first, second, cl.share_of_counts, KINDS, draws=499, seed=0)
 

@@ -192,10 +192,11 @@ def partition_scores(labels: ArrayLike, kinds: ArrayLike) -> dict[str, float]:
     alone = np.where(labels < 0, labels.max() + 1 + np.arange(n), labels)
     # from one contingency table: the package's functions, one by one, take several times as long,
     # and resampling calls this many thousand times
-    kind_of, kind_names = pd.factorize(np.asarray(kinds))
-    cluster_of, cluster_names = pd.factorize(alone)
-    table = np.zeros((len(kind_names), len(cluster_names)), dtype=np.int64)
-    np.add.at(table, (kind_of, cluster_of), 1)
+    kind_names, kind_of = np.unique(np.asarray(kinds), return_inverse=True)
+    cluster_names, cluster_of = np.unique(alone, return_inverse=True)
+    shape = len(kind_names), len(cluster_names)
+    table = np.bincount(kind_of * shape[1] + cluster_of, minlength=shape[0] * shape[1])
+    table = table.reshape(shape)
     of_kind, of_cluster = table.sum(1), table.sum(0)
     kind, found = _entropy(of_kind), _entropy(of_cluster)
     both = kind + found - _entropy(table)
@@ -210,7 +211,7 @@ def partition_scores(labels: ArrayLike, kinds: ArrayLike) -> dict[str, float]:
         "homogeneity": both / kind if kind > 0 else 1.0,
         "completeness": both / found if found > 0 else 1.0,
         "noise": float(np.mean(labels < 0)),
-        "clusters": float(len(np.unique(labels[labels >= 0]))),
+        "clusters": float(shape[1] - (labels < 0).sum()),
     }
 
 
@@ -219,8 +220,8 @@ def _entropy(counts: Ints) -> float:
     return float(-(shares * np.log(shares)).sum())
 
 
-def neighbour_shares(distances: ArrayLike, kinds: ArrayLike, *, k: int = 5) -> Floats:
-    """[n] share of each prompt's k nearest others that are of its kind.
+def neighbours(distances: ArrayLike, *, k: int = 5) -> Floats:
+    """[n, n] how much each other prompt is among the k nearest of each: rows have a sum of k.
 
     Others that tie for the last places share them, so order plays no part.
     """
@@ -230,12 +231,16 @@ def neighbour_shares(distances: ArrayLike, kinds: ArrayLike, *, k: int = 5) -> F
             f"neighbours: k is {k} for {len(matrix)} prompts; take 1 to {len(matrix) - 1}"
         )
     matrix = matrix + np.diag(np.full(len(matrix), np.inf))
-    kinds = np.asarray(kinds)
-    same = kinds[:, None] == kinds
     last = np.partition(matrix, k - 1, axis=1)[:, k - 1 : k]
     inside, tied = matrix < last, matrix == last
-    places = k - inside.sum(1)
-    return ((same & inside).sum(1) + places * (same & tied).sum(1) / tied.sum(1)) / k
+    places = k - inside.sum(1, keepdims=True)
+    return inside + places / tied.sum(1, keepdims=True) * tied
+
+
+def neighbour_shares(among: Floats, kinds: ArrayLike) -> Floats:
+    """[n] share of each prompt's nearest others, as `neighbours` gives them, that are its kind."""
+    kinds = np.asarray(kinds)
+    return np.asarray((among * (kinds[:, None] == kinds)).sum(1) / among.sum(1))
 
 
 def sensitivity(

@@ -169,8 +169,9 @@ def scores(
     progress = Progress("scores", len(matrices) * len(prompts.labels), "clusterings")
     for key, value in matrices.items():
         contexts, n = value.shape[:2]
+        near = _neighbours(value)
         for name, kinds in prompts.labels.items():
-            view = _View(value, clusters_of[key], kinds)
+            view = _View(near, clusters_of[key], kinds)
             table = clustering.score_intervals(
                 view.scores, first, contexts=contexts, draws=draws, seed=seed
             ).rename(columns={"low": "ci_low", "high": "ci_high"})
@@ -184,17 +185,19 @@ def scores(
     return pd.concat(rows, ignore_index=True)
 
 
+def _neighbours(matrices: np.ndarray) -> np.ndarray:
+    """[context, n, n] what `clustering.neighbours` gives."""
+    return np.stack([clustering.neighbours(matrix, k=NEIGHBOURS) for matrix in matrices])
+
+
 class _View:
     """One distance, its clusters and one kind of label: the data of a score."""
 
-    def __init__(self, matrices: np.ndarray, clusters: np.ndarray, labels: np.ndarray) -> None:
-        self.matrices, self.clusters, self.labels = matrices, clusters, labels
-        self.shares = np.stack(
-            [
-                clustering.neighbour_shares(m, k, k=NEIGHBOURS)
-                for m, k in zip(matrices, labels, strict=True)
-            ]
-        )
+    def __init__(self, near: np.ndarray, clusters: np.ndarray, labels: np.ndarray) -> None:
+        self.near, self.clusters = near, clusters
+        # numbers are told apart faster than names
+        self.labels = np.unique(labels, return_inverse=True)[1].reshape(labels.shape)
+        self.shares = np.stack(list(map(clustering.neighbour_shares, near, self.labels)))
 
     def scores(self, prompts: np.ndarray, context: int) -> dict[str, float]:
         """Scores of some prompts in one context; neighbours may be any prompt."""
@@ -211,7 +214,7 @@ class _View:
 
     def shuffled(self, order: np.ndarray) -> dict[str, float]:
         """Scores of all prompts with permuted labels, mean over contexts."""
-        view = _View(self.matrices, self.clusters, self.labels[:, order])
+        view = _View(self.near, self.clusters, self.labels[:, order])
         each = [view.scores(np.arange(len(order)), c) for c in range(len(self.labels))]
         return {name: float(np.mean([one[name] for one in each])) for name in each[0]}
 
@@ -242,8 +245,9 @@ def comparisons(
     rows = []
     lasting = {name: k for name, k in prompts.labels.items() if (k == k[0]).all()}
     progress = Progress("comparisons", len(matrices) * len(lasting), "clusterings")
+    near = {key: _neighbours(value) for key, value in matrices.items()}
     for name, kinds in lasting.items():
-        views = {key: _View(value, clusters_of[key], kinds) for key, value in matrices.items()}
+        views = {key: _View(value, clusters_of[key], kinds) for key, value in near.items()}
         for (layer, distance), view in views.items():
             for other in against:
                 if distance == other or (layer, other) not in views:
