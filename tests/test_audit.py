@@ -256,6 +256,17 @@ def test_a_forged_table_is_found_though_all_hashes_fit(study: Path, tmp_path: Pa
     assert "row 1, median" in line
 
 
+def test_a_manifest_of_countless_missing_files_is_some_lines(tmp_path: Path) -> None:
+    entry = {"sha256": "0" * 64, "bytes": 1, "job": None}
+    files = {f"{tmp_path}/{number}.csv": entry for number in range(100_000)}
+    report = verify.Report()
+    verify.check_files({"files": files}, tmp_path, [], report)
+    *named, rest = report.different
+    assert named == [f"{tmp_path}/{number}.csv: missing" for number in range(verify.NAMED)]
+    assert rest.startswith(f"{100_000 - verify.NAMED} more files: missing: ")
+    assert max(map(len, report.unchecked)) < 1000
+
+
 def test_a_job_that_cannot_be_run_again_is_one_line(inside: Path, tmp_path: Path) -> None:
     recorded = manifests.read(RESULTS)
     job = recorded["jobs"][recorded["files"]["results/tiny/tables/claims.csv"]["job"]]

@@ -490,6 +490,23 @@ def test_a_job_that_outlives_its_run_is_waited_for(index: Index, tmp_path: Path)
         assert third.process.wait() == 0, third.shown()[-3000:]
 
 
+@pytest.mark.hub
+@pytest.mark.workflow
+def test_a_job_that_the_system_kills_is_one_line(index: Index, tmp_path: Path) -> None:
+    index.ways = iter(["stalls", "whole"])
+    with fetching(tmp_path) as run:
+        until(index.stalled.is_set, run)
+        [job] = run.jobs()
+        job.kill()
+        index.go_on.set()
+        assert run.process.wait() != 0
+        [line] = [line for line in run.shown().splitlines() if line.startswith("error: ")]
+    assert "faulty" in line
+    assert "was killed" in line
+    with fetching(tmp_path) as again:
+        assert again.process.wait() == 0, again.shown()[-3000:]
+
+
 # What has changed behind a run's back
 
 

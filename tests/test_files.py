@@ -56,7 +56,16 @@ def test_safetensors_bring_back_tensors_and_metadata(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("read", [files.read_parquet, files.read_safetensors, files.read_json])
-@pytest.mark.parametrize("content", [b"", b"garbage", b"PAR1garbagePAR1", b"\xff" * 64])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"garbage",
+        b"PAR1garbagePAR1",
+        b"\xff" * 64,
+        (10**8 + 1).to_bytes(8, "little") + b"{" + b" " * 10**6,  # a header of 100 MB
+    ],
+)
 def test_a_damaged_file_is_one_line(tmp_path: Path, read, content: bytes) -> None:
     path = tmp_path / "x"
     path.write_bytes(content)

@@ -5,6 +5,7 @@ import json
 import logging
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -34,10 +35,12 @@ def log_event(watch: Watch, event: str | None, level: int = logging.INFO, **fiel
             handler.handle(made)
 
 
-def begin(watch: Watch, number: int, rule: str, log: Path | None, *output: str) -> None:
+def begin(
+    watch: Watch, number: int, rule: str, log: Path | None, *output: str, megabytes: int = 0
+) -> None:
     log_event(
         watch, "job_info", jobid=number, rule_name=rule, rule_msg=f"Do {rule} {number}",
-        log=[log] if log else [], output=list(output),
+        log=[log] if log else [], output=list(output), resources=SimpleNamespace(mem_mb=megabytes),
     )  # fmt: skip
 
 
@@ -95,6 +98,25 @@ def test_errors_come_through_and_after_the_end_all_does(watch: Watch, screen: Sc
     assert instead is not None
     instead.handle(logging.makeLogRecord({"msg": "Complete log", "levelno": logging.INFO}))
     assert screen.getvalue() == "Error in rule sweep\nComplete log\n"
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_job_that_was_killed_is_one_line_with_what_it_asked_for(terminal: bool) -> None:
+    screen = Screen(terminal)
+    watch = Watch({}, screen)
+    watch.start(logging.StreamHandler(screen))
+    begin(watch, 1, "sweep", None, "raw.parquet", megabytes=2300)
+    begin(watch, 2, "draw", None, "fig2.pdf")
+    died = "CalledProcessError in file x, line 1: Command 'y' died with <Signals.SIGKILL: 9>."
+    log_event(watch, "error", logging.ERROR, text=died)
+    log_event(watch, "job_error", logging.ERROR, text="Error in rule sweep", jobid=1)
+    log_event(watch, "error", logging.ERROR, text="Command 'y' returned non-zero exit status 1.")
+    log_event(watch, "job_error", logging.ERROR, text="Error in rule draw", jobid=2)
+    watch.stop()
+    [line] = [line for line in screen.getvalue().splitlines() if "error: " in line]
+    assert "Do sweep 1: " in line
+    assert "2.3 GB" in line
+    assert "memory" in line
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,7 @@ from stable_regions.base.progress import log
 # recompute a table: they are written with nine digits.
 TOLERANCE = 1e-6
 NUMBERS = (".csv", ".json", ".parquet")  # files whose numbers are compared
+NAMED = 20  # missing files that have a line of their own
 
 
 @dataclass
@@ -81,13 +82,10 @@ def check_files(
     size = 0
     note = results / LEFT_OUT
     left_out = set(read_json(note)) if note.is_file() else set[str]()
-    absent = []
+    absent, missing = [], []
     for path, entry in recorded.items():
-        if not Path(path).is_file() and path in left_out:
-            absent.append(path)
-            continue
         if not Path(path).is_file():
-            report.different.append(f"{path}: missing")
+            (absent if path in left_out else missing).append(path)
             continue
         size += Path(path).stat().st_size
         digest = sha256(path)
@@ -99,6 +97,9 @@ def check_files(
             if elsewhere
             else f"{path}: changed, its SHA-256 is {digest[:16]} and was {entry['sha256'][:16]}"
         )
+    report.different += [f"{path}: missing" for path in missing[:NAMED]]
+    if rest := missing[NAMED:]:
+        report.different.append(f"{len(rest)} more files: missing: {shown(rest)}")
     for path in result_files(results):
         if path in recorded:
             continue

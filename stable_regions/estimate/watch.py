@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from stable_regions.base.files import read_json
-from stable_regions.base.progress import duration
+from stable_regions.base.progress import amount, duration
+from stable_regions.estimate.capacity import memory_here
 
 LIGHT = (
     4.0  # seconds that a job is expected to take which runs no model: it starts, reads and writes
 )
 SHOWN = (".pdf", ".html")  # of what a job makes, what a person would open
 COUNTED = re.compile(r": ([0-9]+) of ([0-9]+) ")  # how `Progress` says it
+# How Snakemake says that a job was killed by what it cannot catch.
+KILLED = "<Signals.SIGKILL"
 # How a cluster's executor says under what number a job waits in a queue.
 SUBMITTED = re.compile(r"submitted .*job ?id", re.IGNORECASE)
 
@@ -30,6 +33,7 @@ class Running:
     message: str
     log: Path | None
     outputs: list[str]
+    megabytes: float = 0.0  # of memory that it asks for
     since: float = field(default_factory=time.monotonic)
 
     @property
@@ -79,6 +83,7 @@ class Watch(logging.Handler):
         self.started: float | None = None
         self.live: Any = None
         self.instead: logging.Handler | None = None
+        self.killed = False  # what failed last, which Snakemake names next
 
     def start(self, instead: logging.Handler) -> None:
         """Begin to show the run, in place of another handler."""
@@ -118,8 +123,12 @@ class Watch(logging.Handler):
             self._begin(record)
         elif event == "job_finished":
             self._end(record.job_id)  # type: ignore[attr-defined]
+        elif event == "job_error" and self.killed:
+            self._tell_killed(record.jobid)  # type: ignore[attr-defined]
         elif _passes_on(record) and self.live is not None:
             self.say(self.instead.format(record))
+        if event == "error":
+            self.killed = KILLED in record.getMessage()
 
     def seconds(self, rule: str) -> float:
         """What a job of a rule is expected to take."""
@@ -150,9 +159,11 @@ class Watch(logging.Handler):
         logs = [Path(str(path)) for path in record.log or ()]
         message = record.rule_msg or record.rule_name
         outputs = [str(path) for path in record.output or ()]
+        megabytes = getattr(getattr(record, "resources", None), "mem_mb", 0)
         self.running[record.jobid] = Running(
-            record.rule_name, message, logs[0] if logs else None, outputs
-        )
+            record.rule_name, message, logs[0] if logs else None, outputs,
+            megabytes if isinstance(megabytes, int) else 0,
+        )  # fmt: skip
         if not outputs and self.live is not None:  # its output is what it prints
             self.live.stop()
             self.live = None
@@ -164,6 +175,19 @@ class Watch(logging.Handler):
         made = [path for path in job.outputs if path.endswith(SHOWN)][:1]
         words = [f"{self.share():4.0%}", self.left(), job.message, duration(job.seconds), *made]
         self.say(" · ".join(word for word in words if word))
+
+    def _tell_killed(self, number: int) -> None:
+        """Say of a job that was killed what it most likely lacked; it could not say so itself."""
+        self.killed = False
+        if (job := self.running.pop(number, None)) is None:
+            return
+        asked = f"it asks for {amount(job.megabytes * 1e6, 'B')}" if job.megabytes else ""
+        here = f"{amount(memory_here(), 'B')} are there for all"
+        self.say(
+            f"error: {job.message}: was killed, most likely for lack of memory "
+            f"({', '.join(filter(None, [asked, here]))}): close other programs, or run fewer jobs "
+            "at a time with --cores"
+        )
 
     def _view(self) -> Any:
         from rich.console import Group

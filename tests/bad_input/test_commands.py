@@ -1,5 +1,6 @@
 """What a user sees of it: the real commands."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,14 @@ def said_by(folder: Path, *arguments: str) -> list[str]:
     ("overlay", "said"),
     [
         ("study: paper\nstudy: families\n", "x.yaml: duplicate key 'study' (lines 1 and 2)"),
+        (
+            "a: &a [x, x, x, x, x, x, x, x, x, x]\n"
+            + "".join(
+                f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]\n" for a, b in pairwise("abcdefghij")
+            ),
+            "x.yaml: its aliases (`*name`) stand for 1.1e+10 values",
+        ),
+        (f"{'k' * 10**6}: 1\n", "k: unknown key, holds 1; "),
         (
             "studies: {x: {title: t, experiments: {sharpness: []}}}\nstudy: x\n",
             "config.yaml: studies.x.experiments.sharpness: ",
