@@ -410,6 +410,9 @@ def test_the_client_s_variables_are_obeyed(tmp_path: Path) -> None:
         assert "HF_HUB_OFFLINE is set" in run("c", "elsewhere", HF_HUB_OFFLINE="1")
         assert running.asked == []
         assert "is gated" in run("d", "elsewhere")
+        ways = ("HF_HUB_ENABLE_HF_TRANSFER", "HF_XET_HIGH_PERFORMANCE", "HF_HUB_DISABLE_XET")
+        for way in ways:  # as people have them in their profiles; here there is no Xet to go by
+            assert run(way, f"home-{way}", HF_TOKEN="secret", **{way: "1"}) == commit
 
 
 def make_texts(folder: Path) -> Path:
