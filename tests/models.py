@@ -24,7 +24,7 @@ COMMON = {
     "pad_token_id": 0,
 }
 GROUPED = {**COMMON, "num_key_value_heads": KV_HEADS}
-GEMMA = {**GROUPED, "head_dim": 8, "sliding_window": WINDOW, "query_pre_attn_scalar": 8}
+GEMMA = {**GROUPED, "head_dim": 8, "sliding_window": WINDOW, "query_pre_attn_scalar": 5}
 GPT = {
     "vocab_size": VOCAB,
     "n_embd": D_MODEL,
@@ -167,6 +167,9 @@ def make_model(
     if family == "gpt_neo":  # layer by layer: near and far
         kinds = [("global", "local")[n % 2] for n in range(n_layers)]
         depth = {"num_layers": n_layers, "attention_types": [[kinds, 1]]}
+    if family == "gemma3_text":  # each kind has a rotation of its own
+        kinds = [("sliding_attention", "full_attention")[n % 2] for n in range(n_layers)]
+        depth["layer_types"] = kinds
     config = AutoConfig.for_model(family, **{**settings, **depth, **changes})
     model = AutoModelForCausalLM.from_config(config)
     draw(model, seed)

@@ -22,6 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from stable_regions.base.errors import UserError
+from stable_regions.models import huggingface
 from stable_regions.models.check import TOLERANCE, check
 from stable_regions.models.fused import FAMILIES as FUSED_FAMILIES
 from stable_regions.models.load import load_model
@@ -110,6 +111,12 @@ def test_sweep_equals_plain_patching(model_of, family, engine, layer):
         ),
         ("mistral", {"num_key_value_heads": 4}),
         ("olmo", {"clip_qkv": None, "num_key_value_heads": 1}),
+        ("qwen3", {"attention_bias": True}),
+        ("olmo2", {"attention_bias": True}),
+        ("gemma2", {"attn_logit_softcapping": None, "final_logit_softcapping": None}),
+        ("gemma3_text", {"final_logit_softcapping": 3.0}),
+        ("gemma2", {"hidden_act": "relu"}),  # which its code doesn't read
+        ("llama", {"query_pre_attn_scalar": 3}),
     ],
 )
 def test_the_fused_engine_follows_the_config(tmp_path, family, changes):
@@ -122,6 +129,22 @@ def test_the_fused_engine_follows_the_config(tmp_path, family, changes):
         for row in range(2):
             reference = full_forward(model, 0, contexts[row], points[row], SITES)
             assert max(error(out[site][row], reference[site]) for site in SITES) < 1e-13
+
+
+@pytest.mark.parametrize(
+    ("family", "stray"),
+    [("llama", {"clip_qkv": 0.01}), ("gemma3_text", {"attn_logit_softcapping": 0.1})],
+)
+def test_hooks_that_change_the_outputs_are_not_used(tmp_path, family, stray):
+    """TransformerLens obeys keys that the library's code of a family does not read."""
+    folder = make_model(tmp_path, family, **stray)
+    model = load_model(folder, dtype="float64", device="cpu", threads=1)
+    assert model.engine == "decode"
+    alone = huggingface.load(folder, dtype=torch.float64)(tokens(3)).logits[:, -1]
+    out = clean(model, tokens(3), [0], sites=("logits",), budget=BUDGET)["logits"]
+    assert error(out, alone) < 1e-12
+    with pytest.raises(UserError, match="cannot be hooked .* its outputs differ by"):
+        load_model(folder, dtype="float64", device="cpu", threads=1, engine="bridge")
 
 
 def test_rotations_that_depend_on_length_are_left_to_the_bridge(tmp_path):
@@ -378,9 +401,7 @@ def test_check_fails_on_a_wrong_engine(model_of, monkeypatch):
 
     monkeypatch.setattr("stable_regions.models.check.sweep", shifted)
     result = check(model_of(), tokens(3), 0, budget=BUDGET)
-    assert result.verdict.startswith(
-        "pre_norm differs from its own activation patched back by 1.0e-02"
-    )
+    assert result.verdict.startswith("pre_norm differs from a clean run by 1.0e-02")
 
 
 def test_check_fails_on_an_output_that_is_not_finite(tmp_path):
@@ -550,3 +571,32 @@ def test_what_a_config_leaves_out_is_its_family_s_default(tmp_path, left_out, nu
     assert (model.d_head, model.n_kv_heads) == (whole.d_head, whole.n_kv_heads)
     swept = [run(each, 0, tokens(2), torch.arange(2), cloud(2, 3)) for each in (whole, model)]
     assert all(torch.equal(swept[0][site], swept[1][site]) for site in swept[0])
+
+
+@pytest.mark.parametrize(
+    ("family", "changes"),
+    [
+        ("llama", {"rope_parameters": {}}),
+        ("gemma3_text", {"rope_parameters": {"rope_type": "default", "rope_theta": 5.0}}),
+        (
+            "gemma3_text",
+            {"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 5.0}}},
+        ),
+        ("qwen3", {"head_dim": None}),
+        ("gemma2", {"head_dim": None}),
+    ],
+)
+def test_what_a_file_leaves_to_the_library_is_as_the_library_has_it(tmp_path, family, changes):
+    folder = make_model(tmp_path, family, **({"head_dim": None} if family == "llama" else {}))
+    whole = load_model(folder, dtype="float64", device="cpu", threads=1)
+    config = json.loads((folder / "config.json").read_text()) | changes
+    lacking = {key: value for key, value in config.items() if value is not None}
+    (folder / "config.json").write_text(json.dumps(lacking))
+    try:
+        loaded_again = load_model(folder, dtype="float64", device="cpu", engine="fused", threads=1)
+    except UserError:  # such as weights of another shape than the default's
+        return
+    record = asdict(check(whole, tokens(2), 0, budget=BUDGET))
+    hf = huggingface.load(folder, dtype=torch.float64)(tokens(2)).logits[:, -1]
+    out = clean(loaded_again, tokens(2), [], sites=("logits",), budget=BUDGET)["logits"]
+    assert error(out, hf) < 1e-5, record["verdict"]

@@ -147,7 +147,7 @@ def test_a_direction_takes_the_place_of_the_second_prompt(model: LanguageModel) 
     assert path.input_distance == pytest.approx(np.linalg.norm(ends[1] - ends[0]))
 
 
-@pytest.mark.parametrize("position", [-1, 2])
+@pytest.mark.parametrize("position", [-1, 0, 2])
 def test_points_of_ones_own(model: LanguageModel, folder: Path, position: int) -> None:
     own = stable_regions.activation(model, A, layer=1, position=position)
     points = np.stack([own, own + 0.5])

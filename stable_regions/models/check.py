@@ -95,8 +95,10 @@ def check(model: Model, tokens: Int[Tensor, "n seq"], layer: int, *, budget: int
     elsewhere = _full_outputs(model, others, layer, points)
     finite = all(bool(out[site].isfinite().all()) for out in (swept, full) for site in CHECKED)
     unchanged = (ran, *({site: out[site][:, 0] for site in CHECKED} for out in (swept, full)))
-    own = {site: max(_error(out[site], runs[site]) for out in unchanged) for site in CHECKED}
-    agreement = {site: _error(swept[site], full[site]) for site in CHECKED}
+    own = {
+        site: max(relative_error(out[site], runs[site]) for out in unchanged) for site in CHECKED
+    }
+    agreement = {site: relative_error(swept[site], full[site]) for site in CHECKED}
     tolerance = TOLERANCE[model.dtype]
     projections = {site: _along(full[site]).tolist() for site in CHECKED}
     return Check(
@@ -107,7 +109,7 @@ def check(model: Model, tokens: Int[Tensor, "n seq"], layer: int, *, budget: int
         points=points.shape[0] * points.shape[1],
         self_patch_error=own,
         sweep_error=agreement,
-        token={site: _error(elsewhere[site], full[site]) for site in CHECKED},
+        token={site: relative_error(elsewhere[site], full[site]) for site in CHECKED},
         tolerance=tolerance,
         verdict=_verdict(finite, own, agreement, tolerance),
         trial={"tokens": tokens.tolist(), "plain": _rounded(projections)},
@@ -135,7 +137,7 @@ def check_again(model: Model, record: Mapping[str, Any]) -> None:
     # of a model that is loaded in another dtype too, the coarser of the two decides
     tolerance = 2 * max(TOLERANCE[model.dtype], TOLERANCE[getattr(torch, record["dtype"])])
     for name, projection in trial["plain"].items():
-        error = _error(_along(swept[name]), torch.tensor(projection, dtype=torch.float64))
+        error = relative_error(_along(swept[name]), torch.tensor(projection, dtype=torch.float64))
         if not error <= tolerance:
             raise UserError(
                 f"{model.folder}: is not the model that was checked: {name} differs by {error:.1e},"
@@ -191,7 +193,7 @@ def _sweep_outputs(
     return {site: torch.cat([out[site] for out in outs]) for site in CHECKED}
 
 
-def _error(ours: Float[Tensor, "*k width"], reference: Float[Tensor, "*k width"]) -> float:
+def relative_error(ours: Float[Tensor, "*k width"], reference: Float[Tensor, "*k width"]) -> float:
     """Largest L2 error of a row, relative to the reference's norm."""
     ours, reference = ours.double(), reference.double()
     return float(((ours - reference).norm(dim=-1) / reference.norm(dim=-1)).max())
@@ -202,7 +204,7 @@ def _verdict(
 ) -> str:
     if not finite:
         return "an output is not finite"
-    for what, errors in (("its own activation patched back", own), ("plain patching", agreement)):
+    for what, errors in (("a clean run", own), ("plain patching", agreement)):
         for site, error in errors.items():
             if not error <= tolerance:
                 return f"{site} differs from {what} by {error:.1e}, more than {tolerance:.0e}"

@@ -44,6 +44,8 @@ class Family:
         or of all together.
     scaled
         Whether embeddings are multiplied by the root of their width.
+    rotation_of_kind
+        Whether each kind of layer has a rotation of its own.
     biased
         Matrices that have biases unasked, beside those of BIASES.
     qkv, gate_up
@@ -58,6 +60,7 @@ class Family:
     after: tuple[str, str] | None = None
     head_norms: bool = False
     scaled: bool = False
+    rotation_of_kind: bool = False
     biased: tuple[str, ...] = ()
     qkv: tuple[str, ...] = QKV
     gate_up: tuple[str, ...] = GATE_UP
@@ -71,22 +74,24 @@ GEMMA: dict[str, Any] = {
 }  # fmt: skip
 RMS = {"rms_norm_eps", "hidden_act"}
 GEMMA_NEEDS = {
-    "rms_norm_eps", "hidden_activation", "query_pre_attn_scalar", "sliding_window", "layer_types",
-    "attn_logit_softcapping", "final_logit_softcapping",
+    "rms_norm_eps", "hidden_activation", "query_pre_attn_scalar", "head_dim", "sliding_window",
+    "layer_types", "final_logit_softcapping",
 }  # fmt: skip
 # All that is said of a family: the load check tries whether it is true of a model.
 FAMILIES = {
     "llama": Family(frozenset(RMS)),
     "mistral": Family(frozenset(RMS | {"sliding_window"})),
     "qwen2": Family(frozenset(RMS | {"sliding_window", "layer_types"}), biased=QKV),
-    "qwen3": Family(frozenset(RMS | {"sliding_window", "layer_types"}), head_norms=True),
+    "qwen3": Family(
+        frozenset(RMS | {"head_dim", "sliding_window", "layer_types"}), head_norms=True
+    ),
     "olmo": Family(frozenset({"clip_qkv", "hidden_act"}), norm="layer"),
     "olmo2": Family(frozenset(RMS), before=None, after=AFTER, head_norms=True),
     "phi3": Family(
         frozenset(RMS | {"sliding_window"}), qkv=("qkv_proj",), gate_up=("gate_up_proj",)
     ),
-    "gemma2": Family(frozenset(GEMMA_NEEDS), **GEMMA),
-    "gemma3_text": Family(frozenset(GEMMA_NEEDS), head_norms=True, **GEMMA),
+    "gemma2": Family(frozenset(GEMMA_NEEDS | {"attn_logit_softcapping"}), **GEMMA),
+    "gemma3_text": Family(frozenset(GEMMA_NEEDS), head_norms=True, rotation_of_kind=True, **GEMMA),
 }
 REQUIRED_KEYS = {
     "hidden_size", "intermediate_size", "max_position_embeddings",
@@ -104,7 +109,8 @@ BIASES = {
 # What else the library writes into such a config: nothing that a sweep reads, but the head's width
 # and whether later tokens are seen.
 IGNORED_KEYS = {
-    "_sliding_window_pattern", "architectures", "attention_dropout", "bos_token_id", "dtype",
+    "_sliding_window_pattern", "architectures", "attention_dropout", "attn_logit_softcapping",
+    "bos_token_id", "dtype",
     "embd_pdrop", "eos_token_id", "head_dim", "initializer_range", "max_window_layers",
     "model_type", "original_max_position_embeddings", "pad_token_id", "pretraining_tp",
     "resid_pdrop", "torch_dtype", "transformers_version", "unk_token_id",
@@ -291,7 +297,7 @@ class Fused:
             if len(pasts) == len(self.layers):
                 break
             mixed = self._attend_causally(query, key, value)
-            mixed = mixed.transpose(1, 2).reshape(contexts * length, -1)
+            mixed = mixed.transpose(1, 2).reshape(contexts * length, self.heads * self.d_head)
             resid += block.norm_mixed(block.out(mixed))
             resid += _mlp(block, resid)[0]
         return pasts
@@ -330,8 +336,13 @@ def regroup(weights: dict[str, Tensor], config: "PretrainedConfig") -> Fused | N
     family = FAMILIES.get(config.model_type)
     if family is None or getattr(config, "use_bidirectional_attention", False):
         return None
-    activation = getattr(config, "hidden_act", None) or getattr(config, "hidden_activation", None)
-    rotations = _rotations(config)
+
+    def said(key: str) -> Any:
+        """What a key says that the family's code reads; others may be there."""
+        return getattr(config, key, None) if key in family.needs else None
+
+    activation = said("hidden_act") or said("hidden_activation")
+    rotations = _rotations(config, of_kind=family.rotation_of_kind)
     if activation not in ACTIVATIONS or rotations is None:
         return None
     asked = (parts for key, parts in BIASES.items() if getattr(config, key, False))
@@ -402,10 +413,10 @@ def regroup(weights: dict[str, Tensor], config: "PretrainedConfig") -> Fused | N
         heads=config.num_attention_heads,
         kv_heads=config.num_key_value_heads,
         d_head=_d_head(config),
-        scale=(getattr(config, "query_pre_attn_scalar", None) or _d_head(config)) ** -0.5,
-        clip=getattr(config, "clip_qkv", None),
-        score_cap=getattr(config, "attn_logit_softcapping", None),
-        logit_cap=getattr(config, "final_logit_softcapping", None),
+        scale=(said("query_pre_attn_scalar") or _d_head(config)) ** -0.5,
+        clip=said("clip_qkv"),
+        score_cap=said("attn_logit_softcapping"),
+        logit_cap=said("final_logit_softcapping"),
         embed_scale=config.hidden_size**0.5 if family.scaled else 1.0,
         n_parameters=sum(weight.numel() for weight in used.values()),
     )
@@ -471,8 +482,8 @@ def _norm_in_parts(norm: Norm, width: int, x: Float[Tensor, "n d"]) -> Float[Ten
 
 
 def _capped(x: Float[Tensor, "..."], cap: float | None) -> Float[Tensor, "..."]:
-    """Values smoothly kept below a cap, if there is one."""
-    return x if cap is None else torch.tanh(x / cap) * cap
+    """Values smoothly kept below a cap, in place, if there is one."""
+    return x if cap is None else x.div_(cap).tanh_().mul_(cap)
 
 
 def _rotated(
@@ -483,13 +494,15 @@ def _rotated(
     return (x * cos + torch.cat([-second, first], dim=-1) * sin).to(x.dtype)
 
 
-def _rotations(config: "PretrainedConfig") -> list[Rotation] | None:
+def _rotations(config: "PretrainedConfig", *, of_kind: bool) -> list[Rotation] | None:
     """The rotation of each layer; None if one of them is not known here.
 
-    Layers of one kind share one; a family may have another for those with a window.
+    All share one, or those of a kind do.
     """
-    alike = "rope_type" in config.rope_parameters
-    kinds = [None] * config.num_hidden_layers if alike else config.layer_types
+    kinds = config.layer_types if of_kind else [None] * config.num_hidden_layers
+    wanted = {*kinds} if of_kind else {"rope_type"}
+    if not wanted <= config.rope_parameters.keys():
+        return None
     made: dict[str | None, Rotation] = {}
     for kind in dict.fromkeys(kinds):
         parameters = config.rope_parameters if kind is None else config.rope_parameters[kind]

@@ -13,7 +13,7 @@ from torch import Tensor
 from stable_regions.base.errors import UserError, first_line
 from stable_regions.base.files import read_object
 from stable_regions.base.progress import log
-from stable_regions.models.check import check
+from stable_regions.models.check import TOLERANCE, check, relative_error
 from stable_regions.models.fused import (
     BIASES,
     EXPLICIT_NULLS,
@@ -160,11 +160,19 @@ def wrap(hf: Any, *, folder: Path, engine: str = "auto") -> Model:
     # before there are hooks: by their own names, and without what the hooks add
     parameters = dict(hf.named_parameters())
     norm = huggingface.norm_kind(hf)
+    unfit = f"model type {config.model_type!r} cannot be hooked by TransformerLens"
+    longest = getattr(config, "max_position_embeddings", None) or 8
+    tokens = _tokens(config.vocab_size, min(8, longest)).to(weight.device)
     try:
+        with torch.no_grad():
+            alone = hf(tokens, use_cache=False).logits[:, -1]
         hooks = hook(hf)
+        hooked = hooks.clean(tokens, ["logits"])["logits"]
     except Exception as error:  # whatever the code of TransformerLens stumbles on
-        unfit = f"model type {config.model_type!r} cannot be hooked by TransformerLens"
         raise Unfit(f"{folder}: {unfit}: {first_line(error)}") from error
+    # such as by a key of its config that its own code does not read
+    if (error := relative_error(hooked, alone)) > TOLERANCE[weight.dtype]:
+        raise Unfit(f"{folder}: {unfit}: its outputs differ by {error:.1e} then")
     cfg: Any = hooks.bridge.cfg
     fusible = engine == "auto" and cfg.n_layers > 1 and not spread
     model = Model(
@@ -235,14 +243,18 @@ def _agrees(model: Model) -> bool:
     """Try a model's sweeps against plain patching, on two random prompts."""
     if model.n_layers < 2:
         return True
-    seq = min(8, model.max_tokens, model.window or 8)
-    generator = torch.Generator().manual_seed(0)
-    prompts = torch.randint(0, model.vocab_size, (2, seq), generator=generator)
+    prompts = _tokens(model.vocab_size, min(8, model.max_tokens, model.window or 8))
     try:
         verdict = check(model, prompts, 0, budget=2**40).verdict
     except UserError:
         return False
     return verdict in ("passed", "an output is not finite")  # which the load check will say
+
+
+def _tokens(vocab_size: int, count: int) -> Tensor:
+    """Two random prompts."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, vocab_size, (2, count), generator=generator)
 
 
 def placed(device: str) -> torch.device:
@@ -272,10 +284,20 @@ def _complete_config(folder: Path) -> "PretrainedConfig | None":
         family in FAMILIES
         and explicit >= (needed := REQUIRED_KEYS | FAMILIES[family].needs)
         and values.keys() <= needed | IGNORED_KEYS | BIASES.keys()
-        and isinstance(rotation, dict)
-        and all(map(_is_default, [rotation] if "rope_type" in rotation else rotation.values()))
+        and _rotates_by_default(rotation, FAMILIES[family].rotation_of_kind, values)
     )
     return cast("PretrainedConfig", SimpleNamespace(**values)) if plain else None
+
+
+def _rotates_by_default(rotation: Any, of_kind: bool, config: dict[str, Any]) -> bool:
+    if not of_kind:
+        return _is_default(rotation)
+    kinds = {*config["layer_types"]}
+    return (
+        isinstance(rotation, dict)
+        and {*rotation} >= kinds
+        and all(_is_default(rotation[kind]) for kind in kinds)
+    )
 
 
 def _is_default(rotation: Any) -> bool:
