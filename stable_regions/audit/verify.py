@@ -398,7 +398,7 @@ def check_samples(
             own_facts = facts_of(path)
             prompts = own_facts["experiment"]["prompts"] if kind else path.parent.name
             file = results / "prompts" / prompts / f"{ref.partition('@')[0]}.prompts.parquet"
-            if str(file) in changed:
+            if str(file) in changed or not file.is_file():
                 continue
             pairs = -(-sampling.PAIRS // max(by_pair, 1))
             for one in sampling.sample(model, path, read_parquet(file)[0], seed, pairs):

@@ -32,8 +32,8 @@ def read_yaml(path: Path) -> Any:
         if (values := _values(root, {})) > MOST_VALUES:
             count = "no end of" if values == math.inf else f"{values:.2g}"
             raise UserError(
-                f"{path}: its aliases (`*name`) stand for {count} values; write it with "
-                f"{MOST_VALUES:,} at most"
+                f"{path}: stands for {count} values with its aliases (`*name`) written out; "
+                f"{MOST_VALUES:,} at most are read"
             )
         value = None if root is None else loader.construct_document(root)
     except OSError as error:

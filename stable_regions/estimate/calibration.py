@@ -101,6 +101,7 @@ def stand_in(shape: Shape, blocks: int, dtype: torch.dtype) -> Model:
         "tie_word_embeddings": True,
         "bos_token_id": None,
         "eos_token_id": None,
+        "pad_token_id": None,
     }
     fused = shape.model_type in FAMILIES
     if shape.gated:
@@ -119,6 +120,9 @@ def stand_in(shape: Shape, blocks: int, dtype: torch.dtype) -> Model:
         tensor.fill_(0.01)
         if tensor.dim() > 1:  # not the same everywhere, of which a layer norm leaves nothing
             tensor += torch.linspace(-0.01, 0.01, tensor.shape[-1], dtype=dtype)
+    for module in hf.modules():  # Gemma's embeddings keep this in a buffer
+        if hasattr(module, "scalar_embed_scale"):
+            module.embed_scale.fill_(module.scalar_embed_scale)
     engine = "auto" if fused else "bridge"
     return wrap(hf.eval().requires_grad_(False), folder=Path(kind), engine=engine)
 

@@ -19,8 +19,8 @@ LIGHT = (
 )
 SHOWN = (".pdf", ".html")  # of what a job makes, what a person would open
 COUNTED = re.compile(r": ([0-9]+) of ([0-9]+) ")  # how `Progress` says it
-# How Snakemake says that a job was killed by what it cannot catch.
-KILLED = "<Signals.SIGKILL"
+# How Snakemake says that a job was killed by what it cannot catch: by itself, or through a shell.
+KILLED = re.compile(r"<Signals\.SIGKILL|exit status 137\b")
 # How a cluster's executor says under what number a job waits in a queue.
 SUBMITTED = re.compile(r"submitted .*job ?id", re.IGNORECASE)
 
@@ -123,12 +123,12 @@ class Watch(logging.Handler):
             self._begin(record)
         elif event == "job_finished":
             self._end(record.job_id)  # type: ignore[attr-defined]
-        elif event == "job_error" and self.killed:
+        elif event == "job_error" and self.killed and record.jobid in self.running:  # type: ignore[attr-defined]
             self._tell_killed(record.jobid)  # type: ignore[attr-defined]
         elif _passes_on(record) and self.live is not None:
             self.say(self.instead.format(record))
         if event == "error":
-            self.killed = KILLED in record.getMessage()
+            self.killed = bool(KILLED.search(record.getMessage()))
 
     def seconds(self, rule: str) -> float:
         """What a job of a rule is expected to take."""
@@ -179,8 +179,7 @@ class Watch(logging.Handler):
     def _tell_killed(self, number: int) -> None:
         """Say of a job that was killed what it most likely lacked; it could not say so itself."""
         self.killed = False
-        if (job := self.running.pop(number, None)) is None:
-            return
+        job = self.running.pop(number)
         asked = f"it asks for {amount(job.megabytes * 1e6, 'B')}" if job.megabytes else ""
         here = f"{amount(memory_here(), 'B')} are there for all"
         self.say(

@@ -100,7 +100,7 @@ class Measurement(Strict):
         The ways of running points that its `calibrate.py` has functions for.
     engine
         The engine that its models are loaded with, in place of the one that was selected when the
-        activations were cached, which may support sweeps alone.
+        activations were cached, which has no hooks.
     on_page
         What the page to explore shows: `paths`, `series`, `planes`, `maps`.
     natures

@@ -107,7 +107,7 @@ def block_bootstrap(
     block = max(1, min(block, count // 5))
     rng = np.random.default_rng(seed)
     blocks = -(-count // block)
-    at_once = max(1, NUMBERS_AT_ONCE // values.size)
+    at_once = max(1, NUMBERS_AT_ONCE // max(values.size, 1))
     statistics = []
     for first in range(0, resamples, at_once):
         starts = rng.integers(count, size=(min(at_once, resamples - first), blocks))
