@@ -82,7 +82,8 @@ def check_files(
     size = 0
     note = results / LEFT_OUT
     left_out = set(read_json(note)) if note.is_file() else set[str]()
-    absent, missing = [], []
+    absent: list[str] = []
+    missing: list[str] = []
     for path, entry in recorded.items():
         if not Path(path).is_file():
             (absent if path in left_out else missing).append(path)

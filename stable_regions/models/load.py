@@ -171,8 +171,8 @@ def wrap(hf: Any, *, folder: Path, engine: str = "auto") -> Model:
     except Exception as error:  # whatever the code of TransformerLens stumbles on
         raise Unfit(f"{folder}: {unfit}: {first_line(error)}") from error
     # such as by a key of its config that its own code does not read
-    if (error := relative_error(hooked, alone)) > TOLERANCE[weight.dtype]:
-        raise Unfit(f"{folder}: {unfit}: its outputs differ by {error:.1e} then")
+    if (change := relative_error(hooked, alone)) > TOLERANCE[weight.dtype]:
+        raise Unfit(f"{folder}: {unfit}: its outputs differ by {change:.1e} then")
     cfg: Any = hooks.bridge.cfg
     fusible = engine == "auto" and cfg.n_layers > 1 and not spread
     model = Model(
