@@ -162,7 +162,8 @@ def wrap(hf: Any, *, folder: Path, engine: str = "auto") -> Model:
     norm = huggingface.norm_kind(hf)
     unfit = f"model type {config.model_type!r} cannot be hooked by TransformerLens"
     longest = getattr(config, "max_position_embeddings", None) or 8
-    tokens = _tokens(config.vocab_size, min(8, longest)).to(weight.device)
+    vocab_size = hf.get_output_embeddings().weight.shape[0]
+    tokens = _tokens(vocab_size, min(8, longest)).to(weight.device)
     try:
         with torch.no_grad():
             alone = hf(tokens, use_cache=False).logits[:, -1]
@@ -186,7 +187,7 @@ def wrap(hf: Any, *, folder: Path, engine: str = "auto") -> Model:
         d_head=cfg.d_head,
         n_heads=cfg.n_heads,
         n_kv_heads=cfg.n_key_value_heads or cfg.n_heads,
-        vocab_size=hf.get_output_embeddings().weight.shape[0],
+        vocab_size=vocab_size,
         n_parameters=sum(each.numel() for each in parameters.values()),
         gated=bool(cfg.gated_mlp),
         gates=hooks.gates,

@@ -253,8 +253,18 @@ def test_what_a_merge_key_overrides_is_not_there_twice() -> None:
 def test_what_stands_in_many_places_is_looked_at_once(tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     levels = [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 40)]
-    path.write_text("a0: &a0 [*a0]\n" + "".join(levels))
-    config.check_config_file(path)
+    path.write_text("a0: &a0 [1]\n" + "".join(levels))
+    with pytest.raises(UserError, match=r"x\.yaml: stands for .*e\+3\d values"):
+        config.check_config_file(path)
+    path.write_text("a0: &a0 [*a0]\n")
+    with pytest.raises(UserError, match=r"x\.yaml: stands for no end of values"):
+        config.check_config_file(path)
+
+
+def test_a_key_of_any_length_is_one_line() -> None:
+    with pytest.raises(UserError, match="unknown key, holds 1") as error:
+        config.load(copy.deepcopy(SHIPPED) | {"k" * 10**6: 1})
+    assert len(str(error.value)) < 3000
 
 
 # Anything at any place of the configuration.
