@@ -62,8 +62,8 @@ Of the {models:,} models that the registry lists of these decoders, {right:,} ({
 architecture that is measured right.
 
 - *models*: how many the registry lists.
-- *engine*: what sweeps run on. What TransformerLens cannot hook or would change, or where its sweeps
-  differ from plain patching, decodes: slower, and as exact.
+- *engine*: what sweeps run on. What TransformerLens cannot hook or would change, or where its
+  sweeps differ from plain patching, decodes: slower, and as exact.
 - *agreement*: "yes" where sweeps equal plain patching to a relative {tolerance} at each write
   layer, with few points and with more than the model has positions.
 - *gates*: whether the pre-activations of MLPs can be read. A mixture of experts has none.
