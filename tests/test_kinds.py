@@ -94,6 +94,7 @@ NAMESAKES: dict[str, set[str]] = {
     "paper/sections/directions.typ": {"jensen_shannon", "random"},
     "paper/sections/meaning.typ": {"jensen_shannon"},
     "stable_regions/sources/gguf_file.py": {"llama"},
+    "stable_regions/models/shapes.py": {"gemma2", "gemma3_text"},  # defaults of all, without torch
 }
 
 
