@@ -59,7 +59,7 @@ def _values(node: Any, known: dict[int, float]) -> float:
     parts = node.value if isinstance(node, yaml.CollectionNode) else []
     if isinstance(node, yaml.MappingNode):
         parts = [value for _, value in parts]
-    known[id(node)] = 1 + sum(_values(part, known) for part in parts)
+    known[id(node)] = 1.0 + sum(_values(part, known) for part in parts)
     return known[id(node)]
 
 

@@ -256,6 +256,10 @@ def test_what_stands_in_many_places_is_looked_at_once(tmp_path: Path) -> None:
     path.write_text("a0: &a0 [1]\n" + "".join(levels))
     with pytest.raises(UserError, match=r"x\.yaml: stands for .*e\+3\d values"):
         config.check_config_file(path)
+    deeper = [f"b{i}: &b{i} [{', '.join([f'*b{i - 1}'] * 9)}]\n" for i in range(1, 400)]
+    path.write_text("b0: &b0 [1]\n" + "".join(deeper))  # more than a float holds
+    with pytest.raises(UserError, match=r"x\.yaml: stands for no end of values"):
+        config.check_config_file(path)
     path.write_text("a0: &a0 [*a0]\n")
     with pytest.raises(UserError, match=r"x\.yaml: stands for no end of values"):
         config.check_config_file(path)
