@@ -29,9 +29,9 @@ PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 test: setup
 	$(PYTEST) --durations 15
 
-# The tests that start no workflow and need nothing but Python.
+# The tests that start no workflow and need nothing but Python, in two minutes.
 unit: setup
-	$(PYTEST) -m "not (process or workflow or browser or slurm or conda or hub)"
+	$(PYTEST) -m "not (process or workflow or browser or slurm or conda or hub or slow)"
 
 # What CI runs before the tests.
 check: style types docs

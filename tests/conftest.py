@@ -10,27 +10,31 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stable_regions.models.load import load_model
-from stable_regions.models.model import Model
-from tests import documents, marks, slurm
+from tests import marks, slurm
 from tests.background import BackgroundRun, Turns
-from tests.models import make_model
-from tests.tiny_study import FIRST_FIGURE, ROOT, command, hashes, make_sources
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the process that hands out tests needs none of what takes seconds to import
     from selenium import webdriver
+
+    from stable_regions.models.model import Model
 
 # Fixtures that wait for runs beside the tests, in the order in which these have their turns.
 RUNS = ("tiny_hashes", "again", "verified", "embedded", "background_run")
+# Of a test of many architectures' families these are tried by `make unit` too: of the fused engine
+# the plainest and one that needs most of it, and one that it does not run.
+FAMILIES = ("llama", "gemma2", "gpt2")
 
 
 @pytest.fixture(scope="session")
-def model_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Model]:
+def model_of(tmp_path_factory: pytest.TempPathFactory) -> "Callable[..., Model]":
     """Give a small random model of a family, dtype and engine, made and loaded once a session."""
+    from stable_regions.models.load import load_model
+    from tests.models import make_model
+
     folders: dict[str, Path] = {}
     models: dict[tuple[str, ...], Model] = {}
 
-    def give(family: str = "llama", dtype: str = "float64", engine: str = "auto") -> Model:
+    def give(family: str = "llama", dtype: str = "float64", engine: str = "auto") -> "Model":
         if family not in folders:
             folders[family] = make_model(tmp_path_factory.mktemp(family), family)
         key = (family, dtype, engine)
@@ -62,6 +66,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.xdist_group(group))
         if needs("chrome", item):
             item.add_marker("browser")
+        family = item.callspec.params.get("family") if hasattr(item, "callspec") else None
+        if isinstance(family, str) and family not in FAMILIES:
+            item.add_marker("slow")
     items.sort(key=lambda item: [needs(run, item) for run in reversed(RUNS)])
 
 
@@ -114,6 +121,8 @@ def runs(
 
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> BackgroundRun:
     """The tiny study to its paper."""
+    from tests.tiny_study import command, make_sources
+
     folder = tmp_path_factory.mktemp("tiny")
     make_sources(folder)
     return BackgroundRun(folder, command(folder, "--cores", "2"))
@@ -124,6 +133,9 @@ def second_runs(folder: Path) -> dict[str, BackgroundRun]:
 
     Then it is verified, and by conda the embedded study's first figure is made.
     """
+    from tests import documents
+    from tests.tiny_study import FIRST_FIGURE, ROOT, command, make_sources
+
     make_sources(folder)
     conda = documents.CONDA if shutil.which("conda") else []
     study = command(folder, "--cores", "3", *conda)
@@ -151,6 +163,8 @@ def second_runs(folder: Path) -> dict[str, BackgroundRun]:
 @pytest.fixture(scope="session")
 def tiny_hashes(runs: dict[str, BackgroundRun]) -> dict[str, str]:
     """SHA-256 of all that the run in `tiny` made, before any test could add to it."""
+    from tests.tiny_study import hashes
+
     return hashes(runs["tiny"].ended())
 
 

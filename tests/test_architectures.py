@@ -30,6 +30,7 @@ def test_nearly_all_models_are_right_and_the_rest_is_refused() -> None:
     assert all(rows[name][0].startswith("refused: ") for name in rows.keys() - right)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SOME)
 def test_the_page_says_what_is_found(name: str) -> None:
     assert architectures.cells(name) == architectures.written()[name]

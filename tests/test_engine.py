@@ -168,7 +168,7 @@ def test_regrouped_weights_are_no_second_copy(model_of):
 
 
 @pytest.mark.parametrize("layer", [0, 3, 6])
-@pytest.mark.parametrize("seq", [2, 9])
+@pytest.mark.parametrize("seq", [pytest.param(2, marks=pytest.mark.slow), 9])
 @pytest.mark.parametrize("engine", ["bridge", "auto"])
 def test_first_middle_and_last_write_layers(tmp_path, layer, seq, engine):
     folder = make_model(tmp_path, n_layers=8)
@@ -182,13 +182,12 @@ def test_first_middle_and_last_write_layers(tmp_path, layer, seq, engine):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("engine", ["bridge", "fused"])
-def test_lower_precision_stays_within_its_tolerance(model_of, dtype, engine):
-    for family in [family for family, its in ENGINES if its == engine]:
-        model = loaded(model_of, family, engine, dtype)
-        result = check(model, tokens(3), 0, budget=BUDGET)
-        assert result.verdict == "passed"
-        assert max(result.sweep_error.values()) < TOLERANCE[getattr(torch, dtype)]
+@pytest.mark.parametrize(("family", "engine"), ENGINES)
+def test_lower_precision_stays_within_its_tolerance(model_of, dtype, family, engine):
+    model = loaded(model_of, family, engine, dtype)
+    result = check(model, tokens(3), 0, budget=BUDGET)
+    assert result.verdict == "passed"
+    assert max(result.sweep_error.values()) < TOLERANCE[getattr(torch, dtype)]
 
 
 @settings(max_examples=15, deadline=None)
@@ -352,8 +351,14 @@ def deep(tmp_path_factory):
 
 
 @pytest.mark.parametrize("engine", ["bridge", "fused"])
-@pytest.mark.parametrize("sites", [("post_norm",), ("logits",), ("gate.1", "gate.2", "pre_norm")])
-@pytest.mark.parametrize(("k", "seq"), [(20, 5), (3, 16)])
+@pytest.mark.parametrize(
+    "sites",
+    [
+        ("gate.1", "gate.2", "pre_norm"),
+        *(pytest.param((site,), marks=pytest.mark.slow) for site in ("post_norm", "logits")),
+    ],
+)
+@pytest.mark.parametrize(("k", "seq"), [(20, 5), pytest.param(3, 16, marks=pytest.mark.slow)])
 def test_peak_memory_keeps_to_the_budget_and_does_not_grow_with_rows(deep, engine, sites, k, seq):
     model, budget = deep if engine == "fused" else replace(deep, fused=None), 8 * 10**5
     size = batch_rows(model, k=k, seq=seq, sites=sites, budget=budget)

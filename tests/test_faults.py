@@ -214,8 +214,15 @@ def content(path: Path) -> Any:
     return path.read_bytes() if path.exists() else None
 
 
-@pytest.mark.parametrize("kind", WRITERS)
-@pytest.mark.parametrize("older", [False, True])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "json",
+        "folder",
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in list(WRITERS)[1:-1]),
+    ],
+)
+@pytest.mark.parametrize("older", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_writer_killed_at_any_moment_leaves_all_or_nothing(
     tmp_path: Path, kind: str, older: bool
 ) -> None:

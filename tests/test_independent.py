@@ -75,6 +75,7 @@ def test_both_implementations_give_the_same_distances(
     assert np.abs(other - first).max() > 1e-2 * first[-1]
 
 
+@pytest.mark.slow
 def test_models_of_each_engine_are_among_them(model_of: Callable[..., Model]) -> None:
     engines = {model_of(family).engine for family in [*FAMILIES, *DECODED]}
     assert engines == {"fused", "bridge", "decode"}

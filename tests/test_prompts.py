@@ -159,7 +159,7 @@ def test_a_folder_without_tokenizer_is_named(tmp_path) -> None:
 
 
 def test_crossed_prompts_share_what_they_say() -> None:
-    table, pairs = prompts.crossed_pairs(WORKS, tokenizer(), tokens=6, crossings=4, seed=0)
+    table, pairs = prompts.crossed_pairs(WORKS, TOKENIZER, tokens=6, crossings=4, seed=0)
     assert (len(table), len(pairs)) == (16, 12)
     ids = dict(zip(table["prompt"], table["tokens"], strict=True))
     for _, pair in pairs.iterrows():
@@ -169,18 +169,18 @@ def test_crossed_prompts_share_what_they_say() -> None:
         assert (a[-1] != b[-1]) == (kind in ("token", "both"))
     by_crossing = pairs.groupby(pairs["pair"].str.split("-").str[1])["prompt_a"]
     assert (by_crossing.nunique() == 1).all()
-    assert (table["text"] == [tokenizer().decode(i) for i in table["tokens"]]).all()
+    assert (table["text"] == [TOKENIZER.decode(i) for i in table["tokens"]]).all()
 
 
 def test_crossed_prompts_follow_the_seed_and_refuse_a_short_corpus() -> None:
     def drawn(seed: int) -> list:
-        return prompts.crossed_pairs(WORKS, tokenizer(), tokens=6, crossings=4, seed=seed)[0][
+        return prompts.crossed_pairs(WORKS, TOKENIZER, tokens=6, crossings=4, seed=seed)[0][
             "tokens"
         ].tolist()
 
     assert drawn(0) == drawn(0) != drawn(1)
     with pytest.raises(UserError, match="6 tokens.* 99999"):
-        prompts.crossed_pairs(WORKS, tokenizer(), tokens=6, crossings=99_999, seed=0)
+        prompts.crossed_pairs(WORKS, TOKENIZER, tokens=6, crossings=99_999, seed=0)
 
 
 @pytest.mark.parametrize("named", ["\u0120was", {"content": "\u0120was", "lstrip": False}])

@@ -6,13 +6,15 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 import yaml
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, PreTrainedConfig
 
 from stable_regions.base.files import sha256
+
+if TYPE_CHECKING:  # to import them takes seconds, and most who use this module start processes
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedConfig
 
 ROOT = Path(__file__).parent.parent
 CONFIG = ROOT / "tests" / "tiny" / "config.yaml"
@@ -33,8 +35,10 @@ def text(sentences: int = 400, seed: int = 0) -> str:
     return "".join(" " + " ".join(draw.sample(words, 12)) + ".\n" for _ in range(sentences))
 
 
-def tokenizer() -> Tokenizer:
+def tokenizer() -> "Tokenizer":
     """A byte-level BPE tokenizer in which every word of the prompts is one token."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
     made = Tokenizer(models.BPE())
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     made.decoder = decoders.ByteLevel()
@@ -47,8 +51,11 @@ def tokenizer() -> Tokenizer:
     return made
 
 
-def save_model(folder: Path, config: PreTrainedConfig, seed: int) -> None:
+def save_model(folder: Path, config: "PreTrainedConfig", seed: int) -> None:
     """A model with random weights large enough to matter, as a Hugging Face folder."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config)
     for weight in model.parameters():
@@ -60,6 +67,8 @@ def save_model(folder: Path, config: PreTrainedConfig, seed: int) -> None:
 
 def make_sources(where: Path) -> None:
     """Make `sources/` of the tiny study below a folder."""
+    from transformers import GPT2Config, LlamaConfig
+
     sources = where / "sources"
     sources.mkdir(parents=True)
     (sources / "tiny.txt").write_text(text())

@@ -100,7 +100,13 @@ def check(model: Model, tokens: Int[Tensor, "n seq"], layer: int, *, budget: int
     }
     agreement = {site: relative_error(swept[site], full[site]) for site in CHECKED}
     tolerance = TOLERANCE[model.dtype]
-    projections = {site: _along(full[site]).tolist() for site in CHECKED}
+    # to seven digits, more than any tolerance asks for
+    projections = {
+        site: [
+            [[float(f"{x:.7g}") for x in point] for point in prompt] for prompt in along.tolist()
+        ]
+        for site, along in ((site, _along(full[site])) for site in CHECKED)
+    }
     return Check(
         engine=model.engine,
         dtype=str(model.dtype).removeprefix("torch."),
@@ -112,7 +118,7 @@ def check(model: Model, tokens: Int[Tensor, "n seq"], layer: int, *, budget: int
         token={site: relative_error(elsewhere[site], full[site]) for site in CHECKED},
         tolerance=tolerance,
         verdict=_verdict(finite, own, agreement, tolerance),
-        trial={"tokens": tokens.tolist(), "plain": _rounded(projections)},
+        trial={"tokens": tokens.tolist(), "plain": projections},
     )
 
 
@@ -143,15 +149,6 @@ def check_again(model: Model, record: Mapping[str, Any]) -> None:
                 f"{model.folder}: is not the model that was checked: {name} differs by {error:.1e},"
                 f" more than {tolerance:.0e}; delete the activations of the model to check it again"
             )
-
-
-def _rounded(tree: Any) -> Any:
-    """Numbers to seven digits, more than any tolerance asks for."""
-    if isinstance(tree, Mapping):
-        return {key: _rounded(value) for key, value in tree.items()}
-    if isinstance(tree, list):
-        return [_rounded(value) for value in tree]
-    return float(f"{tree:.7g}")
 
 
 def _along(values: Float[Tensor, "*n width"]) -> Float[Tensor, "*n directions"]:

@@ -198,30 +198,20 @@ class Hooked:
         self, sites: Sequence[str], out: dict[str, Tensor], *, last: bool
     ) -> list[tuple[str, Callable]]:
         """Hooks that put into `out` what each site but the logits holds, or the last of it."""
-
-        def reader(site: str) -> Callable:
-            def read(value: Tensor, hook: Any) -> None:
-                # a clone of the last position lets go of the others
-                out[site] = value[:, -1].clone() if last else value
-
-            return read
-
-        return [(self._hook(site), reader(site)) for site in sites if site != "logits"]
+        return [
+            (self._hook(site), lambda value, hook, site=site: _keep(out, site, value, last))
+            for site in sites
+            if site != "logits"
+        ]
 
     def _writers(
         self, held: Mapping[str, Float[Tensor, "b d"]], positions: slice
     ) -> list[tuple[str, Callable]]:
         """Hooks that overwrite some positions, each row with its own value."""
-
-        def writer(row_values: Float[Tensor, "b d"]) -> Callable:
-            def write(value: Float[Tensor, "b seq d"], hook: Any) -> Tensor:
-                value = value.clone()
-                value[:, positions] = row_values[:, None].to(value)
-                return value
-
-            return write
-
-        return [(self._hook(site), writer(value)) for site, value in held.items()]
+        return [
+            (self._hook(site), lambda value, hook, held=held: _overwritten(value, held, positions))
+            for site, held in held.items()
+        ]
 
     def _hook(self, site: str) -> str:
         """Name of the TransformerLens hook that a read site stands for."""
@@ -239,6 +229,19 @@ class Hooked:
         gate = self.gates[int(layer)]
         assert gate is not None  # `sweep` has looked
         return gate.hook
+
+
+def _keep(out: dict[str, Tensor], site: str, value: Tensor, last: bool) -> None:
+    # a clone of the last position lets go of the others
+    out[site] = value[:, -1].clone() if last else value
+
+
+def _overwritten(
+    value: Float[Tensor, "b seq d"], row_values: Float[Tensor, "b d"], positions: slice
+) -> Float[Tensor, "b seq d"]:
+    value = value.clone()
+    value[:, positions] = row_values[:, None].to(value)
+    return value
 
 
 def hook(hf: Any) -> Hooked:

@@ -9,7 +9,7 @@ at one token a point. Importing this takes seconds.
 import copy
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -165,57 +165,45 @@ class Native:
         """Overwrite a position after a layer, and read the sites at the last, while this lasts."""
         out: dict[str, Tensor] = {}
         handles = []
-
-        def write(_: Any, __: Any, output: Any) -> Any:
-            hidden = (output[0] if isinstance(output, tuple) else output).clone()
-            hidden[:, position] = points
-            return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
-
-        def write_embedding(_: Any, args: Any, kwargs: Any) -> Any:
-            hidden = (args[0] if args else kwargs["hidden_states"]).clone()
-            hidden[:, position] = points
-            return (
-                ((hidden, *args[1:]), kwargs)
-                if args
-                else (args, kwargs | {"hidden_states": hidden})
-            )
-
-        def read_embedding(_: Any, args: Any, kwargs: Any) -> None:
-            hidden = args[0] if args else kwargs["hidden_states"]
-            out[f"resid.{EMBEDDING}"] = hidden[:, -1].clone()
-
-        def reader(site: str) -> Callable:
-            def read(_: Any, __: Any, output: Any) -> None:
-                hidden = output[0] if isinstance(output, tuple) else output
-                out[site] = hidden[:, -1].clone()
-
-            return read
-
-        def gate_reader(site: str) -> Callable:
-            def read(_: Any, given: Any) -> None:
-                out[site] = given[0][:, -1].clone()
-
-            return read
-
+        first = self.layers[0]
         if layer == EMBEDDING:
-            first = self.layers[0]
-            handles.append(first.register_forward_pre_hook(write_embedding, with_kwargs=True))
+            handles.append(
+                first.register_forward_pre_hook(
+                    lambda _, args, kwargs: _with_input(args, kwargs, points, position),
+                    with_kwargs=True,
+                )
+            )
         elif layer is not None:
-            handles.append(self.layers[layer].register_forward_hook(write))
+            handles.append(
+                self.layers[layer].register_forward_hook(
+                    lambda _, __, output: _with_output(output, points, position)
+                )
+            )
         for site in sites:
             if site == "logits":
                 continue
             if site == f"resid.{EMBEDDING}":
-                first = self.layers[0]
-                handles.append(first.register_forward_pre_hook(read_embedding, with_kwargs=True))
+                handles.append(
+                    first.register_forward_pre_hook(
+                        lambda _, args, kwargs, site=site: _keep(out, site, _input(args, kwargs)),
+                        with_kwargs=True,
+                    )
+                )
             elif site.startswith("gate"):
                 gate = self.gates[int(site.partition(".")[2])]
                 assert gate is not None  # `sweep` has looked
-                module = self.hf.get_submodule(gate.hook)
-                handles.append(module.register_forward_pre_hook(gate_reader(site)))
+                handles.append(
+                    self.hf.get_submodule(gate.hook).register_forward_pre_hook(
+                        lambda _, given, site=site: _keep(out, site, given[0])
+                    )
+                )
             else:
                 module = self.norm if site == "post_norm" else self._layer(site)
-                handles.append(module.register_forward_hook(reader(site)))
+                handles.append(
+                    module.register_forward_hook(
+                        lambda _, __, output, site=site: _keep(out, site, _stream(output))
+                    )
+                )
         try:
             yield out
         finally:
@@ -224,6 +212,36 @@ class Native:
 
     def _layer(self, site: str) -> nn.Module:
         return self.layers[layer_read(site, len(self.layers) - 1)]
+
+
+def _input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """The residual stream that a layer is given."""
+    return args[0] if args else kwargs["hidden_states"]
+
+
+def _stream(output: Any) -> Tensor:
+    """The residual stream in what a layer hands on."""
+    return output[0] if isinstance(output, tuple) else output
+
+
+def _with_input(
+    args: tuple[Any, ...], kwargs: dict[str, Any], points: Any, position: int
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What a layer is given, with a position of the stream overwritten."""
+    hidden = _input(args, kwargs).clone()
+    hidden[:, position] = points
+    return ((hidden, *args[1:]), kwargs) if args else (args, kwargs | {"hidden_states": hidden})
+
+
+def _with_output(output: Any, points: Any, position: int) -> Any:
+    """What a layer hands on, with a position of the stream overwritten."""
+    hidden = _stream(output).clone()
+    hidden[:, position] = points
+    return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
+
+
+def _keep(out: dict[str, Tensor], site: str, value: Tensor) -> None:
+    out[site] = value[:, -1].clone()
 
 
 def native(hf: Any) -> Native:

@@ -296,6 +296,7 @@ def places(value: Any, path: tuple = ()) -> Iterator[tuple]:
 PLACES = list(places(SHIPPED))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=400)
 @given(place=st.sampled_from(PLACES), value=VALUES, how=st.sampled_from(["put", "add", "take"]))
 def test_whatever_a_configuration_holds_it_is_right_or_one_line(
