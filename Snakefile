@@ -30,6 +30,7 @@ report: "report/workflow.rst"
 
 
 include: "rules/common.smk"
+include: "rules/forking.smk"
 include: "rules/cluster.smk"
 include: "rules/fetch.smk"
 include: "rules/train.smk"

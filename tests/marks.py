@@ -15,7 +15,7 @@ from tests import slurm
 
 # Programs that only a test of this mark may start. Conda is started by Snakemake alone.
 PROGRAMS = {
-    "workflow": {"snakemake", "forking_snakemake.py"},
+    "workflow": {"snakemake"},
     "slurm": {"sbatch", "squeue", "sinfo", "scancel", "eager_slurm.py"},
     "browser": {"chromium", "chromedriver"},
 }

@@ -16,7 +16,7 @@ from stable_regions.base.files import read_parquet
 from tests.background import BackgroundRun
 from tests.gguf_model import write_gguf
 from tests.hub_stand_in import Repository, serve
-from tests.tiny_study import CONFIG, ROOT, forking, make_sources, snakemake
+from tests.tiny_study import CONFIG, ROOT, make_sources, snakemake
 
 GUIDE = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
 SECTION = GUIDE.partition("## Adding a model\n")[2].partition("\n## ")[0]
@@ -62,7 +62,7 @@ def run(folder: Path) -> Iterator[BackgroundRun]:
     with serve() as hub:
         hub.repositories["my-name/my-model"] = Repository({"main": folder / "sources/tiny-gpt2"})
         environment = hub.environment(folder / "hf-home")
-        yield BackgroundRun(folder, forking(on_small(command)), environment)
+        yield BackgroundRun(folder, on_small(command), environment)
 
 
 def test_the_how_to_does_what_it_says(background_run: BackgroundRun) -> None:

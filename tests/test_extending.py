@@ -14,7 +14,7 @@ from stable_regions.audit import crate
 from stable_regions.base.files import read_json, read_parquet
 from tests.documents import given_entries, given_files
 from tests.test_paper_models import read
-from tests.tiny_study import ROOT, forking, hashes, make_sources, save_model, tokenizer
+from tests.tiny_study import ROOT, hashes, make_sources, save_model, tokenizer
 
 GUIDE = ROOT / "docs" / "extending.md"
 RESULTS = Path("results/mine")
@@ -55,7 +55,6 @@ def snakemake(checkout: Path, folder: Path, *targets: str, dry: bool = False) ->
         "--directory", str(folder), "--cores", "2", "--configfile", *map(str, read),
         *(["--dry-run"] if dry else []), "--", *targets,
     ]  # fmt: skip
-    command = command if dry else forking(command)
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     return done.stdout + done.stderr

@@ -41,6 +41,7 @@ TARGETS = [
     "results/tiny/activations/tiny/tiny-trained@step6.safetensors",
     "results/tiny/tables/clusters_scores.csv",
 ]
+SCRIPTS = sorted((ROOT / "scripts").glob("[a-z]*.py"))
 JOBS = 20
 KILLS = 20
 LEFT = 4  # jobs, when the last kill is due
@@ -83,10 +84,11 @@ class Run:
 
 
 def runs_script(process: psutil.Process) -> bool:
-    """Whether a process is a job's script."""
+    """Whether a process is a job's script: started with it, or forked for it."""
     with suppress(psutil.NoSuchProcess):
-        command = process.cmdline()
-        return len(command) == 2 and "/.snakemake/scripts/" in command[1]
+        command, name = process.cmdline(), process.name()
+        started = len(command) == 2 and "/.snakemake/scripts/" in command[1]
+        return started or any(script.name.startswith(name) for script in SCRIPTS)
     return False
 
 
@@ -143,7 +145,7 @@ def test_a_run_killed_at_twenty_moments_ends_in_the_same_bytes(
 ) -> None:
     """Most kills are of one job, after some seconds of work; every fourth is of the whole run."""
     make_sources(tmp_path)
-    moments = np.linspace(0.1, 1.5, KILLS)  # a job that loads a model works for longer everywhere
+    moments = np.linspace(0.02, 0.6, KILLS)  # a job that loads a model works for longer everywhere
     # the early ones last: none of the jobs that are left then may be long
     patience = [*np.random.default_rng(0).permutation(moments[4:]), *moments[:4]]
     kills = done = 0

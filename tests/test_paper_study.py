@@ -25,7 +25,7 @@ from stable_regions.study import config
 from tests.background import BackgroundRun
 from tests.hub_stand_in import Hub, Repository, serve
 from tests.test_workflow import jobs
-from tests.tiny_study import ROOT, forking, save_model, text, tokenizer
+from tests.tiny_study import ROOT, save_model, text, tokenizer
 
 OVERLAY = ROOT / "tests" / "tiny" / "paper.yaml"
 FIGURES = ["fig1", "fig3", "fig4", "figA_layers"]
@@ -106,9 +106,7 @@ def run(folder: Path) -> Iterator[BackgroundRun]:
     with serve() as hub:
         fill(hub, folder / "repositories")
         expected = command(folder, "--configfile", str(OVERLAY), "--", *TARGETS)
-        yield BackgroundRun(
-            folder, forking(expected), hub.environment(folder / "hf-home"), given=hub
-        )
+        yield BackgroundRun(folder, expected, hub.environment(folder / "hf-home"), given=hub)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ import random
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,12 +91,6 @@ def command(folder: Path, *arguments: str) -> list[str]:
     if "--configfile" not in arguments:
         started += ["--configfile", str(CONFIG)]
     return [*started, "--directory", str(folder), *arguments]
-
-
-def forking(command: Sequence[str]) -> list[str]:
-    """The same run of Snakemake, whose jobs fork from it and import nothing again."""
-    python, _, _, *arguments = command
-    return [python, "-P", str(ROOT / "tests" / "forking_snakemake.py"), *arguments]
 
 
 def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

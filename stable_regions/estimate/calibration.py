@@ -10,11 +10,13 @@ import time
 from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from transformers import AutoConfig
 
+from stable_regions.base.forking import FORKS, ROOT, Server
 from stable_regions.estimate.workload import Cost
 from stable_regions.experiments.kinds import KINDS, WAYS, module_of
 from stable_regions.models import huggingface
@@ -33,11 +35,19 @@ VOCABULARY = 2**15  # the largest tried: what is done with logits grows in propo
 
 
 def start_seconds(module: str) -> float:
-    """Seconds that a process takes to start and to import a module."""
-    began = time.perf_counter()
-    where = Path(__file__).parent.parent.parent
-    subprocess.run([sys.executable, "-c", f"import {module}"], cwd=where, check=True)
-    return time.perf_counter() - began
+    """Seconds that a script takes to start and to import a module, after others that did so."""
+    with TemporaryDirectory() as folder:
+        script = Path(folder, "start.py")
+        script.write_text(f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {module}")
+        start = (
+            partial(Server([module]).run, str(script), {}, 1)
+            if FORKS
+            else partial(subprocess.run, [sys.executable, script], check=True)
+        )
+        start()
+        began = time.perf_counter()
+        start()
+        return time.perf_counter() - began
 
 
 def training_seconds(settings: TrainingSettings, vocabulary: int, threads: int) -> float:

@@ -1,0 +1,148 @@
+"""Scripts that fork from a process which has imported their libraries end as if started alone."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import mkdtemp
+
+import psutil
+import pytest
+
+from stable_regions.base.forking import Server
+
+pytestmark = pytest.mark.process
+Run = Callable[..., int]
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    before = set(psutil.Process().children())
+    yield Server(["json.tool", "numpy", "no_such_module"])
+    for child in set(psutil.Process().children()) - before:
+        child.kill()
+        child.wait()
+
+
+@pytest.fixture
+def run(server: Server, tmp_path: Path) -> Run:
+    """Run lines of Python as a script."""
+
+    def run(
+        text: str,
+        changes: dict[str, str] | None = None,
+        threads: int = 1,
+        started: Callable[[int], object] | None = None,
+    ) -> int:
+        path = Path(mkdtemp(dir=tmp_path), "1.script.py")
+        path.write_text(text)
+        return server.run(str(path), changes or {}, threads, started)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        ("", 0),
+        ("raise SystemExit", 0),
+        ("raise SystemExit(3)", 3),
+        ("raise SystemExit('why')", 1),
+        ("raise RuntimeError('what')", 1),
+        ("raise KeyboardInterrupt", 130),
+        ("this is no Python", 1),
+        ("import no_such_module", 1),
+        ("import os; os.kill(os.getpid(), 9)", -9),
+        ("import os; os._exit(5)", 5),
+    ],
+)
+def test_a_script_ends_with_the_status_of_a_process(run: Run, text: str, status: int) -> None:
+    assert run(text) == status
+
+
+def test_what_a_script_prints_is_seen(run: Run, capfd: pytest.CaptureFixture[str]) -> None:
+    run("import sys; print('out', flush=False); raise SystemExit('why')")
+    run("raise RuntimeError('what')")
+    out, err = capfd.readouterr()
+    assert out == "out\n"
+    assert "why\n" in err
+    assert err.endswith("RuntimeError: what\n")
+
+
+def test_libraries_are_there_and_nothing_of_another_script(run: Run) -> None:
+    assert run("import sys; assert 'json.tool' in sys.modules; sys.modules['mark'] = 1") == 0
+    assert run("import sys; assert 'mark' not in sys.modules") == 0
+
+
+def test_a_script_is_the_main_module_and_has_its_environment(run: Run) -> None:
+    text = (
+        "import os, sys; file = sys.modules['__main__'].__file__; "
+        "assert file == sys.argv[0] == __file__ and __name__ == '__main__' and len(sys.argv) == 1; "
+        "assert os.environ['GIVEN'] == 'x' and os.environ['PATH']; "
+        "assert open('/proc/self/comm').read().strip() == 'script.py'"
+    )
+    assert run(text, {"GIVEN": "x"}) == 0
+    assert "GIVEN" not in os.environ
+
+
+def test_libraries_use_as_many_threads_as_a_script_is_given(run: Run) -> None:
+    text = (
+        "from threadpoolctl import threadpool_info\n"
+        "assert {{one['num_threads'] for one in threadpool_info()}} == {{{threads}}}"
+    )
+    for threads in (1, 2):
+        assert run(text.format(threads=threads), threads=threads) == 0
+
+
+def test_several_run_at_once(run: Run, tmp_path: Path) -> None:
+    text = (
+        "import pathlib, time; pathlib.Path({!r}).touch()\n"
+        "while not pathlib.Path({!r}).exists(): time.sleep(0.01)"
+    )
+    a, b = str(tmp_path / "a"), str(tmp_path / "b")
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(run, [text.format(a, b), text.format(b, a)])) == [0, 0]
+
+
+def test_the_caller_is_told_which_process_it_is(run: Run, tmp_path: Path) -> None:
+    told: list[int] = []
+    text = (
+        f"import os, pathlib; pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))"
+    )
+    assert run(text, started=told.append) == 0
+    assert told == [int((tmp_path / "pid").read_text())]
+
+
+def test_a_server_that_was_killed_is_replaced(run: Run) -> None:
+    assert run("") == 0
+    [first] = psutil.Process().children()
+    first.kill()
+    first.wait()
+    assert run("") == 0
+    assert first not in psutil.Process().children()
+
+
+def test_a_script_of_a_killed_server_goes_on(run: Run, server: Server) -> None:
+    """As one does whose Snakemake was killed; what waits for it is told its end."""
+    assert run("import os, signal; os.kill(os.getppid(), signal.SIGKILL)") == -signal.SIGKILL
+    assert run("") == 0
+
+
+def test_a_server_ends_with_its_caller(tmp_path: Path) -> None:
+    (tmp_path / "x.py").write_text("")
+    text = (
+        "import sys; from stable_regions.base.forking import Server; "
+        f"Server([]).run({str(tmp_path / 'x.py')!r}, {{}}, 1); print('done', flush=True); "
+        "sys.stdin.read()"
+    )
+    caller = psutil.Popen(
+        [sys.executable, "-c", text], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert caller.stdout.readline() == "done\n"
+    [server] = caller.children()
+    caller.kill()
+    caller.communicate()
+    server.wait(10)
