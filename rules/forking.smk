@@ -8,24 +8,23 @@ from snakemake.script import PythonScript
 
 from stable_regions.base.forking import FORKS, Server
 
-# By environment, what its scripts import; the scripts of others are few.
+# What the scripts of a rule import, or those of an environment; of other environments there are few.
 IMPORTED = {
-    "clustering": ["stable_regions.measures.clusters", "stable_regions.base.files"],
-    "figures": ["stable_regions.figures.style", "stable_regions.base.files"],
-    "model": [
-        "stable_regions.models.huggingface",
-        "stable_regions.models.hooked",
-        "stable_regions.base.files",
-    ],
+    "prompts": ["stable_regions.prompts.words"],
+    "clustering": ["stable_regions.measures.clusters"],
+    "figures": ["stable_regions.figures.style"],
+    "model": ["stable_regions.models.huggingface", "stable_regions.models.hooked"],
 }
-SERVERS = {name: Server(modules) for name, modules in IMPORTED.items()}
+# First what sets what libraries read when they are imported.
+ALWAYS = ["scripts._job", "stable_regions.base.files", "stable_regions.audit.records"]
+SERVERS = {name: Server([*ALWAYS, *some]) for name, some in IMPORTED.items()}
 execute_alone = PythonScript.execute_script
 
 
 def execute_script(script, path, edit=False):
     """Run a script as Snakemake would, but for the start of its process."""
-    environment = workflow.get_rule(script.rulename).conda_env
-    server = SERVERS.get(Path(environment or "").stem)
+    rule = workflow.get_rule(script.rulename)
+    server = SERVERS.get(rule.name) or SERVERS.get(Path(rule.conda_env or "").stem)
     elsewhere = script.conda_env or script.container_img or script.env_modules
     if server is None or elsewhere or edit:
         execute_alone(script, path, edit)

@@ -12,10 +12,12 @@ import pandas as pd
 import pytest
 import yaml
 
+from stable_regions.audit import records
 from stable_regions.audit.crate import copy_code
 from stable_regions.base.files import read_parquet, read_safetensors, sha256
 from stable_regions.experiments.interpolation.tables import stacked
 from stable_regions.measures.paths import max_slope
+from tests.background import BackgroundRun
 from tests.tiny_study import CONFIG, ROOT, make_sources, snakemake
 
 pytestmark = pytest.mark.workflow
@@ -49,6 +51,26 @@ def test_the_paper_is_a_pdf(tiny: Path) -> None:
 
 def test_nothing_is_done_twice(tiny: Path) -> None:
     assert jobs(snakemake(tiny, "--dry-run", "--quiet", "rules")) == []
+
+
+def test_a_script_has_loaded_what_it_needs_and_says_so(tiny: Path) -> None:
+    """Whether it forked from a process that had loaded it, or has loaded it by itself."""
+    every = records.load_records(tiny / "logs")
+    rules = {has: {r["rule"] for r in every if ("torch" in r["versions"]) == has} for has in (0, 1)}
+    assert rules[True] >= {"model", "train", "cache_activations", "interpolate"}
+    assert rules[False] >= {
+        "prompts",
+        "corpus",
+        "interpolation_tables",
+        "clusters",
+        "figure",
+        "claims",
+    }
+    assert not rules[True] & rules[False]
+
+
+def test_no_library_draws_a_bar_of_its_own(tiny: Path, runs: dict[str, BackgroundRun]) -> None:
+    assert "it/s" not in runs["tiny"].said()
 
 
 def test_interpolation_files_say_what_they_hold(tiny: Path) -> None:
