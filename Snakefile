@@ -12,6 +12,7 @@ min_version("9.27")
 HERE = Path(str(workflow.current_basedir))
 sys.path.insert(0, str(HERE))  # the library is used from the checkout
 
+from scripts._forking import forks, let_scripts_fork
 from stable_regions.base.errors import UserError, printable
 from stable_regions.estimate.watch import Watch, closing
 from stable_regions.study.config import check_config_file
@@ -30,7 +31,6 @@ report: "report/workflow.rst"
 
 
 include: "rules/common.smk"
-include: "rules/forking.smk"
 include: "rules/cluster.smk"
 include: "rules/fetch.smk"
 include: "rules/train.smk"
@@ -50,6 +50,8 @@ include: "rules/audit.smk"
 release_planning = (
     run_lock.start_run(Path(".snakemake")) if workflow.is_main_process else None
 )
+if workflow.is_main_process and forks(workflow):
+    let_scripts_fork(workflow)
 watch = Watch(work.expected(STUDY)) if workflow.is_main_process else None
 if watch:  # before the run, since what it will do is said before it starts
     logger.addHandler(watch)

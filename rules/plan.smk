@@ -30,6 +30,7 @@ rule plan:
         python=sys.executable,
         snakefile=str(HERE / "Snakefile"),
         config=dict(config),
+        forks=forks(workflow),
     message:
         "Plan the study {STUDY.name}"
     script:

@@ -76,8 +76,10 @@ with job(snakemake) as log:
             costs.setdefault(model, {})["update"] = Cost(seconds, 0)
     machine = Machine(
         cores=cores,
-        start=calibration.start_seconds("stable_regions.models.load"),
-        light=calibration.start_seconds("stable_regions.experiments.interpolation.tables"),
+        start=calibration.start_seconds("stable_regions.models.load", forks=params.forks),
+        light=calibration.start_seconds(
+            "stable_regions.experiments.interpolation.tables", forks=params.forks
+        ),
         baseline=baseline,
         costs=costs,
         gpu=GPUS[params.gpu] if params.gpu else None,

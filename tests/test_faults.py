@@ -78,6 +78,15 @@ class Run:
                 process.kill()
         self.process.wait()
 
+    def sleep(self, seconds: float) -> None:
+        """Let it and all that it has started stand still, as a laptop does that is closed."""
+        stopped = [self.process, *self.process.children(recursive=True)]
+        for act in ("suspend", "resume"):
+            for process in stopped:
+                with suppress(psutil.NoSuchProcess):
+                    getattr(process, act)()
+            time.sleep(seconds if act == "suspend" else 0)
+
     def shown(self) -> str:
         self.output.seek(0)
         return self.output.read()
@@ -143,7 +152,10 @@ def failing_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_run_killed_at_twenty_moments_ends_in_the_same_bytes(
     tiny_hashes: dict[str, str], failing_python: None, tmp_path: Path
 ) -> None:
-    """Most kills are of one job, after some seconds of work; every fourth is of the whole run."""
+    """Most kills are of one job, at work for some time; every fourth is of the whole run.
+
+    In between it sleeps.
+    """
     make_sources(tmp_path)
     moments = np.linspace(0.02, 0.6, KILLS)  # a job that loads a model works for longer everywhere
     # the early ones last: none of the jobs that are left then may be long
@@ -159,6 +171,8 @@ def test_a_run_killed_at_twenty_moments_ends_in_the_same_bytes(
                 if job is not None:
                     kills += 1
                     job.kill() if kills % 4 else run.kill()
+                    if kills == KILLS // 2:
+                        run.sleep(5)
             done += finished(run.shown())
         if run.process.returncode == 0:
             break

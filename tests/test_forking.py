@@ -4,8 +4,10 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -18,11 +20,21 @@ pytestmark = pytest.mark.process
 Run = Callable[..., int]
 
 
+def servers() -> set[psutil.Process]:
+    """Those of this process."""
+    found = set()
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):  # it has ended
+            if any(word.endswith("/forking.py") for word in child.cmdline()):
+                found.add(child)
+    return found
+
+
 @pytest.fixture
 def server() -> Iterator[Server]:
-    before = set(psutil.Process().children())
+    before = servers()
     yield Server(["json.tool", "numpy", "no_such_module"])
-    for child in set(psutil.Process().children()) - before:
+    for child in servers() - before:
         child.kill()
         child.wait()
 
@@ -117,18 +129,91 @@ def test_the_caller_is_told_which_process_it_is(run: Run, tmp_path: Path) -> Non
 
 
 def test_a_server_that_was_killed_is_replaced(run: Run) -> None:
+    before = servers()
     assert run("") == 0
-    [first] = psutil.Process().children()
+    [first] = servers() - before
     first.kill()
     first.wait()
     assert run("") == 0
-    assert first not in psutil.Process().children()
+    assert first not in servers()
 
 
-def test_a_script_of_a_killed_server_goes_on(run: Run, server: Server) -> None:
-    """As one does whose Snakemake was killed; what waits for it is told its end."""
+def test_who_watches_a_script_and_is_killed_is_missed(run: Run) -> None:
     assert run("import os, signal; os.kill(os.getppid(), signal.SIGKILL)") == -signal.SIGKILL
     assert run("") == 0
+
+
+def test_what_ends_a_group_of_processes_is_told(run: Run) -> None:
+    """As `timeout` or a scheduler ends one: the script and who watches it, but not the caller."""
+    text = "import os; [os.kill(one, 15) for one in (os.getppid(), os.getpid())]"
+    assert run(text) == -signal.SIGTERM
+
+
+def test_a_module_that_is_broken_is_named_by_the_script_that_needs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A server that ended by it would look as if each of its scripts had been killed."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "broken.py").write_text("1 +")
+    (tmp_path / "needs.py").write_text("import broken")
+    (tmp_path / "needs_not.py").write_text("")
+    server = Server(["broken"])
+    assert server.run(str(tmp_path / "needs.py"), {}, 1) == 1
+    assert "SyntaxError" in capfd.readouterr().err
+    assert server.run(str(tmp_path / "needs_not.py"), {}, 1) == 0
+
+
+def test_an_interrupt_ends_a_server_that_imports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And with it the scripts that wait for it, which else would run to their end."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    begun = tmp_path / "begun"
+    (tmp_path / "slow.py").write_text(
+        f"import pathlib, time; pathlib.Path({str(begun)!r}).touch(); time.sleep(60)"
+    )
+    before = servers()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(Server(["slow"]).run, str(tmp_path / "slow.py"), {}, 1)
+        while not begun.exists():
+            time.sleep(0.01)
+        [server] = servers() - before
+        server.send_signal(signal.SIGINT)
+        assert waiting.result() == 128 + signal.SIGINT
+
+
+@pytest.mark.parametrize(("ignored", "status"), [(False, 128 + signal.SIGINT), (True, 0)])
+def test_a_script_takes_an_interrupt_as_its_caller_does(
+    run: Run, ignored: bool, status: int
+) -> None:
+    """What a shell's script starts with `&` ignores it."""
+    before = signal.getsignal(signal.SIGINT)
+    if ignored:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert run("import os, time; os.kill(os.getpid(), 2); time.sleep(0.1)") == status
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_script_outlives_its_caller(tmp_path: Path) -> None:
+    """As one does whose Snakemake was killed; who watches it says nothing of that."""
+    path, end = tmp_path / "x.py", tmp_path / "end"
+    path.write_text(f"import pathlib, time; time.sleep(1); pathlib.Path({str(end)!r}).touch()")
+    text = (
+        "import os; from stable_regions.base.forking import Server; "
+        f"Server([]).run({str(path)!r}, {{}}, 1, lambda pid: os.kill(os.getpid(), 9))"
+    )
+    told = tmp_path / "told"
+    with told.open("w") as file:
+        done = subprocess.run([sys.executable, "-c", text], stderr=file, check=False)
+    assert done.returncode == -signal.SIGKILL
+    for _ in range(500):
+        if end.exists():
+            break
+        time.sleep(0.02)
+    assert end.exists()
+    assert told.read_text() == ""
 
 
 def test_a_server_ends_with_its_caller(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """Scripts in processes that fork from one which has imported what they would import.
 
 `Server` is the caller's side. The other is this file as a program: it imports modules, which is all
-that it does by itself, and forks for each script that it is sent. So it has one thread, as what
-forks should have, and what a script does is gone with its process.
+that it does by itself, and forks for each script that it is sent. So none of its threads is at work
+when it forks, and what a script does is gone with its process. A script ends at its last line: what
+libraries do at the end of a Python (`atexit`) is left out.
 """
 
 import gc
@@ -13,13 +14,14 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import traceback
+import warnings
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO
 
 ROOT = Path(__file__).resolve().parents[2]
 FORKS = sys.platform == "linux"  # elsewhere libraries do not bear it
@@ -38,7 +40,7 @@ class Server:
     def __init__(self, modules: Iterable[str]) -> None:
         self._modules = list(modules)
         self._lock = Lock()
-        self._socket: socket.socket | None = None
+        self._at_work: tuple[subprocess.Popen[bytes], socket.socket] | None = None
 
     def run(
         self,
@@ -56,66 +58,60 @@ class Server:
         threads
             Of libraries that read their number from the environment when they are imported.
         started
-            Is given the number of its process.
+            Is given the number of its process, before the script begins.
 
         Returns
         -------
-        The status that it ended with; minus the number of the signal that ended it.
+        The status that it ended with; minus the number of the signal that ended it. Of a server
+        that has ended before it could fork: the server's own.
         """
         request = json.dumps([script, dict(changes), threads]).encode()
-        with ExitStack() as stack:
-            reading, writing = os.pipe()
-            answers = stack.enter_context(open(reading, "rb"))
-            try:
-                self._send(request, writing)
-            finally:
-                os.close(writing)
-            if not (pid := _number(answers)):
-                return -signal.SIGKILL  # with its server
+        ours, its = socket.socketpair()
+        with ours, ours.makefile("rb") as answers:
+            with its:
+                process = self._send(request, its.fileno())
+            if not (pid := answers.readline()):
+                with suppress(subprocess.TimeoutExpired):
+                    return process.wait(timeout=5) or 1
+                return -signal.SIGKILL
             if started:
-                started(pid)
-            status = _number(answers)
-            return -signal.SIGKILL if status is None else status
+                started(int(pid))
+            with suppress(OSError):  # it was killed meanwhile
+                ours.sendall(b"\n")
+            return int(answers.readline() or -signal.SIGKILL)
 
-    def _send(self, request: bytes, writing: int) -> None:
+    def _send(self, request: bytes, answers: int) -> "subprocess.Popen[bytes]":
         with self._lock:
-            for again in (False, True):
-                if self._socket is None:
-                    self._socket = self._start()
-                try:
-                    socket.send_fds(self._socket, [request], [writing])
-                    return
-                except OSError:  # it is no more: another one
-                    self._socket.close()
-                    self._socket = None
-                    if again:
-                        raise
+            if self._at_work is not None and self._at_work[0].poll() is not None:
+                self._at_work[1].close()
+                self._at_work = None
+            process, requests = self._at_work = self._at_work or self._start()
+            with suppress(OSError):  # it has ended: the caller is not answered
+                socket.send_fds(requests, [request], [answers])
+            return process
 
-    def _start(self) -> socket.socket:
+    def _start(self) -> "tuple[subprocess.Popen[bytes], socket.socket]":
         # each request is one message; when this end closes, the other reads an empty one
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command = [sys.executable, "-P", __file__, str(its.fileno()), *self._modules]
         with its:
-            subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[its.fileno()])
-        return ours
-
-
-def _number(lines: BinaryIO) -> int | None:
-    """The number in the next line; None at the end."""
-    return int(line) if (line := lines.readline()).endswith(b"\n") else None
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[its.fileno()])
+        return process, ours
 
 
 def serve(requests: socket.socket, modules: Iterable[str]) -> None:
     """Fork for each request, until there can be no more."""
-    # what a terminal sends goes to all its processes: scripts end by it, and with them the caller
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no child is waited for
     sys.path.insert(0, str(ROOT))
     for module in modules:
-        with suppress(ImportError):  # then a script that needs it says so
+        with suppress(Exception):  # a script that needs it imports it again, and says what is wrong
             import_module(module)
     gc.collect()
     gc.freeze()  # a child's collections touch nothing that it shares
+    # libraries have threads that wait, which no script misses
+    warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no child is waited for
+    # a terminal sends it to all of its processes; this one ends with its caller
+    interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
     while True:
         request, descriptors, _, _ = socket.recv_fds(requests, LONGEST, 1)
         if not request:
@@ -123,32 +119,41 @@ def serve(requests: socket.socket, modules: Iterable[str]) -> None:
         [answers] = descriptors
         if not os.fork():
             requests.close()
-            _watch(answers, *json.loads(request))
+            _watch(socket.socket(fileno=answers), interrupt, *json.loads(request))
         os.close(answers)
 
 
-def _watch(answers: int, script: str, changes: dict[str, str], threads: int) -> None:
-    """Fork once more, and tell how that ends; this process waits, and does nothing else."""
+def _watch(
+    caller: socket.socket, interrupt: object, script: str, changes: dict[str, str], threads: int
+) -> None:
+    """Fork once more, and tell the caller how that ends; this process does nothing else."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    if child := os.fork():
-        os.write(answers, b"%d\n" % child)
-        _, status = os.waitpid(child, 0)
-        os.write(answers, b"%d\n" % os.waitstatus_to_exitcode(status))
-        os._exit(0)
-    os.close(answers)
-    status = 1
+    # what ends a group of processes is to end the script, and then to be told
+    terminate = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    child, status = os.fork(), 1
     try:
-        status = _run(script, changes, threads)
-        sys.stdout.flush()
-        sys.stderr.flush()
-    finally:  # whatever happens: a child is not to go on as a server
-        os._exit(status)
+        if child:
+            with suppress(OSError):  # the caller is no more: the script goes on to its end
+                caller.sendall(b"%d\n" % child)
+            _, ended = os.waitpid(child, 0)
+            with suppress(OSError):
+                caller.sendall(b"%d\n" % os.waitstatus_to_exitcode(ended))
+        else:
+            signal.signal(signal.SIGTERM, terminate)
+            signal.signal(signal.SIGINT, interrupt)  # type: ignore[arg-type]
+            caller.recv(1)
+            caller.close()
+            status = _run(script, changes, threads)
+            sys.stdout.flush()
+            sys.stderr.flush()
+    finally:  # whatever happens: neither is to go on as a server
+        os._exit(0 if child else status)
 
 
 def _run(script: str, changes: dict[str, str], threads: int) -> int:
     """Run a script in this process as if it had been started with it; the status it ends with."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.update(changes)
+    tempfile.tempdir = None  # a library may have asked for it
     with suppress(OSError):  # `ps` and `top` know it by its script
         Path("/proc/self/comm").write_text(Path(script).name.partition(".")[2])
     with suppress(ImportError):  # nor is there a library with threads then
@@ -172,5 +177,8 @@ def _run(script: str, changes: dict[str, str], threads: int) -> int:
 
 
 if __name__ == "__main__":
-    with socket.socket(fileno=int(sys.argv[1])) as own:
-        serve(own, sys.argv[2:])
+    try:
+        with socket.socket(fileno=int(sys.argv[1])) as own:
+            serve(own, sys.argv[2:])
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig
 
-from stable_regions.base.forking import FORKS, ROOT, Server
+from stable_regions.base.forking import ROOT, Server
 from stable_regions.estimate.workload import Cost
 from stable_regions.experiments.kinds import KINDS, WAYS, module_of
 from stable_regions.models import huggingface
@@ -34,14 +34,20 @@ SECONDS, PAIRS = 0.2, 512
 VOCABULARY = 2**15  # the largest tried: what is done with logits grows in proportion
 
 
-def start_seconds(module: str) -> float:
-    """Seconds that a script takes to start and to import a module, after others that did so."""
+def start_seconds(module: str, *, forks: bool) -> float:
+    """Seconds that a script takes to start and to import a module, after others that did so.
+
+    Parameters
+    ----------
+    forks
+        Whether it forks from a process that has imported it.
+    """
     with TemporaryDirectory() as folder:
         script = Path(folder, "start.py")
         script.write_text(f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {module}")
-        start = (
+        start: Callable[[], object] = (
             partial(Server([module]).run, str(script), {}, 1)
-            if FORKS
+            if forks
             else partial(subprocess.run, [sys.executable, script], check=True)
         )
         start()

@@ -209,8 +209,8 @@ class Hooked:
     ) -> list[tuple[str, Callable]]:
         """Hooks that overwrite some positions, each row with its own value."""
         return [
-            (self._hook(site), lambda value, hook, held=held: _overwritten(value, held, positions))
-            for site, held in held.items()
+            (self._hook(site), lambda value, hook, own=own: _overwritten(value, own, positions))
+            for site, own in held.items()
         ]
 
     def _hook(self, site: str) -> str:
