@@ -182,6 +182,11 @@ def test_what_the_first_figure_shows_comes_first_and_long_jobs_before_short(
     assert first == resources.FIRST_FIGURE > 1000 > max(n for n in others.values() if n != first)
     assert others["sharpness"] == min(100, resources.points(ours, "sharpness") // 1000)
     assert others["size"] < others["sharpness"]
+    # what is scored for a minute after it is not measured last, nor are its activations
+    assert others["words-training"] == 100 > others["training"]
+    job = ours.experiments["words-training"][0].partition("@")[0]
+    cached = {p: resources.caching_priority(ours, p, job) for p in ("words-suite", "random")}
+    assert cached["words-suite"] == 100 > cached["random"] >= others["training"]
 
 
 def jobs_by_priority(ours: Study) -> list[tuple[int, str, str]]:

@@ -9,6 +9,7 @@ from stable_regions.study.paths import split_ref
 from stable_regions.study.study import Job, Study
 
 FIRST_FIGURE = 2000  # the priority of what the first figure is made of: before training
+LONGEST = 100  # the priority of a job that takes long, where the shortest has 0
 STEP = 200  # between the priorities of two models that are fetched: more than `priority` spans
 # Operations a second, slow for what it is: a core does 37 GFLOP/s or more in a sweep, and a T4
 # would do three TFLOP/s at 40 % of its peak.
@@ -129,17 +130,25 @@ def step(study: Study, ref: str) -> int:
 def priority(study: Study, experiment: str, ref: str) -> int:
     """The priority of an experiment's jobs on a model: step by step.
 
-    Longer ones are first within a step, so that none runs alone at the end; but before all,
-    training too, comes what the first figure is made of.
+    Within a step those are first whose clusters are still to be scored, and longer ones before
+    others, so that none runs alone at the end; but before all, training too, comes what the first
+    figure is made of.
     """
     if study.config.prompts[study.entry(experiment).prompts].first:
         return FIRST_FIGURE
-    return min(100, points(study, experiment) // 1000) - STEP * step(study, ref)
+    clustered = experiment in study.on_page("maps")
+    longest = LONGEST if clustered else min(LONGEST, points(study, experiment) // 1000)
+    return longest - STEP * step(study, ref)
 
 
-def caching_priority(study: Study, prompts: str, ref: str) -> int:
-    """The same of the jobs that cache activations."""
-    return FIRST_FIGURE if study.config.prompts[prompts].first else -STEP * step(study, ref)
+def caching_priority(study: Study, prompts: str, job: str) -> int:
+    """The same of the jobs that cache activations: that of the first that waits for them."""
+    cached = set(study.activation_jobs[prompts][job].refs)
+    return max(
+        priority(study, name, job)
+        for name, refs in study.experiments.items()
+        if study.entry(name).prompts == prompts and cached & set(refs)
+    )
 
 
 def fetching_priority(study: Study, ref: str) -> int:
