@@ -155,7 +155,7 @@ def _run(script: str, changes: dict[str, str], threads: int) -> int:
     os.environ.update(changes)
     tempfile.tempdir = None  # a library may have asked for it
     with suppress(OSError):  # `ps` and `top` know it by its script
-        Path("/proc/self/comm").write_text(Path(script).name.partition(".")[2])
+        Path("/proc/self/comm").write_text(Path(script).name.partition(".")[2], encoding="utf-8")
     with suppress(ImportError):  # nor is there a library with threads then
         from threadpoolctl import threadpool_limits
 

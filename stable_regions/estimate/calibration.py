@@ -44,7 +44,9 @@ def start_seconds(module: str, *, forks: bool) -> float:
     """
     with TemporaryDirectory() as folder:
         script = Path(folder, "start.py")
-        script.write_text(f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {module}")
+        script.write_text(
+            f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {module}", encoding="utf-8"
+        )
         start: Callable[[], object] = (
             partial(Server([module]).run, str(script), {}, 1)
             if forks
