@@ -193,6 +193,7 @@ def test_what_is_loaded_by_name_is_a_parameter() -> None:
                 arguments[path.relative_to(ROOT).as_posix()] = ast.unparse(node.args[0])
     assert arguments.pop("stable_regions/audit/replay.py") == "name"  # of packages of others
     assert arguments.pop("stable_regions/__init__.py") == "_PLACES[name]"  # of the front door
+    assert arguments.pop("stable_regions/base/forking.py") == "module"  # before a script does
     for package in ("experiments", "sources"):  # of no script that makes a file: below
         del arguments[f"stable_regions/{package}/kinds.py"]
     by_name = {"draw_figure", "fetch_model", "gather", "make_model", "make_tables", "measure"}
