@@ -119,13 +119,22 @@ def test_several_run_at_once(run: Run, tmp_path: Path) -> None:
         assert list(pool.map(run, [text.format(a, b), text.format(b, a)])) == [0, 0]
 
 
-def test_the_caller_is_told_which_process_it_is(run: Run, tmp_path: Path) -> None:
+def test_the_caller_is_told_which_process_it_is_before_the_script_begins(
+    run: Run, tmp_path: Path
+) -> None:
+    """Or a short one has ended before it can be measured."""
     told: list[int] = []
-    text = (
-        f"import os, pathlib; pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))"
-    )
-    assert run(text, started=told.append) == 0
-    assert told == [int((tmp_path / "pid").read_text())]
+    pid = tmp_path / "pid"
+
+    def started(number: int) -> None:
+        time.sleep(0.5)
+        assert psutil.pid_exists(number)
+        assert not pid.exists()
+        told.append(number)
+
+    text = f"import os, pathlib; pathlib.Path({str(pid)!r}).write_text(str(os.getpid()))"
+    assert run(text, started=started) == 0
+    assert told == [int(pid.read_text())]
 
 
 def test_a_server_that_was_killed_is_replaced(run: Run) -> None:

@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
+import gguf
 import numpy as np
 import pytest
 import torch
@@ -40,6 +42,17 @@ def logits(folder: Path, **config: Any) -> torch.Tensor:
 
 def test_a_file_is_the_model_that_it_was_made_of(llama: Path, tmp_path: Path) -> None:
     torch.testing.assert_close(logits(converted(llama, tmp_path)), logits(llama))
+
+
+def test_a_file_is_read_once_and_the_library_left_as_it_was(
+    llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, named = Mock(wraps=gguf.GGUFReader), Mock(wraps=gguf.get_tensor_name_map)
+    monkeypatch.setattr(gguf, "GGUFReader", read)
+    monkeypatch.setattr(gguf, "get_tensor_name_map", named)
+    converted(llama, tmp_path)
+    assert (read.call_count, named.call_count) == (1, 1)
+    assert (gguf.GGUFReader, gguf.get_tensor_name_map) == (read, named)
 
 
 def test_a_measuring_job_loads_it_for_fused_sweeps_alone(llama: Path, tmp_path: Path) -> None:

@@ -232,6 +232,7 @@ class Hooked:
 
 
 def _keep(out: dict[str, Tensor], site: str, value: Tensor, last: bool) -> None:
+    """Note what a site holds: all of it, or its last position."""
     # a clone of the last position lets go of the others
     out[site] = value[:, -1].clone() if last else value
 
@@ -239,6 +240,7 @@ def _keep(out: dict[str, Tensor], site: str, value: Tensor, last: bool) -> None:
 def _overwritten(
     value: Float[Tensor, "b seq d"], row_values: Float[Tensor, "b d"], positions: slice
 ) -> Float[Tensor, "b seq d"]:
+    """What a site holds, with some positions overwritten."""
     value = value.clone()
     value[:, positions] = row_values[:, None].to(value)
     return value

@@ -241,6 +241,7 @@ def _with_output(output: Any, points: Any, position: int) -> Any:
 
 
 def _keep(out: dict[str, Tensor], site: str, value: Tensor) -> None:
+    """Note what a site holds at the last position."""
     out[site] = value[:, -1].clone()
 
 
