@@ -222,6 +222,7 @@ def test_a_script_outlives_its_caller(tmp_path: Path) -> None:
             break
         time.sleep(0.02)
     assert end.exists()
+    time.sleep(0.5)  # who watches it notices
     assert told.read_text() == ""
 
 

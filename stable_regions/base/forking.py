@@ -133,11 +133,9 @@ def _watch(
     child, status = os.fork(), 1
     try:
         if child:
-            with suppress(OSError):  # the caller is no more: the script goes on to its end
-                caller.sendall(b"%d\n" % child)
+            caller.sendall(b"%d\n" % child)
             _, ended = os.waitpid(child, 0)
-            with suppress(OSError):
-                caller.sendall(b"%d\n" % os.waitstatus_to_exitcode(ended))
+            caller.sendall(b"%d\n" % os.waitstatus_to_exitcode(ended))
         else:
             signal.signal(signal.SIGTERM, terminate)
             signal.signal(signal.SIGINT, interrupt)  # type: ignore[arg-type]
@@ -146,7 +144,7 @@ def _watch(
             status = _run(script, changes, threads)
             sys.stdout.flush()
             sys.stderr.flush()
-    finally:  # whatever happens: neither is to go on as a server
+    finally:  # whatever happens, be it that the caller is no more: neither is to go on as a server
         os._exit(0 if child else status)
 
 
