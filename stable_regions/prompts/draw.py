@@ -121,13 +121,16 @@ def _chunks(
 ) -> Iterator[tuple[list[int], str, int]]:
     """All chunks of a corpus in random order: ids, work, offset of the first character."""
     # each read of an encoding's attribute copies the whole of it
-    every = [(e.ids, e.offsets) for e in encode(tokenizer, works["text"])]
-    chunks = [(n, at) for n, (ids, _) in enumerate(every) for at in range(len(ids) // tokens)]
+    every = [
+        (work, encoding.ids, encoding.offsets)
+        for work, encoding in zip(works["work"], encode(tokenizer, works["text"]), strict=True)
+    ]
+    chunks = [(n, at) for n, (_, ids, _) in enumerate(every) for at in range(len(ids) // tokens)]
     for index in np.random.default_rng(seed).permutation(len(chunks)):
-        work, at = chunks[index]
-        ids, offsets = every[work]
+        number, at = chunks[index]
+        work, ids, offsets = every[number]
         first = at * tokens
-        yield ids[first : first + tokens], works["work"].iloc[work], offsets[first][0]
+        yield ids[first : first + tokens], work, offsets[first][0]
 
 
 def _texts(tokenizer: Tokenizer, ids: list[int]) -> tuple[str, list[int], str]:
