@@ -12,7 +12,7 @@ min_version("9.27")
 HERE = Path(str(workflow.current_basedir))
 sys.path.insert(0, str(HERE))  # the library is used from the checkout
 
-from scripts._forking import forks, let_scripts_fork
+from scripts._forking import MEMORY, forks, let_scripts_fork
 from stable_regions.base.errors import UserError, printable
 from stable_regions.estimate.watch import Watch, closing
 from stable_regions.study.config import check_config_file
@@ -52,6 +52,8 @@ release_planning = (
 )
 if workflow.is_main_process and forks(workflow):
     let_scripts_fork(workflow)
+for name, value in MEMORY.items():
+    os.environ.setdefault(name, value)
 watch = Watch(work.expected(STUDY)) if workflow.is_main_process else None
 if watch:  # before the run, since what it will do is said before it starts
     logger.addHandler(watch)

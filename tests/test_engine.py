@@ -27,7 +27,15 @@ from stable_regions.models.check import TOLERANCE, check
 from stable_regions.models.fused import FAMILIES as FUSED_FAMILIES
 from stable_regions.models.load import load_model
 from stable_regions.models.model import check_layer
-from stable_regions.models.sweep import batch_rows, clean, full_forward, sweep
+from stable_regions.models.sweep import (
+    BATCH_BYTES,
+    BATCH_TOKENS,
+    batch_rows,
+    clean,
+    full_forward,
+    rows_that_fit,
+    sweep,
+)
 from tests.models import D_MLP, D_MODEL, FAMILIES, HEADS, MAX_TOKENS, VOCAB, WINDOW, make_model
 
 SITES = ("pre_norm", "post_norm", "logits", "gate.2", "resid.2")
@@ -301,6 +309,38 @@ def test_batches_change_nothing_but_rounding_and_runs_repeat_to_the_byte(model_o
     for site in SITES:
         assert torch.equal(whole[site], again[site])
         assert error(single[site], whole[site]) < 1e-5
+
+
+@pytest.mark.parametrize(("k", "seq"), [(5, 7), (2000, 3), (1, 9)])
+def test_on_a_processor_a_batch_is_no_larger_than_is_fast(model_of, k, seq):
+    """Nor has it fewer tokens than that takes, if they fit; on a GPU it has what fits."""
+    model, given = model_of(), {"k": k, "seq": seq, "sites": ("post_norm",)}
+    fit, row = rows_that_fit(model, **given, budget=2**40)
+    rows = batch_rows(model, **given, budget=2**40)
+    assert 1 <= rows < fit
+    assert rows in (BATCH_BYTES // row, max(1, BATCH_TOKENS // max(k, seq)))
+    assert (rows + 1) * row > BATCH_BYTES
+    assert batch_rows(model, **given, budget=row) == 1
+    on_a_gpu = replace(model, device=torch.device("cuda"))
+    assert batch_rows(on_a_gpu, **given, budget=2**40) == fit
+
+
+@pytest.mark.parametrize("engine", ["bridge", "fused"])
+def test_a_prefix_that_batches_share_is_run_once(model_of, monkeypatch, engine):
+    model, ran = loaded(model_of, "llama", engine, "float64"), []
+    run_prefixes = type(model.runner).prefixes
+    monkeypatch.setattr(
+        type(model.runner),
+        "prefixes",
+        lambda self, tokens: ran.append(tokens.tolist()) or run_prefixes(self, tokens),
+    )
+    budget = 2 * (BUDGET // batch_rows(model, k=5, seq=7, sites=SITES, budget=BUDGET))
+    contexts, of = tokens(3), torch.tensor([0, 0, 0, 0, 1, 2, 1, 2, 2, 0])
+    parts = run(model, 0, contexts, of, cloud(10, 5), budget=budget)
+    assert ran == [contexts[[0]].tolist(), contexts[[1, 2]].tolist(), contexts[[0, 2]].tolist()]
+    whole = run(model, 0, contexts, of, cloud(10, 5))
+    for site in SITES:
+        assert error(parts[site], whole[site]) < 1e-12
 
 
 def test_a_clean_run_does_not_depend_on_its_batches(model_of):

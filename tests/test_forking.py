@@ -1,6 +1,7 @@
 """Scripts that fork from a process which has imported their libraries end as if started alone."""
 
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from tempfile import mkdtemp
 import psutil
 import pytest
 
+from scripts._forking import MEMORY
 from stable_regions.base.forking import Server
 
 pytestmark = pytest.mark.process
@@ -241,3 +243,21 @@ def test_a_server_ends_with_its_caller(tmp_path: Path) -> None:
     caller.kill()
     caller.communicate()
     server.wait(10)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the variables are glibc's")
+def test_what_a_job_frees_it_keeps() -> None:
+    """It is given its memory once, not anew in each step."""
+    steps = (
+        "import resource, numpy as np\n"
+        "def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "def step(): [np.ones(2**21) for _ in range(4)]\n"
+        "step(); before = faults()\n"
+        "for _ in range(10): step()\n"
+        "print(faults() - before)"
+    )
+    given, anew = (
+        int(subprocess.check_output([sys.executable, "-c", steps], env=os.environ | changes))
+        for changes in (MEMORY, dict.fromkeys(MEMORY, "131072"))
+    )
+    assert given < anew / 100

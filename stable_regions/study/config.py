@@ -59,8 +59,8 @@ class Compute(Strict):
     chooses the fastest engine that agrees with plain patching.
     """
     memory_budget_mb: Count = 512
-    """Megabytes for the activations of one batch, beside the weights. They change the last bits of
-    the results.
+    """Megabytes that the activations of one batch may take, beside the weights. They change the
+    last bits of the results.
     """
     shard_points: Count = 100_000
     """Points that one job evaluates; an experiment with more is cut into shards."""

@@ -20,7 +20,7 @@ from stable_regions.base.progress import Progress
 from stable_regions.experiments.interpolation.measure import path_points, promoted
 from stable_regions.measures.paths import slopes
 from stable_regions.models.model import Model
-from stable_regions.models.sweep import after_prefix, batch_rows
+from stable_regions.models.sweep import after_prefix, rows_that_fit
 
 CELLS = 16
 CUT = 3
@@ -94,7 +94,10 @@ def adaptive_paths(
         Memory for one batch, in bytes.
     """
     start, end = promoted(start), promoted(end)
-    size = batch_rows(model, k=CELLS + 1, seq=tokens.shape[1], sites=["post_norm"], budget=budget)
+    # all that fit: few points of a path are run at once, and in the last rounds of few paths
+    size, _ = rows_that_fit(
+        model, k=CELLS + 1, seq=tokens.shape[1], sites=["post_norm"], budget=budget
+    )
 
     def refined(context: Tensor, a: Tensor, b: Tensor) -> list[Path]:
         run = after_prefix(model, context.to(model.device))
