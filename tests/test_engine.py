@@ -329,11 +329,12 @@ def test_on_a_processor_a_batch_is_no_larger_than_is_fast(model_of, k, seq):
 def test_a_prefix_that_batches_share_is_run_once(model_of, monkeypatch, engine):
     model, ran = loaded(model_of, "llama", engine, "float64"), []
     run_prefixes = type(model.runner).prefixes
-    monkeypatch.setattr(
-        type(model.runner),
-        "prefixes",
-        lambda self, tokens: ran.append(tokens.tolist()) or run_prefixes(self, tokens),
-    )
+
+    def prefixes(self, tokens):
+        ran.append(tokens.tolist())
+        return run_prefixes(self, tokens)
+
+    monkeypatch.setattr(type(model.runner), "prefixes", prefixes)
     budget = 2 * (BUDGET // batch_rows(model, k=5, seq=7, sites=SITES, budget=BUDGET))
     contexts, of = tokens(3), torch.tensor([0, 0, 0, 0, 1, 2, 1, 2, 2, 0])
     parts = run(model, 0, contexts, of, cloud(10, 5), budget=budget)

@@ -90,12 +90,17 @@ def _look(file: Path, notes: dict[str, Any]) -> dict[str, Any]:
     return notes[str(file)]
 
 
-def _executed(folder: Path, name: str) -> Iterator[Path]:
+@cache
+def _executed(folder: Path, name: str) -> tuple[Path, ...]:
     """The files that are executed when a module in a folder, or a name in one, is imported.
 
     With the module that is `__init__.py` of every package on the way. `*` may import any module of
     its package.
     """
+    return tuple(_on_the_way(folder, name))
+
+
+def _on_the_way(folder: Path, name: str) -> Iterator[Path]:
     inside = str(folder)  # most of thousands of names are of other packages: no path is made of one
     for part in name.split("."):
         if part == "*":
