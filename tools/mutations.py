@@ -1,0 +1,432 @@
+"""Change the code in small ways, and see whether the unit tests notice.
+
+    python tools/mutations.py run [--jobs 2] [--only TEXT]
+    python tools/mutations.py draw COUNT [--seed 0]
+
+`draw` adds COUNT mutations of each part to the list, tests/mutations.yaml: a comparison, an
+operator, a constant or a condition of one line turned into another, drawn at random from the
+modules whose faults would be wrong numbers or lost files. `run` tries each in a copy of the
+checkout: first the test that killed it last time, then all modules of unit tests that call the
+function it is in, the shortest first. It writes into the list which test fails, and prints the
+share that was killed and what lives. A mutation that changes nothing that can be observed has a
+reason in the list (`equivalent`), and is not tried.
+"""
+
+import argparse
+import ast
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from types import CodeType, FrameType
+
+import yaml
+
+ROOT = Path(__file__).parent.parent
+LIST = ROOT / "tests" / "mutations.yaml"
+HEAD = (
+    "# Made by `python tools/mutations.py`: changes of one line, and the test that notices each.\n"
+    "# Of one that lives and cannot be observed a person writes why, as `equivalent`.\n"
+)
+# As many are drawn of each, by chance among what each has.
+PARTS = {
+    "engine": ("stable_regions/models/*.py",),
+    "measures": (
+        "stable_regions/measures/*.py",
+        "stable_regions/experiments/**/*.py",
+        "stable_regions/prompts/*.py",
+    ),
+    "clustering": (
+        "stable_regions/measures/clusters.py",
+        "stable_regions/experiments/pairwise/*.py",
+    ),
+    "claims": ("stable_regions/paper/*.py",),
+    "files": ("stable_regions/base/*.py", "stable_regions/sources/*.py"),
+    "records": tuple(
+        f"stable_regions/audit/{name}.py"
+        for name in ("records", "provenance", "reference", "manifest", "replay", "sample")
+    ),
+}
+# What takes seconds to import, and is the same for each mutation.
+WARM = ("pytest", "hypothesis", "pandas", "seaborn", "torch", "transformers", "transformer_lens")
+TIMEOUT_S = 900  # all unit tests take a quarter of this in one process
+NO_TESTS = 5  # pytest's status where a module has no unit test
+COMPARISONS = {
+    ast.Lt: ("<", "<="), ast.LtE: ("<=", "<"), ast.Gt: (">", ">="), ast.GtE: (">=", ">"),
+    ast.Eq: ("==", "!="), ast.NotEq: ("!=", "=="), ast.Is: ("is", "is not"),
+    ast.IsNot: ("is not", "is"), ast.In: ("in", "not in"), ast.NotIn: ("not in", "in"),
+}  # fmt: skip
+OPERATORS = {
+    ast.Add: ("+", "-"), ast.Sub: ("-", "+"), ast.Mult: ("*", "/"), ast.Div: ("/", "*"),
+    ast.FloorDiv: ("//", "*"), ast.Mod: ("%", "*"), ast.Pow: ("**", "*"),
+    ast.And: ("and", "or"), ast.Or: ("or", "and"),
+}  # fmt: skip
+
+
+@dataclass
+class Mutation:
+    """One line of a module, which stands there once, and what is put in its place."""
+
+    module: str
+    line: str
+    becomes: str
+    killed_by: str | None = None
+    equivalent: str | None = None
+
+    def apply(self, folder: Path) -> str:
+        """Change the module in a checkout, and return its text as it was.
+
+        Raises
+        ------
+        ValueError
+            The line is not in the module, or more than once.
+        """
+        path = folder / self.module
+        text = path.read_text(encoding="utf-8")
+        lines = text.split("\n")
+        places = [number for number, each in enumerate(lines) if each.strip() == self.line]
+        if len(places) != 1:
+            raise ValueError(f"{self.module}: {len(places)} lines are {self.line!r}: draw another")
+        [at] = places
+        lines[at] = lines[at].replace(self.line, self.becomes)
+        path.write_text("\n".join(lines), encoding="utf-8")
+        return text
+
+
+def read_list() -> list[Mutation]:
+    if not LIST.exists():
+        return []
+    return [Mutation(**each) for each in yaml.safe_load(LIST.read_text(encoding="utf-8"))]
+
+
+def write_list(mutations: Sequence[Mutation]) -> None:
+    kept = [{k: v for k, v in asdict(each).items() if v is not None} for each in mutations]
+    text = yaml.safe_dump(kept, sort_keys=False, allow_unicode=True, width=200)
+    LIST.write_text(HEAD + text, encoding="utf-8")
+
+
+def changes(tree: ast.AST, lines: Sequence[str]) -> Iterator[tuple[int, int, int, str]]:
+    """Line number, columns and new text of every small change of some code.
+
+    Columns are counted as `ast` does, in bytes of UTF-8.
+    """
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+            for left, operator, right in zip(sides, node.ops, sides[1:], strict=False):
+                yield from _between(left, right, COMPARISONS[type(operator)], lines)
+        elif isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
+            yield from _between(node.left, node.right, OPERATORS[type(node.op)], lines)
+        elif isinstance(node, ast.BoolOp):
+            for left, right in zip(node.values, node.values[1:], strict=False):
+                yield from _between(left, right, OPERATORS[type(node.op)], lines)
+        elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not | ast.USub):
+            length = 3 if isinstance(node.op, ast.Not) else 1
+            yield node.lineno, node.col_offset, node.col_offset + length, ""
+        elif isinstance(node, ast.Constant) and type(node.value) in (bool, int, float):
+            value = node.value
+            assert isinstance(value, int | float)
+            value = not value if isinstance(value, bool) else value + 1
+            assert node.end_col_offset is not None
+            yield node.lineno, node.col_offset, node.end_col_offset, str(value)
+        elif isinstance(node, ast.If | ast.IfExp) and node.test.lineno == node.test.end_lineno:
+            assert node.test.end_col_offset is not None
+            inside = lines[node.test.lineno - 1].encode()[
+                node.test.col_offset : node.test.end_col_offset
+            ]
+            where = node.test.lineno, node.test.col_offset, node.test.end_col_offset
+            yield *where, f"(not ({inside.decode()}))"
+
+
+def _between(
+    left: ast.expr, right: ast.expr, change: tuple[str, str], lines: Sequence[str]
+) -> Iterator[tuple[int, int, int, str]]:
+    """The change of an operator that stands on one line with both of its sides."""
+    if left.end_lineno != right.lineno:
+        return
+    assert left.end_col_offset is not None
+    old, new = change
+    gap = lines[right.lineno - 1].encode()[left.end_col_offset : right.col_offset].decode()
+    if gap.count(old) == 1:
+        yield right.lineno, left.end_col_offset, right.col_offset, gap.replace(old, new)
+
+
+def possible(module: Path) -> list[Mutation]:
+    """Every mutation of a module, of lines that stand there once."""
+    text = module.read_text(encoding="utf-8")
+    tree, lines = ast.parse(text), text.split("\n")
+    stripped = [line.strip() for line in lines]
+    found = []
+    for number, start, end, new in changes(_code(tree), lines):
+        raw, line = lines[number - 1].encode(), stripped[number - 1]
+        becomes = (raw[:start] + new.encode() + raw[end:]).decode().strip()
+        if stripped.count(line) == 1 and becomes != line:
+            found.append(Mutation(module.relative_to(ROOT).as_posix(), line, becomes))
+    return found
+
+
+def _code(tree: ast.Module) -> ast.Module:
+    """A module without annotations, which are checked as types, and the texts of its messages."""
+
+    class Bare(ast.NodeTransformer):
+        def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:
+            return ast.copy_location(ast.Constant(""), node)
+
+        def visit_arg(self, node: ast.arg) -> ast.arg:
+            node.annotation = None
+            return node
+
+        def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+            node.returns = None
+            self.generic_visit(node)
+            return node
+
+        def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
+            node.annotation = ast.Constant("", lineno=0, col_offset=0)
+            self.generic_visit(node)
+            return node
+
+    return Bare().visit(tree)
+
+
+def draw(count: int, seed: int) -> None:
+    """Add mutations to the list, of each part so many."""
+    known = read_list()
+    taken = {(each.module, each.line) for each in known}
+    for part, patterns in PARTS.items():
+        modules = sorted({path for pattern in patterns for path in ROOT.glob(pattern)})
+        every = [each for module in modules for each in possible(module)]
+        random.Random(f"{part} {seed}").shuffle(every)
+        # one of each line
+        of_line = {(each.module, each.line): each for each in reversed(every)}
+        new = [each for each in every if of_line[each.module, each.line] is each]
+        new = [each for each in new if (each.module, each.line) not in taken][:count]
+        taken |= {(each.module, each.line) for each in new}
+        known += new
+        print(f"{part}: {len(new)} of {len(every)} that can be drawn")
+    write_list(known)
+
+
+def function_at(module: Path, line: str) -> str | None:
+    """The qualified name of the innermost function around a line, if it is in one."""
+    text = module.read_text(encoding="utf-8")
+    at = 1 + [each.strip() for each in text.split("\n")].index(line)
+    name, inside = None, ast.parse(text).body
+    prefix = ""
+    while True:
+        found = [
+            node
+            for node in inside
+            if isinstance(node, ast.FunctionDef | ast.ClassDef)
+            and node.lineno <= at <= (node.end_lineno or 0)
+        ]
+        if not found:
+            return name
+        [node] = found
+        if isinstance(node, ast.FunctionDef):
+            name = f"{prefix}{node.name}"
+            prefix = f"{name}.<locals>."
+        else:
+            prefix = f"{prefix}{node.name}."
+        inside = node.body
+
+
+@dataclass
+class Covering:
+    """Which functions of the library each module of tests calls, and how long it takes."""
+
+    seconds: dict[str, float]
+    calls: dict[str, set[tuple[str, str]]]
+
+    def tests_of(self, mutation: Mutation, folder: Path) -> list[str]:
+        """The modules of tests that can notice a mutation, the shortest first."""
+        name = function_at(folder / mutation.module, mutation.line)
+        found = [
+            tests
+            for tests, calls in self.calls.items()
+            if any(module == mutation.module and name in (None, of) for module, of in calls)
+        ]
+        return sorted(found, key=lambda tests: self.seconds[tests])
+
+
+def pytest_in(folder: Path, tests: Sequence[str], log: Path) -> int:
+    """Run some unit tests on a checkout in this process, until one fails; pytest's status."""
+    os.chdir(folder)
+    output = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    sys.path[:] = [str(folder), *(each for each in sys.path if each != str(ROOT / "tools"))]
+    import pytest
+
+    return int(
+        pytest.main(["-x", "-q", "--tb=no", "-p", "no:cacheprovider", "-m", unit_marks(), *tests])
+    )
+
+
+def start(what: Callable[[], int]) -> int:
+    """Do something in a process that forks from this one, and has its libraries; its number."""
+    if pid := os.fork():
+        return pid
+    code = 70
+    try:
+        signal.alarm(TIMEOUT_S)
+        code = what()
+    finally:
+        os._exit(code & 255)
+
+
+def cover(jobs: int, folder: Path) -> Covering:
+    """Run each module of tests by itself, and note what it calls.
+
+    Raises
+    ------
+    SystemExit
+        A test fails without any mutation.
+    """
+    waiting = [path.name for path in sorted((folder / "tests").glob("test_*.py"))]
+    running: dict[int, tuple[str, float]] = {}
+    covering = Covering({}, {})
+
+    def noted(name: str) -> int:
+        codes: set[CodeType] = set()
+
+        def note(frame: FrameType, event: str, arg: object) -> None:
+            codes.add(frame.f_code)
+
+        threading.settrace(note)
+        sys.settrace(note)
+        status = pytest_in(folder, [f"tests/{name}"], folder / f"{name}.log")
+        sys.settrace(None)
+        library = f"{folder}/stable_regions/"
+        lines = {
+            f"{Path(code.co_filename).relative_to(folder)} {code.co_qualname}"
+            for code in codes
+            if code.co_filename.startswith(library)
+        }
+        (folder / f"{name}.calls").write_text("\n".join(lines), encoding="utf-8")
+        return status
+
+    while waiting or running:
+        if waiting and len(running) < jobs:
+            name = waiting.pop(0)
+            running[start(partial(noted, name))] = name, time.monotonic()
+            continue
+        pid, status = os.wait()
+        name, began = running.pop(pid)
+        if os.waitstatus_to_exitcode(status) not in (0, NO_TESTS):
+            sys.exit(f"error: tests/{name}: fails as it is: mend it first")
+        lines = (folder / f"{name}.calls").read_text(encoding="utf-8").splitlines()
+        covering.seconds[f"tests/{name}"] = time.monotonic() - began
+        covering.calls[f"tests/{name}"] = {
+            (module, of) for module, _, of in (line.partition(" ") for line in lines)
+        }
+    return covering
+
+
+def tried(mutation: Mutation, covering: Covering, folder: Path) -> int:
+    """Run what can notice a mutation, first what did so before; 0 if nothing does."""
+    before = [mutation.killed_by] if mutation.killed_by and "::" in mutation.killed_by else []
+    for tests in (before, covering.tests_of(mutation, folder)):
+        if tests:
+            # a process each: a module of the library is imported once
+            pid = start(partial(pytest_in, folder, tests, folder / "tests.log"))
+            status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            if status not in (0, NO_TESTS):
+                return status
+    return 0
+
+
+def unit_marks() -> str:
+    """Which tests `make unit` runs."""
+    [marks] = re.findall(r'\$\(PYTEST\) -m "(.*)"', (ROOT / "Makefile").read_text(encoding="utf-8"))
+    return marks
+
+
+def copies(count: int, where: Path) -> list[Path]:
+    """Copies of the checkout, without what git ignores."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, encoding="utf-8", check=True,
+    )  # fmt: skip
+    folders = [where / str(number) for number in range(count)]
+    for folder in folders:
+        for name in listed.stdout.splitlines():
+            if (ROOT / name).is_file():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, folder / name)
+    return folders
+
+
+def run(jobs: int, only: str) -> int:
+    """Try the mutations of the list; 1 if one lives that is not known to be equivalent."""
+    mutations = read_list()
+    waiting = [each for each in mutations if only in each.module and not each.equivalent]
+    os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    for name in WARM:
+        import_module(name)
+    with tempfile.TemporaryDirectory(prefix="mutations-") as where:
+        free = copies(jobs, Path(where))
+        print("what each module of tests calls ...", flush=True)
+        covering = cover(jobs, free[0])
+        running: dict[int, tuple[Mutation, Path, str]] = {}
+        when = time.time()
+        while waiting or running:
+            if waiting and free:
+                mutation, folder = waiting.pop(0), free.pop()
+                before = mutation.apply(folder)
+                # a second apart, so that what is compiled of one mutation is not taken for another
+                when += 2
+                os.utime(folder / mutation.module, (when, when))
+                (folder / "tests.log").write_text("", encoding="utf-8")
+                pid = start(partial(tried, mutation, covering, folder))
+                running[pid] = (mutation, folder, before)
+                continue
+            pid, status = os.wait()
+            mutation, folder, before = running.pop(pid)
+            said = (folder / "tests.log").read_text(encoding="utf-8", errors="replace")
+            failed = re.findall(r"^(?:FAILED|ERROR) (tests/\S+?)(?: - .*)?$", said, re.MULTILINE)
+            mutation.killed_by = failed[-1] if failed and status else None
+            if status and not failed:
+                mutation.killed_by = "tests"  # such as one that never ends
+            fate = mutation.killed_by or "LIVES"
+            print(f"{fate}: {mutation.module}: {mutation.becomes}", flush=True)
+            (folder / mutation.module).write_text(before, encoding="utf-8")
+            when += 2
+            os.utime(folder / mutation.module, (when, when))
+            free.append(folder)
+            write_list(mutations)
+    living = [each for each in mutations if not each.killed_by and not each.equivalent]
+    killed = sum(1 for each in mutations if each.killed_by)
+    print(f"{killed} of {len(mutations)} mutations killed; {len(living)} live")
+    return bool(living)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    running = commands.add_parser("run", help="try the mutations of the list")
+    running.add_argument("--jobs", type=int, default=2)
+    running.add_argument("--only", default="", help="those of modules whose path has this in it")
+    drawing = commands.add_parser("draw", help="add mutations to the list")
+    drawing.add_argument("count", type=int, help="so many of each part")
+    drawing.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    if args.command == "draw":
+        draw(args.count, args.seed)
+        return 0
+    return run(args.jobs, args.only)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
