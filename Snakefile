@@ -60,6 +60,7 @@ if watch:  # before the run, since what it will do is said before it starts
 
 
 onstart:
+    note_logs()
     if release_planning:
         release_planning()
     selected = CONFIG.selected()
