@@ -3,6 +3,7 @@ import os
 import sys
 from pathlib import Path
 
+from snakemake.dag import DAG
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 from snakemake.utils import min_version
@@ -13,6 +14,7 @@ HERE = Path(str(workflow.current_basedir))
 sys.path.insert(0, str(HERE))  # the library is used from the checkout
 
 from scripts._forking import MEMORY, forks, let_scripts_fork
+from scripts._times import keep_order
 from stable_regions.base.errors import UserError, printable
 from stable_regions.estimate.watch import Watch, closing
 from stable_regions.study.config import check_config_file
@@ -50,6 +52,7 @@ include: "rules/audit.smk"
 release_planning = (
     run_lock.start_run(Path(".snakemake")) if workflow.is_main_process else None
 )
+keep_order(DAG)
 if workflow.is_main_process and forks(workflow):
     let_scripts_fork(workflow)
 for name, value in MEMORY.items():

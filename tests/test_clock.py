@@ -1,4 +1,4 @@
-"""The machine's clock may be set back, in a run or between two: durations stay right."""
+"""The machine's clock may be set back, in a run or between two: order and durations stay right."""
 
 import io
 import logging
@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 from snakemake import benchmark
 
-from scripts import _forking
+from scripts import _forking, _times
 from stable_regions.audit.records import load_records
 from stable_regions.base.progress import Progress
 from stable_regions.estimate.costs import cost_table, seconds_taken
 from stable_regions.estimate.watch import Watch
 from tests.test_watch import begin, log_event
-from tests.tiny_study import ROOT
+from tests.tiny_study import ROOT, finished, make_sources, snakemake
 
 HOUR = 3600.0
 
@@ -29,6 +29,69 @@ def falling(monkeypatch: pytest.MonkeyPatch) -> None:
     """The clock is set back by an hour whenever it is asked."""
     hours = count()
     monkeypatch.setattr(time, "time", lambda: 1e9 - HOUR * next(hours))
+
+
+# The times of files
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory in which Snakemake has run."""
+    (tmp_path / ".snakemake").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def latest() -> float:
+    return _times.LATEST.stat().st_mtime
+
+
+def test_files_that_are_newer_than_all_before_keep_their_times(folder: Path) -> None:
+    for _ in range(3):
+        now = time.time()
+        assert _times.time_for([now], [now - 1, now]) is None
+        assert latest() == pytest.approx(now, abs=1)
+
+
+def test_files_made_after_the_clock_was_set_back_are_newer_than_all_before(folder: Path) -> None:
+    now = time.time()
+    given = [now + HOUR, _times.time_for([now], [now + HOUR])]  # of a file that was read
+    for _ in range(3):
+        given.append(_times.time_for([now], []))  # of files that other jobs made
+        assert given[-1] == pytest.approx(latest())
+    # the coarsest of file systems keep these numbers
+    ticks = [each // _times.STEP for each in given if each is not None]
+    assert ticks == sorted(set(ticks))
+    assert len(ticks) == len(given)
+
+
+@pytest.mark.workflow
+def test_a_run_goes_on_after_the_clock_was_set_back(tmp_path: Path) -> None:
+    make_sources(tmp_path)
+    source, corpus = tmp_path / "sources/tiny.txt", tmp_path / "resources/corpora/tiny.parquet"
+    later = time.time() + HOUR
+    os.utime(source, (later, later))
+    for jobs in (1, 0):
+        done = snakemake(tmp_path, "--", "resources/corpora/tiny.parquet")
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert finished(done.stderr) == jobs
+    before = corpus.stat().st_mtime
+    assert before > later
+    # a file that is made anew is newer than what was made of the one before
+    corpus.unlink()
+    assert snakemake(tmp_path, "--", "resources/corpora/tiny.parquet").returncode == 0
+    assert corpus.stat().st_mtime >= before + _times.STEP
+
+
+def test_what_is_read_of_the_checkout_is_known_by_its_bytes(tiny: Path) -> None:
+    """By its time it is not, if it was edited after the clock was set back."""
+    read = 0
+    for record in load_records(tiny / "logs"):
+        for file in record["input"]["files"]:
+            if not file["path"].startswith(("results/", "resources/", "sources/")):
+                assert file["sha256"] in record["params"]["sha256"], file["path"]
+                read += 1
+    assert read > 20
 
 
 # What took how long
