@@ -1,6 +1,9 @@
 """Files are whole or absent, and carry what they are of."""
 
+import errno
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -108,6 +111,35 @@ def test_what_a_link_points_to_is_left_alone(tmp_path: Path) -> None:
         made.mkdir()
         (made / "link").symlink_to(outside)
     assert outside.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_disk_without_modes_takes_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any, **__: Any) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "chmod", refused)
+    files.write_safetensors(tmp_path / "t", {"x": torch.zeros(2)}, {})
+    assert torch.equal(files.read_safetensors(tmp_path / "t")[0]["x"], torch.zeros(2))
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_what_is_linked_is_copied_on_a_disk_without_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_links: bool
+) -> None:
+    def refused(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    if not has_links:
+        monkeypatch.setattr(os, "symlink", refused)
+    (tmp_path / "d").mkdir()
+    for place in (tmp_path / "outside", tmp_path / "d" / "inside"):
+        place.write_text(place.name)
+        files.link(place, tmp_path / "d" / f"{place.name}.link")
+    (tmp_path / "d").rename(tmp_path / "moved")
+    for name in ("outside", "inside"):
+        linked = tmp_path / "moved" / f"{name}.link"
+        assert linked.read_text() == name
+        assert linked.is_symlink() == has_links
 
 
 def test_names_that_look_like_numbers_or_gaps_stay_names(tmp_path: Path) -> None:
