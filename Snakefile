@@ -1,4 +1,5 @@
 # The configuration, the stages, and the default target.
+import logging
 import os
 import sys
 from pathlib import Path
@@ -16,10 +17,14 @@ sys.path.insert(0, str(HERE))  # the library is used from the checkout
 from scripts._forking import MEMORY, forks, let_scripts_fork
 from scripts._times import keep_order
 from stable_regions.base.errors import UserError, printable
+from stable_regions.estimate.capacity import check_not_full
 from stable_regions.estimate.watch import Watch, closing
 from stable_regions.study.config import check_config_file
 
+logging.raiseExceptions = False  # a full disk is told once
 try:
+    if workflow.is_main_process:
+        check_not_full(Path(".snakemake"))
     for path in [HERE / "config.yaml", *workflow.configfiles]:
         check_config_file(Path(path))
 except UserError as error:
