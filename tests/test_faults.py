@@ -577,6 +577,29 @@ def test_of_two_runs_started_at_once_one_is_refused(index: Index, tmp_path: Path
 
 @pytest.mark.hub
 @pytest.mark.workflow
+def test_another_study_runs_at_once_in_the_same_folder(index: Index, tmp_path: Path) -> None:
+    index.ways = iter(["stalls"])
+    overlay = yaml.safe_load(CONFIG.read_text())
+    overlay["study"] = "second"
+    overlay["studies"]["second"] = {"title": "b", "experiments": {"sharpness": ["tiny-llama"]}}
+    second = tmp_path / "second.yaml"
+    second.write_text(yaml.safe_dump(overlay))
+    prompts = "results/second/prompts/tiny/tiny-llama.pairs.parquet"
+    with fetching(tmp_path) as first:
+        until(index.stalled.is_set, first)
+        with Run(tmp_path / "work", "--", prompts, config=second) as beside:
+            assert beside.process.wait() == 0, beside.shown()[-3000:]
+        index.go_on.set()
+        assert first.process.wait() == 0, first.shown()[-3000:]
+    with Run(tmp_path / "work", "--", prompts, config=second) as again:
+        assert again.process.wait() == 0
+        assert "Nothing to be done" in again.shown()
+    made = {path.name for path in (tmp_path / "work/resources/corpora").iterdir()}
+    assert made == {"packed.parquet", "tiny.parquet"}
+
+
+@pytest.mark.hub
+@pytest.mark.workflow
 def test_a_job_that_outlives_its_run_is_waited_for(index: Index, tmp_path: Path) -> None:
     index.ways = iter(["stalls", "whole"])
     with fetching(tmp_path) as first:

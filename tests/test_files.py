@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -140,6 +141,35 @@ def test_what_is_linked_is_copied_on_a_disk_without_links(
         linked = tmp_path / "moved" / f"{name}.link"
         assert linked.read_text() == name
         assert linked.is_symlink() == has_links
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        {"version": "1.0", "compression": "none", "use_dictionary": False},
+        {"version": "2.4", "compression": "snappy", "data_page_version": "1.0"},
+        {"version": "2.6", "compression": "gzip", "data_page_version": "2.0"},
+    ],
+)
+def test_parquet_of_other_versions_is_read(tmp_path: Path, written: dict[str, Any]) -> None:
+    table = pd.DataFrame({"pair": ["a", "b"], "distance": [np.arange(3.0), np.ones(3)]})
+    files.write_parquet(tmp_path / "ours", table, {"alpha": [0, 1]})
+    pq.write_table(pq.read_table(tmp_path / "ours"), tmp_path / "other", **written)
+    ours, other = (files.read_parquet(tmp_path / name) for name in ("ours", "other"))
+    pd.testing.assert_frame_equal(ours[0], other[0])
+    assert ours[1] == other[1]
+
+
+def test_parquet_of_a_version_to_come_is_one_line(tmp_path: Path) -> None:
+    table = pd.DataFrame({"x": np.arange(100.0)})
+    files.write_parquet(tmp_path / "t", table, {})
+    content = (tmp_path / "t").read_bytes()
+    codec = b"\x15\x0c"  # in Thrift's compact form: a field with the number 6, for zstd
+    unknown = content.replace(codec, b"\x15\x7c")
+    assert unknown != content
+    (tmp_path / "t").write_bytes(unknown)
+    with pytest.raises(UserError, match="t: not a readable Parquet file"):
+        files.read_parquet(tmp_path / "t")
 
 
 def test_names_that_look_like_numbers_or_gaps_stay_names(tmp_path: Path) -> None:
