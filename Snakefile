@@ -1,8 +1,10 @@
 # The configuration, the stages, and the default target.
+import logging
 import os
 import sys
 from pathlib import Path
 
+from snakemake.dag import DAG
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 from snakemake.utils import min_version
@@ -13,11 +15,16 @@ HERE = Path(str(workflow.current_basedir))
 sys.path.insert(0, str(HERE))  # the library is used from the checkout
 
 from scripts._forking import MEMORY, forks, let_scripts_fork
+from scripts._times import keep_order
 from stable_regions.base.errors import UserError, printable
+from stable_regions.estimate.capacity import check_not_full
 from stable_regions.estimate.watch import Watch, closing
 from stable_regions.study.config import check_config_file
 
+logging.raiseExceptions = False  # a full disk is told once
 try:
+    if workflow.is_main_process:
+        check_not_full(Path(".snakemake"))
     for path in [HERE / "config.yaml", *workflow.configfiles]:
         check_config_file(Path(path))
 except UserError as error:
@@ -50,6 +57,7 @@ include: "rules/audit.smk"
 release_planning = (
     run_lock.start_run(Path(".snakemake")) if workflow.is_main_process else None
 )
+keep_order(DAG)
 if workflow.is_main_process and forks(workflow):
     let_scripts_fork(workflow)
 for name, value in MEMORY.items():
@@ -60,6 +68,7 @@ if watch:  # before the run, since what it will do is said before it starts
 
 
 onstart:
+    note_logs()
     if release_planning:
         release_planning()
     selected = CONFIG.selected()

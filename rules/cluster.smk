@@ -1,9 +1,7 @@
 # What jobs request from a scheduler: memory, time and GPUs, and which jobs share one of its entries.
-import time
-
 from snakemake.jobs import GroupJob
 
-from stable_regions.base.errors import errors_since
+from stable_regions.base.errors import errors_since, log_times
 
 
 def growing(amount):
@@ -43,14 +41,19 @@ def grouped(*names):
     return name
 
 
+def note_logs():
+    """Note which logs are there before a run; where jobs run is not known earlier."""
+    if not workflow.local_exec:
+        LOGGED_BEFORE.update(log_times(LOGS))
+
+
 def logged_errors():
     """What the logs of jobs tell of errors, a line each: on the screen are those of this machine.
 
     Of a group that failed Snakemake names all logs, up to twenty, and with --show-failed-logs prints
     them whole; in which of them the error is, and what it says, is left to the reader.
     """
-    folders = [Path("logs"), Path(".snakemake", "slurm_logs")]
-    return [] if workflow.local_exec else errors_since(folders, STARTED)
+    return [] if workflow.local_exec else errors_since(LOGS, LOGGED_BEFORE)
 
 
 def log_reason(group, msg=None, log_error=GroupJob.log_error, **known):
@@ -59,7 +62,8 @@ def log_reason(group, msg=None, log_error=GroupJob.log_error, **known):
     log_error(group, msg, **known)
 
 
-STARTED = time.time()
+LOGS = [Path("logs"), Path(".snakemake", "slurm_logs")]
+LOGGED_BEFORE = {}
 GroupJob.log_error = log_reason
 # The Slurm plugin calls a folder of logs by it. With the names of five rules, as Snakemake has it, it
 # is up to 230 characters in config.yaml's studies: two longer names, and no file system takes it.

@@ -51,6 +51,9 @@ rule explorer:
             {"name": name, "title": STUDY.figure_modules[name].title, "tables": drawn}
             for name, drawn in STUDY.figures.items()
         ],
+        sha256=lambda w, input: list(
+            map(sha256, [input.html, input.css, *input.scripts])
+        ),
         code=code("make_explorer.py"),
     message:
         "Make the page to explore"

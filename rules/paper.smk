@@ -64,6 +64,7 @@ rule paper:
         "../envs/paper.yaml"
     params:
         benchmarks=BENCHMARKS,
+        sha256=lambda w, input: list(map(sha256, [input.main, *input.parts])),
         code=code("typeset_paper.py"),
     message:
         "Typeset the paper"

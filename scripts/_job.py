@@ -31,7 +31,7 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
     What was done is recorded beside the log. The traceback of an error that is not the user's
     mistake is in the log file alone.
     """
-    from stable_regions.audit.records import check_inputs, now, write_record
+    from stable_regions.audit.records import check_inputs, uptime, write_record
     from stable_regions.audit.run_lock import hold
 
     # after the path is set
@@ -48,7 +48,7 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
 
     if isinstance(sys.stdout, io.TextIOWrapper):  # what a terminal's encoding lacks is escaped
         sys.stdout.reconfigure(errors="backslashreplace")
-    started = now()
+    began = uptime()
     path = Path(str(snakemake.log[0]))
     log = logging.getLogger("stable_regions")
     log.setLevel(logging.INFO)
@@ -70,7 +70,7 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
         yield log
         if snakemake.output:
             script = Path(sys.modules["__main__"].__file__ or "")
-            write_record(snakemake, script, started, read)
+            write_record(snakemake, script, began, read)
     except UserError as error:
         log.error("error: %s", error)
         sys.exit(1)

@@ -29,6 +29,7 @@ import torch
 import yaml
 
 from stable_regions.audit import records
+from stable_regions.audit.replay import replay
 from stable_regions.base import files
 from stable_regions.base.errors import UserError, is_disk_full
 from stable_regions.base.files import sha256
@@ -292,7 +293,16 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
-@pytest.mark.parametrize("kind", ["csv", "parquet", "safetensors", "arrays", "json"])
+def fill(disk: Path) -> Path:
+    """Fill a disk to its last byte; the file that goes on it can be deleted."""
+    ballast = disk / "ballast"
+    with pytest.raises(OSError, match="No space left"), open(ballast, "wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    return ballast
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "safetensors", "arrays", "json", "record"])
 def test_a_full_disk_is_known_in_every_writers_words(small_disk: Path, kind: str) -> None:
     numbers = np.random.default_rng(0).random(1_000_000)
     table = pd.DataFrame({"a": numbers})
@@ -304,6 +314,7 @@ def test_a_full_disk_is_known_in_every_writers_words(small_disk: Path, kind: str
             "safetensors": lambda: files.write_safetensors(path, {"a": torch.tensor(numbers)}, {}),
             "arrays": lambda: files.write_arrays(path, {"a": numbers}, {}),
             "json": lambda: files.write_json(path, numbers.tolist()),
+            "record": lambda: records.dump(path, numbers.tolist()),
         }[kind]()
     assert is_disk_full(caught.value)
     assert not list(small_disk.iterdir())
@@ -334,6 +345,75 @@ def test_a_full_disk_is_one_line_and_nothing_half_done(
     made = hashes(small_disk)
     assert f"{twin}/model.safetensors" in made
     assert made == {name: tiny_hashes.get(name) for name in made}
+
+
+@pytest.mark.workflow
+def test_a_run_on_a_full_disk_says_so_and_nothing_else(tmp_path: Path, small_disk: Path) -> None:
+    make_sources(small_disk)
+    assert snakemake(small_disk, "--dry-run").returncode == 0
+    ballast = fill(small_disk)
+    done = snakemake(small_disk, "--config", "target=sources/tiny.txt", "--", "trace")
+    assert done.returncode != 0
+    assert "\nthe disk is full: free some space here" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) < 10
+    ballast.unlink()
+    done = snakemake(small_disk, "--config", "target=sources/tiny.txt", "--", "trace")
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.process
+def test_a_disk_that_fills_while_a_result_is_traced(small_disk: Path) -> None:
+    (small_disk / "results").mkdir()
+    (small_disk / "results" / "a.csv").write_text("x\n1\n")
+    (small_disk / "logs").mkdir()
+    older = small_disk / "logs" / "trace.json"
+    older.write_text("older")
+    fill(small_disk)
+    job = {
+        "rule": "trace", "script": "scripts/trace.py", "wildcards": {}, "threads": 1,
+        "params": {"results": "results", "target": "results/a.csv:2", "json": "logs/trace.json"},
+        "input": {"files": [], "names": {}}, "output": {"files": [], "names": {}},
+    }  # fmt: skip
+    program = (
+        "import json, sys; from pathlib import Path; from stable_regions.audit.replay import run; "
+        "run(json.loads(sys.argv[1]), Path('.'), Path('logs/trace.log'))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, json.dumps(job)], cwd=small_disk,
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert line.startswith("[trace] error: disk full while writing logs/trace")
+    assert 'line 2: {"x": 1}' in done.stdout
+    assert older.read_text() == "older"
+    assert {path.name for path in older.parent.iterdir()} == {"trace.json", "trace.log"}
+
+
+FILLS = """
+from scripts._job import job
+from stable_regions.base.files import atomic
+
+with job(snakemake), atomic(snakemake.output[0]) as target:
+    target.write_bytes(bytes(10**7))
+"""
+
+
+def test_a_disk_that_fills_while_results_are_rebuilt_is_no_difference_of_them(
+    tmp_path: Path, small_disk: Path
+) -> None:
+    script = tmp_path / "fills.py"
+    script.write_text(FILLS)
+    job = {
+        "rule": "x", "script": str(script), "wildcards": {}, "params": {}, "threads": 1,
+        "input": {"files": [], "names": {}},
+        "output": {"files": [{"path": "results/a.csv", "sha256": ""}], "names": {}},
+    }  # fmt: skip
+    with pytest.raises(OSError, match="No space left") as caught:
+        list(replay([job], small_disk, 1))
+    assert caught.value.filename == str(small_disk)
+    assert not list((small_disk / "results").iterdir())
 
 
 @pytest.mark.workflow
@@ -493,6 +573,29 @@ def test_of_two_runs_started_at_once_one_is_refused(index: Index, tmp_path: Path
     with fetching(tmp_path) as again:
         assert again.process.wait() == 0
         assert "Nothing to be done" in again.shown()
+
+
+@pytest.mark.hub
+@pytest.mark.workflow
+def test_another_study_runs_at_once_in_the_same_folder(index: Index, tmp_path: Path) -> None:
+    index.ways = iter(["stalls"])
+    overlay = yaml.safe_load(CONFIG.read_text())
+    overlay["study"] = "second"
+    overlay["studies"]["second"] = {"title": "b", "experiments": {"sharpness": ["tiny-llama"]}}
+    second = tmp_path / "second.yaml"
+    second.write_text(yaml.safe_dump(overlay))
+    prompts = "results/second/prompts/tiny/tiny-llama.pairs.parquet"
+    with fetching(tmp_path) as first:
+        until(index.stalled.is_set, first)
+        with Run(tmp_path / "work", "--", prompts, config=second) as beside:
+            assert beside.process.wait() == 0, beside.shown()[-3000:]
+        index.go_on.set()
+        assert first.process.wait() == 0, first.shown()[-3000:]
+    with Run(tmp_path / "work", "--", prompts, config=second) as again:
+        assert again.process.wait() == 0
+        assert "Nothing to be done" in again.shown()
+    made = {path.name for path in (tmp_path / "work/resources/corpora").iterdir()}
+    assert made == {"packed.parquet", "tiny.parquet"}
 
 
 @pytest.mark.hub

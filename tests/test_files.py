@@ -1,9 +1,13 @@
 """Files are whole or absent, and carry what they are of."""
 
+import errno
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -108,6 +112,64 @@ def test_what_a_link_points_to_is_left_alone(tmp_path: Path) -> None:
         made.mkdir()
         (made / "link").symlink_to(outside)
     assert outside.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_disk_without_modes_takes_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any, **__: Any) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "chmod", refused)
+    files.write_safetensors(tmp_path / "t", {"x": torch.zeros(2)}, {})
+    assert torch.equal(files.read_safetensors(tmp_path / "t")[0]["x"], torch.zeros(2))
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_what_is_linked_is_copied_on_a_disk_without_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_links: bool
+) -> None:
+    def refused(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    if not has_links:
+        monkeypatch.setattr(os, "symlink", refused)
+    (tmp_path / "d").mkdir()
+    for place in (tmp_path / "outside", tmp_path / "d" / "inside"):
+        place.write_text(place.name)
+        files.link(place, tmp_path / "d" / f"{place.name}.link")
+    (tmp_path / "d").rename(tmp_path / "moved")
+    for name in ("outside", "inside"):
+        linked = tmp_path / "moved" / f"{name}.link"
+        assert linked.read_text() == name
+        assert linked.is_symlink() == has_links
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        {"version": "1.0", "compression": "none", "use_dictionary": False},
+        {"version": "2.4", "compression": "snappy", "data_page_version": "1.0"},
+        {"version": "2.6", "compression": "gzip", "data_page_version": "2.0"},
+    ],
+)
+def test_parquet_of_other_versions_is_read(tmp_path: Path, written: dict[str, Any]) -> None:
+    table = pd.DataFrame({"pair": ["a", "b"], "distance": [np.arange(3.0), np.ones(3)]})
+    files.write_parquet(tmp_path / "ours", table, {"alpha": [0, 1]})
+    pq.write_table(pq.read_table(tmp_path / "ours"), tmp_path / "other", **written)
+    ours, other = (files.read_parquet(tmp_path / name) for name in ("ours", "other"))
+    pd.testing.assert_frame_equal(ours[0], other[0])
+    assert ours[1] == other[1]
+
+
+def test_parquet_of_a_version_to_come_is_one_line(tmp_path: Path) -> None:
+    table = pd.DataFrame({"x": np.arange(100.0)})
+    files.write_parquet(tmp_path / "t", table, {})
+    content = (tmp_path / "t").read_bytes()
+    codec = b"\x15\x0c"  # in Thrift's compact form: a field with the number 6, for zstd
+    unknown = content.replace(codec, b"\x15\x7c")
+    assert unknown != content
+    (tmp_path / "t").write_bytes(unknown)
+    with pytest.raises(UserError, match="t: not a readable Parquet file"):
+        files.read_parquet(tmp_path / "t")
 
 
 def test_names_that_look_like_numbers_or_gaps_stay_names(tmp_path: Path) -> None:

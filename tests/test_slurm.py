@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from stable_regions.audit.records import load_records
-from stable_regions.base.errors import errors_since
+from stable_regions.base.errors import errors_since, log_times
 from tests import slurm
 from tests.documents import CONDA
 from tests.tiny_study import CONFIG, ROOT
@@ -41,8 +41,11 @@ def test_the_errors_that_new_logs_tell_of(tmp_path: Path) -> None:
     }
     for name, text in logs.items():
         (tmp_path / f"{name}.log").write_text(text)
-    os.utime(tmp_path / "old.log", (0, 0))
-    assert errors_since([tmp_path, tmp_path / "none"], since=1000) == [
+    folders = [tmp_path, tmp_path / "none"]
+    before = log_times(folders)
+    for name in set(logs) - {"old"}:  # written with a clock that was set back
+        os.utime(tmp_path / f"{name}.log", (0, 0))
+    assert errors_since(folders, before) == [
         f"{tmp_path}/crashed.log: error: died with <Signals.SIGSEGV: 11>",
         f"{tmp_path}/failed.log: error: bad (traceback in x)",
         f"{tmp_path}/in_a_shell.log: error: returned non-zero exit status 139",

@@ -10,9 +10,10 @@ import os
 import re
 import resource
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -69,9 +70,15 @@ def same_code(job: Mapping[str, Any]) -> bool:
     return script.is_file() and params.get("code") == code_digest(script, *modules)
 
 
-def now() -> str:
-    """The time, UTC, as ISO 8601 writes it."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+def now(seconds_ago: float = 0.0) -> str:
+    """The time, UTC, as ISO 8601 writes it; or that of some seconds ago."""
+    time_then = datetime.now(UTC) - timedelta(seconds=seconds_ago)
+    return time_then.isoformat(timespec="milliseconds")
+
+
+def uptime() -> float:
+    """Seconds on a clock that nobody sets; it goes on while the machine sleeps, where it can."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def loaded_versions() -> dict[str, str]:
@@ -196,15 +203,15 @@ def changed_file_error(path: str, rule: str) -> UserError:
     return UserError(f"{path}: does not match what the rule {rule} wrote: delete it and run again")
 
 
-def write_record(job: Any, script: Path, started: str, input_hashes: Mapping[str, str]) -> None:
+def write_record(job: Any, script: Path, began: float, input_hashes: Mapping[str, str]) -> None:
     """Record a job once its outputs are complete.
 
     Parameters
     ----------
     job
         What Snakemake hands to a script.
-    started
-        When the script began, as `now` gives it.
+    began
+        When the script began, as `uptime` gave it.
     input_hashes
         The hashes of what it read, as `check_inputs` gives them.
     """
@@ -217,7 +224,7 @@ def write_record(job: Any, script: Path, started: str, input_hashes: Mapping[str
         "threads": job.threads,
         "input": _files(job.input, job.input._names, input_hashes),
         "output": _files(job.output, job.output._names, output_hashes),
-        "started": started,
+        "started": now(uptime() - began),
         "ended": now(),
         "usage": usage(),
         "machine": machine() | {"cores": os.cpu_count()},

@@ -1,5 +1,6 @@
 """Rerun a recorded job: the same script on the same inputs, with outputs elsewhere."""
 
+import errno
 import importlib
 import logging
 import multiprocessing
@@ -13,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from stable_regions.audit.records import ROOT, resolve_recorded_path
+from stable_regions.base.errors import is_disk_full
 
 Job = Mapping[str, Any]
 # What takes longest to import, once for all the processes that are split off from this one.
@@ -85,13 +87,21 @@ def run(job: Job, folder: Path, log: Path) -> None:
 
 
 def _run(folder: Path, job: Job) -> str | None:
-    """Rerun a job in its own process; one line if it fails."""
+    """Rerun a job in its own process; one line if it fails.
+
+    Raises
+    ------
+    OSError
+        The disk is full, which says nothing of the job.
+    """
     log = folder / f"{os.getpid()}.log"
     logging.getLogger("stable_regions").handlers.clear()
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     try:
         run(job, folder, log)
     except BaseException as error:
+        if is_disk_full(error.__context__ or error):  # a script's exit comes of its error
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from None
         lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
         return next((line for line in reversed(lines) if "error: " in line), repr(error))
     return None

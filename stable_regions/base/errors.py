@@ -5,7 +5,7 @@ import os
 import re
 import reprlib
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,13 +64,21 @@ ERROR_LINES = [
 ]
 
 
-def errors_since(folders: Iterable[Path], since: float) -> list[str]:
-    """The last error in each log below these folders that was written since a time."""
-    logs = [log for folder in folders for log in sorted(folder.rglob("*.log"))]
+def log_times(folders: Iterable[Path]) -> dict[Path, int]:
+    """The time of each log below these folders."""
+    logs = (log for folder in folders for log in sorted(folder.rglob("*.log")))
+    return {log: log.stat().st_mtime_ns for log in logs}
+
+
+def errors_since(folders: Iterable[Path], before: Mapping[Path, int]) -> list[str]:
+    """The last error in each log below these folders that was written after `log_times` was asked.
+
+    That is told by other times than before, as the clock may be set back, or be another machine's.
+    """
     new = [
         (log, log.read_text(encoding="utf-8", errors="replace"))
-        for log in logs
-        if log.stat().st_mtime >= since
+        for log, time in log_times(folders).items()
+        if time != before.get(log)
     ]
     errors_of_logs = (
         (log, next(filter(None, (way.findall(text) for way in ERROR_LINES)), []))

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,9 +67,22 @@ def _flush(path: Path) -> None:
     os.umask(umask)
     for file in [path, *path.rglob("*")]:
         if file.is_file() and not file.is_symlink():
-            file.chmod(0o666 & ~umask)
+            with suppress(OSError):  # a disk without modes, as FAT
+                file.chmod(0o666 & ~umask)
             with open(file, "rb") as stream:
                 os.fsync(stream.fileno())
+
+
+def link(file: Path, target: Path) -> None:
+    """Make a link to a file, or a copy of it on a disk without links.
+
+    A link to a file below its own folder moves with that.
+    """
+    folder = target.parent.resolve()
+    try:
+        target.symlink_to(os.path.relpath(file, folder) if file.is_relative_to(folder) else file)
+    except OSError:
+        shutil.copyfile(file, target)
 
 
 def sha256(path: str | Path) -> str:

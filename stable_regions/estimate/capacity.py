@@ -2,10 +2,11 @@
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from stable_regions.base.errors import UserError
+from stable_regions.base.errors import UserError, is_disk_full
 from stable_regions.base.progress import amount
 
 # Where Linux says which control groups this process is in, and what each may have.
@@ -47,6 +48,20 @@ def bytes_below(folders: Iterable[str | Path]) -> int:
     """
     files = (path for folder in folders for path in Path(folder).rglob("*"))
     return sum(path.lstat().st_size for path in files if not path.is_dir())
+
+
+def check_not_full(folder: Path) -> None:
+    """UserError if there is no room for what Snakemake writes for itself."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(bytes(10**5))
+            probe.flush()
+            os.fsync(probe.fileno())
+    except OSError as error:  # other errors have lines of their own
+        if is_disk_full(error):
+            raise UserError(
+                "the disk is full: free some space here (`snakemake --directory` uses another)"
+            ) from None
 
 
 def check_disk(needed: int, existing: int) -> None:

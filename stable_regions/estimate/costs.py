@@ -6,10 +6,17 @@ from pathlib import Path
 import pandas as pd
 
 
+def read_benchmark(path: Path) -> pd.DataFrame:
+    """The numbers of a benchmark file; one below zero, of a clock that was set back, is missing."""
+    table = pd.read_csv(path, sep="\t").apply(pd.to_numeric, errors="coerce")
+    return table.where(table >= 0)
+
+
 def seconds_taken(folders: Iterable[str | Path]) -> dict[str, float]:
-    """Wall time of each job below some folders that left a benchmark file, by its path."""
+    """Wall time of each job below some folders that left it in a benchmark file, by its path."""
     paths = (path for folder in folders for path in Path(folder).rglob("*.benchmark.tsv"))
-    return {path.as_posix(): float(pd.read_csv(path, sep="\t")["s"].sum()) for path in paths}
+    taken = {path.as_posix(): read_benchmark(path)["s"] for path in paths}
+    return {path: float(seconds.sum()) for path, seconds in taken.items() if seconds.notna().all()}
 
 
 def cost_table(timed: Mapping[str, Sequence[str | Path]]) -> pd.DataFrame:
@@ -28,12 +35,9 @@ def cost_table(timed: Mapping[str, Sequence[str | Path]]) -> pd.DataFrame:
     """
     rows = []
     for stage, paths in timed.items():
-        parts = [pd.read_csv(path, sep="\t") for path in map(Path, paths) if path.exists()]
+        parts = [read_benchmark(path) for path in map(Path, paths) if path.exists()]
         if parts:
             benchmarks = pd.concat(parts)
-            benchmarks = benchmarks[["s", "cpu_time", "max_rss"]].apply(
-                pd.to_numeric, errors="coerce"
-            )
             rows.append(
                 {
                     "stage": stage,

@@ -35,6 +35,7 @@ from huggingface_hub import (
 from huggingface_hub.utils import tqdm
 
 from stable_regions.base.errors import UserError, first_line
+from stable_regions.base.files import link
 from stable_regions.base.progress import Progress, log
 from stable_regions.sources.packages import (
     ADAPTERS,
@@ -101,13 +102,8 @@ def fetch_model(
         os.replace(cache, target / ".hub")
         folder = target / ".hub" / inside
     for path in sorted(path for pattern in patterns for path in folder.glob(pattern)):
-        file = path.resolve()
-        if path.suffix != ".safetensors":
-            shutil.copyfile(file, target / path.name)
-            continue
-        own = file.is_relative_to(target.resolve())
-        link = os.path.relpath(file, target.resolve()) if own else file
-        (target / path.name).symlink_to(link)
+        bring = link if path.suffix == ".safetensors" else shutil.copyfile
+        bring(path.resolve(), target / path.name)
     _check_complete(target, folder, repository, weights, cache)
     if weights:
         weight_shapes(target)

@@ -5,7 +5,6 @@ says what it is: kind, origin, licence, and the SHA-256 of every file.
 """
 
 import fnmatch
-import os
 import shutil
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from typing import Any
 from zipfile import BadZipFile
 
 from stable_regions.base.errors import UserError, first_line, short
-from stable_regions.base.files import atomic, read_header, read_object, sha256, write_json
+from stable_regions.base.files import atomic, link, read_header, read_object, sha256, write_json
 from stable_regions.models.shapes import shape_of
 
 # What is read of a model, and all that is ever fetched or linked of one.
@@ -358,4 +357,4 @@ def link_local(folder: Path, target: Path) -> None:
     weight_shapes(folder)
     target.mkdir(parents=True, exist_ok=True)
     for path in model_files(folder):
-        os.symlink(path.resolve(), target / path.name)
+        link(path.resolve(), target / path.name)

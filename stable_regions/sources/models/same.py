@@ -1,10 +1,10 @@
 """Another model's files, to be run otherwise."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from stable_regions.base.errors import UserError
+from stable_regions.base.files import link
 from stable_regions.models.shapes import Shape
 from stable_regions.sources.origin import ModelSource
 from stable_regions.sources.packages import model_files, read_source_json
@@ -47,5 +47,5 @@ class Source(ModelSource):
 
     def make(self, folder: Path, origin: Path, package: Any) -> dict[str, Any]:
         for path in model_files(origin):
-            os.symlink(path.resolve(), folder / path.name)
+            link(path.resolve(), folder / path.name)
         return {"like": read_source_json(origin)["files"]}
