@@ -109,7 +109,7 @@ def models(*refs: str, **facts: Any) -> pd.DataFrame:
 def test_the_last_checkpoint_may_have_a_name_without_a_step() -> None:
     """As `main` on the hub: it has seen the most tokens."""
     table = models("m@step0", "m@step5", "m@step9", "n")
-    table.loc[table["step"] == 9, ["model", "step"]] = ["m@main", np.nan]
+    table = table.replace({"model": {"m@step9": "m@main"}, "step": {9: np.nan}})
     assert claims.refs(table, "last") == {"m@main"}
     assert claims.refs(table, "untrained") == {"m@step0"}
 
