@@ -41,6 +41,7 @@ for each in STUDY.activation_rules():
             each.name
         input:
             models=lambda w: list(map(paths.model, activation_job(w).refs)),
+            tokenizer=lambda w: STUDY.tokenizer_folder(w.job),
             prompts=lambda w: paths.prompts(w.study, w.prompts, w.job),
         output:
             activations=each.outputs(

@@ -15,7 +15,7 @@ from stable_regions.models.check import check
 from stable_regions.models.load import load_model
 from stable_regions.models.model import check_layer
 from stable_regions.models.shapes import Shape, check_shape
-from stable_regions.prompts.draw import by_length
+from stable_regions.prompts.draw import by_length, check_tokens
 
 with job(snakemake) as log:
     params, compute, output = snakemake.params, snakemake.params.compute, snakemake.output
@@ -32,6 +32,7 @@ with job(snakemake) as log:
         strict=True,
     ):
         log.info("%s", ref)
+        check_tokens(tokens, Path(snakemake.input.tokenizer), Path(folder))
         if params.shape is not None:
             name = ref.partition("@")[0]
             check_shape(

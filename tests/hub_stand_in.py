@@ -23,10 +23,14 @@ FILE = re.compile(r"/(datasets/)?([^/]+(?:/[^/]+)?)/resolve/([^/]+)/(.+)")
 
 @dataclass
 class Repository:
-    """Folders by the name of their revision; with a token, only its bearer gets the files."""
+    """Folders by the name of their revision; with a token, only its bearer gets the files.
+
+    A revision that `moves` is another folder as soon as its tokenizer has been fetched.
+    """
 
     revisions: dict[str, Path]
     token: str | None = None
+    moves: dict[str, Path] = field(default_factory=dict)
 
     def commit(self, revision: str) -> str:
         """A revision's commit: the revision itself if it looks like one."""
@@ -37,6 +41,13 @@ class Repository:
     def listed_name(self, name: str) -> str:
         """What the hub says that a file is called."""
         return name
+
+    def fetched(self, commit: str, file: str) -> None:
+        """Note that a file was sent."""
+        for name in [name for name in self.moves if commit == self.commit(name)]:
+            if file == "tokenizer.json":
+                before = {f"{name} before": self.revisions[name]}
+                self.revisions = {**self.revisions, **before, name: self.moves.pop(name)}
 
     def folder(self, revision: str) -> Path | None:
         """What a revision or a commit holds."""
@@ -59,6 +70,7 @@ class Hub:
     ranges: list[str] = field(default_factory=list)  # names of files, and the bytes asked of them
     spared: int = 0  # requests that are answered before
     limited: int = 0  # requests that are answered with "too many", and to come again in a second
+    limits: str = ""  # what is in the paths of these requests
 
     def environment(self, home: Path, **changes: str) -> dict[str, str]:
         """The environment of a process that has this hub, a cache of its own and no account."""
@@ -92,7 +104,7 @@ def _handler(hub: Hub) -> type:
             path = urlsplit(self.path).path
             if hub.spared:
                 hub.spared -= 1
-            elif hub.limited:
+            elif hub.limited and hub.limits in path:
                 hub.limited -= 1
                 return self.answer(429, Retry_After="1")
             if result := API.fullmatch(path):
@@ -153,7 +165,9 @@ def _handler(hub: Hub) -> type:
                 start = int(asked.removeprefix("bytes=").removesuffix("-"))
                 headers["Content_Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
                 return self.answer(206, body[start:], **headers)
-            return self.answer(200, body, **headers)
+            self.answer(200, body, **headers)
+            if self.command == "GET":
+                repository.fetched(revision, file)
 
     return Handler
 

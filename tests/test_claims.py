@@ -106,6 +106,14 @@ def models(*refs: str, **facts: Any) -> pd.DataFrame:
     return pd.DataFrame(rows).assign(**facts)
 
 
+def test_the_last_checkpoint_may_have_a_name_without_a_step() -> None:
+    """As `main` on the hub: it has seen the most tokens."""
+    table = models("m@step0", "m@step5", "m@step9", "n")
+    table = table.replace({"model": {"m@step9": "m@main"}, "step": {9: np.nan}})
+    assert claims.refs(table, "last") == {"m@main"}
+    assert claims.refs(table, "untrained") == {"m@step0"}
+
+
 def interpolated(
     experiment: str, *raw: tuple[pd.DataFrame, dict], facts: pd.DataFrame | None = None
 ) -> Data:

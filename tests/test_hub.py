@@ -1,6 +1,8 @@
 """The hub: what is fetched and where it lies, and what cannot be had in one line each."""
 
+import ctypes
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -262,24 +264,6 @@ def test_a_revision_that_moved_is_another_commit(stand_in: Hub, tmp_path: Path) 
     assert third == second
 
 
-def test_a_cache_that_others_own_is_read(stand_in: Hub, tmp_path: Path) -> None:
-    """Of a group's cache on a shared disk a second person may write nothing."""
-    stand_in.repositories["me/model"] = Repository({"main": make_repository(tmp_path / "r")})
-    fetch(tmp_path / "model")
-    blob = (tmp_path / "model" / "model.safetensors").resolve()
-    stand_in.asked.clear()
-    folders = [path for path in (tmp_path / "cache").rglob("*") if path.is_dir()]
-    for path in folders:
-        path.chmod(0o555)
-    try:
-        fetch(tmp_path / "second")
-    finally:
-        for path in folders:
-            path.chmod(0o755)
-    assert (tmp_path / "second" / "model.safetensors").resolve() == blob
-    assert "model.safetensors" not in stand_in.files()
-
-
 def test_what_the_hub_lacks_is_known_before_anything_is_downloaded(
     stand_in: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -310,6 +294,18 @@ def test_what_the_hub_lacks_is_known_before_anything_is_downloaded(
         assert hub.absent("me/none", ["main"]) == []  # that there is no network is said later
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     assert hub.absent("me/none", ["main"]) == []
+
+
+@pytest.mark.parametrize("spared", [0, 1])  # its client waits for some of what it asks
+def test_names_are_looked_for_again_when_the_hub_asks_to_wait(
+    stand_in: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spared: int
+) -> None:
+    monkeypatch.setattr(hub.time, "sleep", lambda seconds: None)
+    folder = make_repository(tmp_path / "r")
+    stand_in.repositories["me/gated"] = Repository({"main": folder}, token="secret")
+    stand_in.spared, stand_in.limited = spared, 3
+    [line] = hub.absent("me/gated", ["main"])
+    assert "gated; accept its terms" in line
 
 
 def test_damaged_weights_are_noticed(stand_in: Hub, tmp_path: Path) -> None:
@@ -413,6 +409,48 @@ def test_the_client_s_variables_are_obeyed(tmp_path: Path) -> None:
         ways = ("HF_HUB_ENABLE_HF_TRANSFER", "HF_XET_HIGH_PERFORMANCE", "HF_HUB_DISABLE_XET")
         for way in ways:  # as people have them in their profiles; here there is no Xet to go by
             assert run(way, f"home-{way}", HF_TOKEN="secret", **{way: "1"}) == commit
+
+
+def bound_by_permissions() -> None:
+    """As root is not: from the next program on it may write no more than others may."""
+    if os.geteuid() == 0:
+        ctypes.CDLL(None).prctl(24, 1, 0, 0, 0)  # PR_CAPBSET_DROP, CAP_DAC_OVERRIDE
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can bind root by permissions")
+def test_a_cache_that_others_own_is_read(tmp_path: Path) -> None:
+    """Of a group's cache on a shared disk a second person may write nothing."""
+    with serve() as running:
+        repository = Repository({"main": make_repository(tmp_path / "r")})
+        running.repositories["me/gated"] = repository
+
+        def run(target: str) -> str:
+            done = subprocess.run(
+                [sys.executable, "-c", PROGRAM, str(tmp_path / target)], cwd=ROOT,
+                env=running.environment(tmp_path / "home"), capture_output=True, text=True,
+                preexec_fn=bound_by_permissions,
+            )  # fmt: skip
+            assert done.returncode == 0, done.stderr
+            return done.stdout.strip()
+
+        commit = run("first")
+        running.asked.clear()
+        folders = [path for path in (tmp_path / "home").rglob("*") if path.is_dir()]
+        for path in folders:
+            path.chmod(0o555)
+        try:
+            assert run("second") == commit
+            assert running.files() == []
+            repository.revisions["main"] = make_repository(tmp_path / "later")
+            line = run("third")
+        finally:
+            for path in folders:
+                path.chmod(0o755)
+    one, other = (tmp_path / name / "model.safetensors" for name in ("first", "second"))
+    assert one.resolve() == other.resolve()
+    cache = tmp_path / "home" / "hub"
+    assert line.startswith(f"me/gated: cannot write {cache}/")
+    assert line.endswith(": set HF_HOME to a folder of your own")
 
 
 def make_texts(folder: Path) -> Path:

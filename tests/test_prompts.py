@@ -1,6 +1,7 @@
 """Prompts and pairs: lengths, sources, seeds, and what is refused."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -35,6 +36,25 @@ def test_chunks_are_drawn_without_replacement_from_all_works() -> None:
     table = draw(60)
     assert not table.duplicated(["work", "offset"]).any()
     assert set(table["work"]) == {"one", "two"}
+
+
+def test_tokens_of_another_tokenizer_are_refused(tmp_path: Path) -> None:
+    """Only those that the prompts have, and whatever else its file says."""
+    said = json.loads(TOKENIZER.to_str())
+    words = said["model"]["vocab"]
+    files = {"drawn": TOKENIZER.to_str(), "same": json.dumps(said | {"truncation": None})}
+    words["\u0120the"], words["\u0120of"] = words["\u0120of"], words["\u0120the"]
+    files["other"] = json.dumps(said)
+    for name, content in files.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "tokenizer.json").write_text(content)
+    drawn, same, other = (tmp_path / name for name in files)
+    tokens = [ids for ids in draw()["tokens"] if words["\u0120the"] in ids]
+    assert tokens
+    prompts.check_tokens(tokens, drawn, same)
+    with pytest.raises(UserError, match=f"{other}: its token [0-9]+ is 'Ġ.*, and 'Ġ.*delete that"):
+        prompts.check_tokens(tokens, drawn, other)
+    prompts.check_tokens([[0, 1]], drawn, other)
 
 
 def test_the_seed_decides() -> None:

@@ -290,6 +290,18 @@ def test_what_is_still_to_be_fetched_is_looked_for_and_nothing_else(
     assert set(asked) == {"allenai/OLMo-1B-0724-hf", "Qwen/Qwen2-0.5B"}
 
 
+def test_a_deviation_is_of_studies_that_have_what_it_is_about(
+    study: Callable[..., Study],
+) -> None:
+    """On the paper's own models and texts there is none about other ones."""
+    about = {"models", "weights", "checkpoints", "seen-prompts", "corpus", "draw"}
+    ours = study("embedded").deviations
+    assert about < set(ours)
+    for name in ("paper", "paper-small"):
+        assert set(study(name).deviations) == set(ours) - about
+    assert set(study("gemma").deviations) & about == {"corpus", "draw"}
+
+
 def test_on_a_machine_with_a_gpu_models_run_there(
     study: Callable[..., Study], monkeypatch: pytest.MonkeyPatch
 ) -> None:

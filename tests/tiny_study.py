@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -50,7 +50,7 @@ def tokenizer() -> "Tokenizer":
     return made
 
 
-def save_model(folder: Path, config: "PreTrainedConfig", seed: int) -> None:
+def save_model(folder: Path, config: "PreTrainedConfig", seed: int, **how: Any) -> None:
     """A model with random weights large enough to matter, as a Hugging Face folder."""
     import torch
     from transformers import AutoModelForCausalLM
@@ -59,8 +59,8 @@ def save_model(folder: Path, config: "PreTrainedConfig", seed: int) -> None:
     model = AutoModelForCausalLM.from_config(config)
     for weight in model.parameters():
         if weight.dim() > 1:
-            torch.nn.init.normal_(weight, std=0.2)
-    model.save_pretrained(folder)
+            torch.nn.init.normal_(weight, std=0.2 * (32 / config.hidden_size) ** 0.5)
+    model.save_pretrained(folder, **how)
     tokenizer().save(str(folder / "tokenizer.json"))
 
 

@@ -266,7 +266,10 @@ def rows_that_fit(
         )
     row = numbers * model.dtype.itemsize
     if row > budget:
-        raise UserError(f"a memory budget of {budget} bytes is less than one row needs: {row}")
+        raise UserError(
+            f"{k} points at once need {-(-row // 2**20)} MB beside the weights: set "
+            "compute.memory_budget_mb to that, or more"
+        )
     return budget // row, row
 
 

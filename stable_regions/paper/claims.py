@@ -93,7 +93,8 @@ def refs(models: pd.DataFrame, which: str) -> set[str]:
     """The models that are `trained`, `random` (weights), `untrained` or the `last` checkpoints."""
     twin, start = models["source"] == "random", models["step"] == 0
     if which == "last":
-        checkpoints = models[models["step"] > 0].sort_values("tokens")
+        # by tokens: a hub's `main` has no step
+        checkpoints = models[models["tokens"] > 0].sort_values("tokens")
         return set(checkpoints.groupby("name")["model"].last())
     rows = {"trained": ~twin & ~start, "random": twin, "untrained": ~twin & start}[which]
     return set(models.loc[rows, "model"])

@@ -22,7 +22,7 @@ def tabulate(deviations: Sequence[Deviation], tables: Mapping[str, pd.DataFrame]
     """
     rows = []
     for entry in deviations:
-        row = entry.model_dump(exclude={"id", "effect"})
+        row = entry.model_dump(exclude={"id", "effect", "models_from", "texts_from"})
         row = {"deviation": entry.id, **row, "number": entry.effect and entry.effect.number}
         cells = _cells(entry, tables) or [{}]
         rows += [{**row, **cell} for cell in cells]

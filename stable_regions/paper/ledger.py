@@ -240,7 +240,8 @@ class Deviation(Strict):
     """What the original does, what we do, and either the effect as measured, or why it is not.
 
     `of` says whether we depart from the paper's text, from its authors' code, or these two from
-    each other.
+    each other. It is a deviation of those studies that have a model, or prompts of a text, from the
+    kind of source that `models_from` or `texts_from` names, if one does.
     """
 
     id: Name
@@ -249,6 +250,8 @@ class Deviation(Strict):
     ours: NonEmptyStr
     effect: Cell | None = None
     reason: NonEmptyStr | None = None
+    models_from: Name | None = None
+    texts_from: Name | None = None
 
     @model_validator(mode="after")
     def _one_of_two(self) -> "Deviation":

@@ -81,6 +81,31 @@ def bos_token(folder: Path, tokenizer: Tokenizer) -> int:
     return token_id
 
 
+def check_tokens(tokens: Iterable[Tokens], drawn: Path, own: Path) -> None:
+    """UserError unless prompts are the same text to a model's own tokenizer.
+
+    A revision of a model on a hub may have another than the one that its prompts were drawn with:
+    one tokenizer is fetched for all revisions, and a name like `main` moves.
+
+    Parameters
+    ----------
+    drawn, own
+        The folders of the tokenizer that they were drawn with, and of the model.
+    """
+    one, other = (folder / "tokenizer.json" for folder in (drawn, own))
+    if one.read_bytes() == other.read_bytes():  # to read a large one takes a second
+        return
+    theirs, ours = load_tokenizer(drawn), load_tokenizer(own)
+    for token in sorted({int(token) for prompt in tokens for token in prompt}):
+        before, now = theirs.id_to_token(token), ours.id_to_token(token)
+        if before != now:
+            raise UserError(
+                f"{own}: its token {token} is {now!r}, and {before!r} in {drawn}, with which its "
+                "prompts were drawn: if the revision has moved on the hub, delete that folder and "
+                "run again; if it has another tokenizer, give it an entry of its own"
+            )
+
+
 def chunk_prompts(
     works: pd.DataFrame, tokenizer: Tokenizer, *, tokens: int, count: int, seed: int
 ) -> pd.DataFrame:

@@ -155,7 +155,7 @@ def absent(
             # whoever may list a gated repository, and read its description, may not have its files
             for name in fnmatch.filter(names, wanted[0])[:1]:
                 url = hf_hub_url(repository, name, revision=revision, repo_type=kind)
-                get_hf_file_metadata(url)
+                _patiently(partial(get_hf_file_metadata, url))
         except (OSError, ValueError, errors.HTTPError) as error:
             answer = getattr(error, "response", None)
             if isinstance(error, ABSENT) or getattr(answer, "status_code", None) == 401:
@@ -363,7 +363,7 @@ def _patiently(ask: Callable[[], T]) -> T:
         except (OSError, errors.HTTPError) as error:
             if (seconds := _asked_to_wait(error)) is None:
                 raise
-            log.info("the hub asks to wait: %d s", seconds)
+            log.warning("the hub asks to wait: %d s", seconds)  # before a run nothing else is shown
             time.sleep(seconds)
     return ask()
 
@@ -435,6 +435,8 @@ def _reason(error: Exception, repository: str, revision: str, kind: str) -> str:
     response = getattr(error, "response", None)
     if response is not None and response.status_code == 401:
         return f"the hub refuses the token; {log_in}"
+    if isinstance(error, PermissionError):  # another person's cache, on a shared disk
+        return f"cannot write {error.filename}: set HF_HOME to a folder of your own"
     if response is None and isinstance(error, OSError) and error.errno:
         return f"cannot be downloaded: {error.strerror}"
     return (

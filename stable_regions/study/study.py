@@ -141,7 +141,7 @@ class Study:
         The lists of words that its prompts are made of, by their paths; shapes of its models, where
         they are known.
     claims, deviations
-        The paper's ledgers.
+        The paper's ledgers; of the deviations those that are the study's.
     """
 
     config: Config
@@ -171,6 +171,7 @@ class Study:
         settings.check_layers(config, layers.__getitem__)
         lists = [path for name in study.prompt_sets for path in config.prompts[name].lists()]
         words = {path: study.word_list(path) for path in lists}
+        deviations = {name: entry for name, entry in deviations.items() if study.departs(entry)}
         study = cls(config, home, words, shapes, claims, deviations)
         settings.check_counts(config, study.size)
         return study
@@ -566,6 +567,13 @@ class Study:
         """The raw outputs that claims are computed from: experiments and models."""
         used = {test.raw for test in self.tests(claims, also=also) if isinstance(test, OnRaw)}
         return [(name, ref) for name in sorted(used) for ref in self.experiments[name]]
+
+    def departs(self, deviation: Deviation) -> bool:
+        """Whether the study has what a deviation is about: not all are on other models or texts."""
+        models = {self.model(ref).source.kind for ref in self.refs}
+        own = (self.config.prompts[self.entry(name).prompts] for name in self.experiments)
+        texts = {self.config.corpora[name].kind for prompts in own for name in prompts.corpora()}
+        return deviation.models_from in (None, *models) and deviation.texts_from in (None, *texts)
 
     def deviation_tables(self) -> list[str]:
         """The tables that hold the effects of deviations."""
