@@ -11,11 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from tempfile import mkdtemp
+from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
+from snakemake.script import PythonScript
 
-from scripts._forking import MEMORY
+from scripts._forking import MEMORY, THREADS, let_scripts_fork
 from stable_regions.base.forking import Server
 
 pytestmark = pytest.mark.process
@@ -261,3 +264,29 @@ def test_what_a_job_frees_it_keeps() -> None:
         for changes in (MEMORY, dict.fromkeys(MEMORY, "131072"))
     )
     assert given < anew / 100
+
+
+def test_a_rule_s_script_has_its_threads_and_its_folder_for_temporary_files(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started: list[tuple[str, dict[str, str], int]] = []
+
+    def run(_: Server, path: str, changes: dict[str, str], threads: int, measure: Any) -> int:
+        started.append((path, changes, threads))
+        return 3 if path == "fails.py" else 0
+
+    monkeypatch.setattr(Server, "run", run)
+    monkeypatch.setattr(PythonScript, "execute_script", PythonScript.execute_script)
+    rule = SimpleNamespace(name="figure", conda_env="../envs/figures.yaml")
+    let_scripts_fork(SimpleNamespace(get_rule=lambda name: rule))
+    script = SimpleNamespace(
+        rulename="figure", threads=5, resources={"tmpdir": "/scratch"}, bench_record=None,
+        conda_env=None, container_img=None, env_modules=None,
+    )  # fmt: skip
+    PythonScript.execute_script(script, "ends.py")
+    with pytest.raises(subprocess.CalledProcessError):
+        PythonScript.execute_script(script, "fails.py")
+    [(_, changes, threads), _] = started
+    assert threads == 5
+    folders = dict.fromkeys(("TMPDIR", "TMP", "TEMPDIR", "TEMP"), "/scratch")
+    assert changes == {f"{name}_NUM_THREADS": "5" for name in THREADS} | folders
