@@ -9,7 +9,7 @@ modules whose faults would be wrong numbers or lost files. `run` tries each in a
 checkout: first the test that killed it last time, then all modules of unit tests that call the
 function it is in, the shortest first. It writes into the list which test fails, and prints the
 share that was killed and what lives. A mutation that changes nothing that can be observed has a
-reason in the list (`equivalent`), and is not tried.
+reason in the list (`equivalent`), and is not tried. One whose line is gone leaves the list.
 """
 
 import argparse
@@ -84,20 +84,17 @@ class Mutation:
     killed_by: str | None = None
     equivalent: str | None = None
 
-    def apply(self, folder: Path) -> str:
+    def apply(self, folder: Path) -> str | None:
         """Change the module in a checkout, and return its text as it was.
 
-        Raises
-        ------
-        ValueError
-            The line is not in the module, or more than once.
+        None, and no change, if the line is not there, or more than once.
         """
         path = folder / self.module
         text = path.read_text(encoding="utf-8")
         lines = text.split("\n")
         places = [number for number, each in enumerate(lines) if each.strip() == self.line]
         if len(places) != 1:
-            raise ValueError(f"{self.module}: {len(places)} lines are {self.line!r}: draw another")
+            return None
         [at] = places
         lines[at] = lines[at].replace(self.line, self.becomes)
         path.write_text("\n".join(lines), encoding="utf-8")
@@ -385,6 +382,11 @@ def run(jobs: int, only: str) -> int:
             if waiting and free:
                 mutation, folder = waiting.pop(0), free.pop()
                 before = mutation.apply(folder)
+                if before is None:
+                    print(f"gone: {mutation.module}: {mutation.line}", flush=True)
+                    mutations.remove(mutation)
+                    free.append(folder)
+                    continue
                 # a second apart, so that what is compiled of one mutation is not taken for another
                 when += 2
                 os.utime(folder / mutation.module, (when, when))
