@@ -24,6 +24,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -62,6 +63,7 @@ PARTS = {
 WARM = ("pytest", "hypothesis", "pandas", "seaborn", "torch", "transformers", "transformer_lens")
 TIMEOUT_S = 900  # all unit tests take a quarter of this in one process
 NO_TESTS = 5  # pytest's status where a module has no unit test
+BROKEN = 70  # the status of a process in which not a test but this tool failed
 COMPARISONS = {
     ast.Lt: ("<", "<="), ast.LtE: ("<=", "<"), ast.Gt: (">", ">="), ast.GtE: (">=", ">"),
     ast.Eq: ("==", "!="), ast.NotEq: ("!=", "=="), ast.Is: ("is", "is not"),
@@ -218,7 +220,10 @@ def draw(count: int, seed: int) -> None:
 def function_at(module: Path, line: str) -> str | None:
     """The qualified name of the innermost function around a line, if it is in one."""
     text = module.read_text(encoding="utf-8")
-    at = 1 + [each.strip() for each in text.split("\n")].index(line)
+    stripped = [each.strip() for each in text.split("\n")]
+    if line not in stripped:
+        return None
+    at = 1 + stripped.index(line)
     name, inside = None, ast.parse(text).body
     prefix = ""
     while True:
@@ -248,7 +253,7 @@ class Covering:
 
     def tests_of(self, mutation: Mutation, folder: Path) -> list[str]:
         """The modules of tests that can notice a mutation, the shortest first."""
-        name = function_at(folder / mutation.module, mutation.line)
+        name = function_at(folder / mutation.module, mutation.line)  # None: run on import
         found = [
             tests
             for tests, calls in self.calls.items()
@@ -259,6 +264,7 @@ class Covering:
 
 def pytest_in(folder: Path, tests: Sequence[str], log: Path) -> int:
     """Run some unit tests on a checkout in this process, until one fails; pytest's status."""
+    signal.alarm(TIMEOUT_S)  # and then this process ends
     os.chdir(folder)
     output = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
     os.dup2(output, 1)
@@ -275,11 +281,13 @@ def start(what: Callable[[], int]) -> int:
     """Do something in a process that forks from this one, and has its libraries; its number."""
     if pid := os.fork():
         return pid
-    code = 70
+    code = BROKEN
     try:
-        signal.alarm(TIMEOUT_S)
         code = what()
+    except BaseException:
+        traceback.print_exc()
     finally:
+        sys.stderr.flush()
         os._exit(code & 255)
 
 
@@ -331,10 +339,9 @@ def cover(jobs: int, folder: Path) -> Covering:
     return covering
 
 
-def tried(mutation: Mutation, covering: Covering, folder: Path) -> int:
-    """Run what can notice a mutation, first what did so before; 0 if nothing does."""
-    before = [mutation.killed_by] if mutation.killed_by and "::" in mutation.killed_by else []
-    for tests in (before, covering.tests_of(mutation, folder)):
+def tried(groups: Sequence[Sequence[str]], folder: Path) -> int:
+    """Run tests on a mutated checkout, a group after the other, until one fails; 0 if none does."""
+    for tests in groups:
         if tests:
             # a process each: a module of the library is imported once
             pid = start(partial(pytest_in, folder, tests, folder / "tests.log"))
@@ -381,6 +388,8 @@ def run(jobs: int, only: str) -> int:
         while waiting or running:
             if waiting and free:
                 mutation, folder = waiting.pop(0), free.pop()
+                known = mutation.killed_by or ""
+                groups = [[known] if "::" in known else [], covering.tests_of(mutation, folder)]
                 before = mutation.apply(folder)
                 if before is None:
                     print(f"gone: {mutation.module}: {mutation.line}", flush=True)
@@ -391,11 +400,13 @@ def run(jobs: int, only: str) -> int:
                 when += 2
                 os.utime(folder / mutation.module, (when, when))
                 (folder / "tests.log").write_text("", encoding="utf-8")
-                pid = start(partial(tried, mutation, covering, folder))
+                pid = start(partial(tried, groups, folder))
                 running[pid] = (mutation, folder, before)
                 continue
             pid, status = os.wait()
             mutation, folder, before = running.pop(pid)
+            if os.waitstatus_to_exitcode(status) == BROKEN:
+                sys.exit(f"error: {mutation.module}: {mutation.becomes}: cannot be tried")
             said = (folder / "tests.log").read_text(encoding="utf-8", errors="replace")
             failed = re.findall(r"^(?:FAILED|ERROR) (tests/\S+?)(?: - .*)?$", said, re.MULTILINE)
             mutation.killed_by = failed[-1] if failed and status else None
