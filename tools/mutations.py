@@ -14,6 +14,8 @@ reason in the list (`equivalent`), and is not tried. One whose line is gone leav
 
 import argparse
 import ast
+import builtins
+import json
 import os
 import random
 import re
@@ -22,7 +24,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +31,6 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from types import CodeType, FrameType
 
 import yaml
 
@@ -291,35 +291,50 @@ def start(what: Callable[[], int]) -> int:
         os._exit(code & 255)
 
 
-def cover(jobs: int, folder: Path) -> Covering:
+def instrument(folder: Path) -> None:
+    """Have each function of the library in a checkout note that it is called."""
+
+    def note(inside: Sequence[ast.stmt], module: str, prefix: str) -> None:
+        for node in inside:
+            if isinstance(node, ast.ClassDef):
+                note(node.body, module, f"{prefix}{node.name}.")
+            elif isinstance(node, ast.FunctionDef):
+                note(node.body, module, f"{prefix}{node.name}.<locals>.")
+                call = f"called.add(({module!r}, {prefix + node.name!r}))"
+                at = 0 if ast.get_docstring(node) is None else 1
+                node.body[at:at] = ast.parse(call).body
+
+    for path in (folder / "stable_regions").rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        note(tree.body, path.relative_to(folder).as_posix(), "")
+        path.write_text(ast.unparse(ast.fix_missing_locations(tree)), encoding="utf-8")
+
+
+def cover(jobs: int, folder: Path, plain: Path) -> Covering:
     """Run each module of tests by itself, and note what it calls.
+
+    Parameters
+    ----------
+    folder
+        A checkout that is changed for it.
+    plain
+        One that stays as it is.
 
     Raises
     ------
     SystemExit
         A test fails without any mutation.
     """
+    instrument(folder)
     waiting = [path.name for path in sorted((folder / "tests").glob("test_*.py"))]
     running: dict[int, tuple[str, float]] = {}
     covering = Covering({}, {})
 
     def noted(name: str) -> int:
-        codes: set[CodeType] = set()
-
-        def note(frame: FrameType, event: str, arg: object) -> None:
-            codes.add(frame.f_code)
-
-        threading.settrace(note)
-        sys.settrace(note)
+        called: set[tuple[str, str]] = set()
+        vars(builtins)["called"] = called
         status = pytest_in(folder, [f"tests/{name}"], folder / f"{name}.log")
-        sys.settrace(None)
-        library = f"{folder}/stable_regions/"
-        lines = {
-            f"{Path(code.co_filename).relative_to(folder)} {code.co_qualname}"
-            for code in codes
-            if code.co_filename.startswith(library)
-        }
-        (folder / f"{name}.calls").write_text("\n".join(lines), encoding="utf-8")
+        (folder / f"{name}.calls").write_text(json.dumps(sorted(called)), encoding="utf-8")
         return status
 
     while waiting or running:
@@ -329,13 +344,15 @@ def cover(jobs: int, folder: Path) -> Covering:
             continue
         pid, status = os.wait()
         name, began = running.pop(pid)
+        tests = f"tests/{name}"
         if os.waitstatus_to_exitcode(status) not in (0, NO_TESTS):
-            sys.exit(f"error: tests/{name}: fails as it is: mend it first")
-        lines = (folder / f"{name}.calls").read_text(encoding="utf-8").splitlines()
-        covering.seconds[f"tests/{name}"] = time.monotonic() - began
-        covering.calls[f"tests/{name}"] = {
-            (module, of) for module, _, of in (line.partition(" ") for line in lines)
-        }
+            # it may be one that reads the library's source
+            pid = start(partial(pytest_in, plain, [tests], plain / f"{name}.log"))
+            if os.waitpid(pid, 0)[1]:
+                sys.exit(f"error: {tests}: fails as it is: mend it first")
+        calls = json.loads((folder / f"{name}.calls").read_text(encoding="utf-8"))
+        covering.seconds[tests] = time.monotonic() - began
+        covering.calls[tests] = {(module, of) for module, of in calls}
     return covering
 
 
@@ -380,9 +397,9 @@ def run(jobs: int, only: str) -> int:
     for name in WARM:
         import_module(name)
     with tempfile.TemporaryDirectory(prefix="mutations-") as where:
-        free = copies(jobs, Path(where))
+        instrumented, *free = copies(jobs + 1, Path(where))
         print("what each module of tests calls ...", flush=True)
-        covering = cover(jobs, free[0])
+        covering = cover(jobs, instrumented, free[0])
         running: dict[int, tuple[Mutation, Path, str]] = {}
         when = time.time()
         while waiting or running:
