@@ -18,6 +18,7 @@ from stable_regions.experiments.pairwise.measure import (
 from stable_regions.measures.paths import PATH_MEASURES, path_measures
 from stable_regions.models.sweep import full_forward
 from stable_regions.prompts.draw import all_pairs
+from tests.test_engine import PeakBytes
 
 BUDGET = 2**24
 LAYER, STEPS = 0, 6
@@ -109,6 +110,19 @@ def test_blocks_and_batches_change_nothing(model_of, request, which, blocks, bud
     assert whole.keys() == cut.keys()
     for name, value in whole.items():
         np.testing.assert_allclose(cut[name], value, rtol=1e-6, atol=1e-9, err_msg=name)
+
+
+def test_what_lies_between_many_prompts_keeps_to_the_budget(model_of):
+    model, budget = model_of(dtype="float32"), 2**21
+    prompts = prompts_of(np.random.default_rng(0).integers(50, size=(150, 5)))
+    ends = 2 * len(prompts) ** 2 * model.d_model * 4
+    assert ends > 2 * budget
+    with PeakBytes() as memory:
+        result = measured(model, prompts, budget=budget)[1]
+    kept = sum(value.nbytes for value in result.values())
+    assert memory.peak <= 2 * budget + kept
+    for name, value in measured(model, prompts, budget=2**30)[1].items():
+        np.testing.assert_allclose(result[name], value, rtol=1e-3, atol=1e-4, err_msg=name)
 
 
 def test_finer_grids_hold_the_coarse_one(model_of, words):

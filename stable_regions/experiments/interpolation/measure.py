@@ -62,7 +62,7 @@ def sweep_paths(
     """
     start, end = promoted(start), promoted(end)
     grid = torch.as_tensor(alphas(steps), dtype=start.dtype, device=start.device)
-    parts: dict[str, list[np.ndarray]] = {}
+    kept: dict[str, np.ndarray] = {}
     for rows, out in sweep(
         model,
         layer,
@@ -72,11 +72,14 @@ def sweep_paths(
         sites,
         budget=budget,
     ):
-        for name, value in reduce(rows, out).items():
-            parts.setdefault(name, []).append(value.cpu().numpy())
+        for name, tensor in reduce(rows, out).items():
+            values = tensor.cpu().numpy()
+            if name not in kept:  # what is kept batch by batch would leave holes in the memory
+                kept[name] = np.empty((len(tokens), *values.shape[1:]), values.dtype)
+            kept[name][rows] = values
         if progress:
             progress.advance((rows.stop - rows.start) * steps)
-    return {name: np.concatenate(values) for name, values in parts.items()}
+    return kept
 
 
 def movement(

@@ -5,7 +5,7 @@ their path's ends (paper, section 3), and directed, since the context is that of
 the way is measured for every two prompts once, in the context of the one that comes first.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -85,12 +85,17 @@ def pairwise_arrays(
     own = np.arange(*rows)
     pairs = sum(int((group[-1] - np.intersect1d(own, group)).sum()) for group, _ in inside)
     progress = Progress("pairwise", pairs * len(layers), "pairs")
+    some = [
+        (group, start, span)
+        for group, start in inside
+        for span in _spans(group, rows, width=model.d_model, budget=budget)
+    ]
     parts: dict[str, list[np.ndarray]] = {}
     for layer in layers:
         arrays: dict[str, list[np.ndarray]] = {}
-        for group, start in inside:
+        for group, start, span in some:
             measured = _group_rows(
-                model, prompts, activations[f"resid.{layer}"], group, layer=layer, rows=rows,
+                model, prompts, activations[f"resid.{layer}"], group, layer=layer, rows=span,
                 steps=steps, first_pair=start, every=every, budget=budget, progress=progress,
             )  # fmt: skip
             for name, value in measured.items():
@@ -107,6 +112,20 @@ def pairwise_arrays(
     result["states"] = _activation_distances(activations["post_norm"], groups, rows)
     result["top_token"] = activations["top_token"][rows[0] : rows[1]].numpy()
     return result
+
+
+def _spans(
+    group: np.ndarray, rows: tuple[int, int], *, width: int, budget: int
+) -> Iterator[tuple[int, int]]:
+    """Cut a block's rows in a context: the outputs at the ends of a span's paths fit the budget.
+
+    They are as wide as the model for each row and each prompt of the context, at both read sites
+    and once more while their distances are taken.
+    """
+    first, end = max(rows[0], int(group[0])), min(rows[1], int(group[-1]) + 1)
+    size = max(1, budget // (4 * len(group) * width * torch.float32.itemsize))
+    for start in range(first, end, size):
+        yield start, min(start + size, end)
 
 
 def _activation_distances(
@@ -134,7 +153,7 @@ def _group_rows(
     budget: int,
     progress: Progress,
 ) -> dict[str, np.ndarray]:
-    """The rows of a block that lie in one context."""
+    """Some rows of a block, those that lie in one context."""
     tokens = _tokens(prompts, group)
     points = promoted(resid[torch.from_numpy(group)]).to(model.device)
     own = np.flatnonzero((group >= rows[0]) & (group < rows[1]))
