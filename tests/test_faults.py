@@ -73,9 +73,12 @@ class Run:
 
     def kill(self) -> None:
         """Kill it and all that it has started at one moment, as a loss of power does."""
+        at_work: list[psutil.Process] = []
         with suppress(psutil.NoSuchProcess):
             self.process.suspend()
-            for process in [*self.process.children(recursive=True), self.process]:
+            at_work = self.process.children(recursive=True)
+        for process in [*at_work, self.process]:
+            with suppress(psutil.NoSuchProcess):  # of one that has just ended, and not of all
                 process.kill()
         self.process.wait()
 
