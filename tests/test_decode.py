@@ -14,7 +14,7 @@ from stable_regions.models import native
 from stable_regions.models.check import check
 from stable_regions.models.load import load_model
 from stable_regions.models.model import Model
-from stable_regions.models.sweep import clean, full_forward, sweep
+from stable_regions.models.sweep import clean, full_forward, rows_that_fit, sweep
 from tests.architectures import make_architecture
 from tests.models import D_MLP, D_MODEL, DECODED, VOCAB, make_model
 
@@ -43,7 +43,26 @@ def test_rows_share_prefixes_in_any_order(model_of: Callable[..., Model], family
         swept = torch.cat([out[site] for _, out in parts])
         for row, context in enumerate(context_of):
             whole = full_forward(model, 0, contexts[context], points[row], SITES)[site]
-            torch.testing.assert_close(swept[row], whole, rtol=1e-5, atol=1e-6)
+            # the library takes some of it in float32
+            torch.testing.assert_close(swept[row], whole, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["mpt", "mamba", "lfm2", "qwen3_5_text"])
+def test_batches_that_share_a_prefix_leave_it_as_it_was(
+    model_of: Callable[..., Model], family: str
+) -> None:
+    model, contexts = model_of(family), tokens(1)
+    points = torch.randn(6, 3, D_MODEL, generator=torch.Generator().manual_seed(1)).double()
+
+    def swept(budget: int) -> list[torch.Tensor]:
+        rows = torch.zeros(len(points), dtype=torch.long)
+        parts = sweep(model, 0, contexts, rows, points.__getitem__, ["post_norm"], budget=budget)
+        return [out["post_norm"] for _, out in parts]
+
+    _, row = rows_that_fit(model, k=3, seq=7, sites=["post_norm"], budget=BUDGET)
+    parts, [whole] = swept(2 * row), swept(BUDGET)
+    assert len(parts) == 3
+    torch.testing.assert_close(torch.cat(parts), whole, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("family", ["bloom", "qwen3_5_text"])
@@ -87,7 +106,9 @@ def test_layers_that_read_the_token_again_are_known(model_of: Callable[..., Mode
 def test_what_all_tokens_share_in_a_mixture_is_no_gate_of_its_mlp(
     model_of: Callable[..., Model],
 ) -> None:
-    assert model_of("granitemoehybrid").gates == (None, None, None)
+    mixture = model_of("granitemoehybrid")
+    assert mixture.gates == (None, None, None)
+    assert mixture.d_mlp == D_MLP  # as its config has it
     assert [gate and gate.width for gate in model_of("jamba").gates] == [D_MLP, None, D_MLP]
 
 
