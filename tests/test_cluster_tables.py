@@ -28,14 +28,14 @@ def prompt_table(contexts=CONTEXTS):
     return pd.concat([one.assign(context=c) for c in range(contexts)], ignore_index=True)
 
 
-def raw(apart, seed=0):
+def raw(apart, seed=0, contexts=CONTEXTS):
     """Points about the kinds' centres as outputs, but none in the input; straight paths."""
     rng = np.random.default_rng(seed)
     centres = apart * rng.normal(size=(4, 6))
     kind = np.unique(KINDS, return_inverse=True)[1]
     names = ("directed_post_norm", "step_post_norm", "distance_post_norm", "input")
     result: dict[str, list[np.ndarray]] = {name: [] for name in names}
-    for _ in range(CONTEXTS):
+    for _ in range(contexts):
         points = centres[kind] + rng.normal(size=(N, 6))
         output = cdist(points, points)
         between = output[UPPER][:, None]
@@ -48,7 +48,7 @@ def raw(apart, seed=0):
     arrays["geometry.2"] = arrays["directed_post_norm"][0]
     for name in ("max_slope", "barrier", "length"):
         arrays[f"fine_{name}_post_norm"] = rng.random((1, 12, 1)) * [0.8, 0.9, 1.0, 1.0]
-    arrays["top_token"] = np.tile(kind, CONTEXTS)
+    arrays["top_token"] = np.tile(kind, contexts)
     return arrays
 
 
@@ -102,10 +102,10 @@ def test_noise_is_no_state_and_without_clusters_there_is_no_agreement():
     assert set(nothing.index) == {"states", "regions", "noise of states", "noise of regions"}
 
 
-def made(apart):
-    arrays = raw(apart)
+def made(apart, contexts=CONTEXTS):
+    arrays = raw(apart, contexts=contexts)
     prompts = tables.Prompts.of(
-        prompt_table(), arrays["top_token"], ["kind", "part_of_speech", "top_token"]
+        prompt_table(contexts), arrays["top_token"], ["kind", "part_of_speech", "top_token"]
     )
     matrices = tables.matrices(arrays, [0])
     result = tables.clusters(matrices, prompts, min_cluster_size=4, min_samples=3)
@@ -154,6 +154,13 @@ def test_comparison_tells_outputs_from_inputs_and_not_from_themselves(structured
     assert better["p"] < 0.15  # four kinds can be swapped in sixteen ways
     same = rows.loc[("barrier", "output", "kind", "neighbours")]
     assert same["difference"] == pytest.approx(0)
+
+
+def test_distances_are_compared_in_one_context_too():
+    matrices, prompts, result = made(8.0, contexts=1)
+    table = tables.comparisons(matrices, result["labels"], prompts, draws=20, seed=0)
+    rows = table.set_index(["distance", "against", "labels", "score"])
+    assert rows.loc[("barrier", "input", "kind", "neighbours")]["ci_low"] > 0.5
 
 
 def test_labels_that_change_with_the_context_have_no_units_to_swap():

@@ -34,6 +34,13 @@ def test_the_folders_are_the_kinds() -> None:
     assert module_of("unheard", "sample") is None
 
 
+def test_paths_have_the_paper_s_steps_where_nothing_is_said() -> None:
+    defaults = {name: kind.model_fields.get("steps") for name, kind in KINDS.items()}
+    given = [each.default for each in defaults.values() if each and not each.is_required()]
+    assert given == [50] * len(given)
+    assert len(given) > 3
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_kind_measures_and_gathers(kind: str) -> None:
     assert callable(module_of(kind, "measure").measure)

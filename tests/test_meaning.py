@@ -112,6 +112,15 @@ def test_a_pair_without_a_slope_is_in_no_group() -> None:
     assert everyone["pairs"].tolist() == [1]
 
 
+def test_models_and_layers_are_in_the_order_of_the_study() -> None:
+    table, _ = raw([True, False], [A] * 2, [[1, 2, 9]] * 2)
+    layers = pd.concat([table.assign(layer=3), table.assign(layer=0)])
+    slopes = meaning.slopes([(layers, {"model": name}) for name in ("z", "a")])
+    groups = meaning.groups(slopes, resamples=2, seed=0)
+    order = groups[["model", "layer"]].drop_duplicates().to_numpy().tolist()
+    assert order == [["z", 3], ["z", 0], ["a", 3], ["a", 0]]
+
+
 def predicted(follows: bool) -> pd.Series:
     table = raw([True] * 5 + [False] * 5, [A] * 10, [[1, 2, 9]] * 10, follows=follows)
     result = meaning.predictions([table], resamples=50, seed=0).set_index("measure")

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
+from stable_regions.base import files
 from stable_regions.base.errors import UserError
 from stable_regions.experiments.activations import cache
 from stable_regions.experiments.interpolation.measure import interpolation_table
@@ -15,6 +16,8 @@ from stable_regions.experiments.pairwise.measure import (
     fine_grids,
     pairwise_arrays,
 )
+from stable_regions.experiments.pairwise.sample import sample
+from stable_regions.experiments.sampling import Sampling
 from stable_regions.measures.paths import PATH_MEASURES, path_measures
 from stable_regions.models.sweep import full_forward
 from stable_regions.prompts.draw import all_pairs
@@ -123,6 +126,36 @@ def test_what_lies_between_many_prompts_keeps_to_the_budget(model_of):
     assert memory.peak <= 2 * budget + kept
     for name, value in measured(model, prompts, budget=2**30)[1].items():
         np.testing.assert_allclose(result[name], value, rtol=1e-3, atol=1e-4, err_msg=name)
+
+
+def test_what_is_sampled_is_what_comes_out_again(model_of, tmp_path):
+    """Of more prompts than a sample has, so that it finds each pair's place among all."""
+    model, count = model_of(), 10
+    contexts = np.random.default_rng(1).integers(50, size=(2, 4))
+    prompts = prompts_of(
+        [[*context, word] for context in contexts for word in range(count)],
+        np.repeat([0, 1], count),
+    )
+    _, result = measured(model, prompts)
+    facts = {
+        "experiment": {"layers": [LAYER], "steps": STEPS},
+        "compute": {"memory_budget_mb": BUDGET // 2**20},
+    }
+
+    def worst(arrays):
+        files.write_arrays(tmp_path / "raw", arrays, {})
+        job = Sampling(model, tmp_path / "raw", prompts, np.random.default_rng(0), 20, facts)
+        return {each.quantity: each.worst for each in sample(job)}
+
+    same = worst(result)
+    assert {"distance_post_norm", "step_pre_norm", "states", "input", "directed_post_norm"} < {
+        *same
+    }
+    assert max(same.values()) < 1
+    name = "distance_post_norm"
+    other = worst({**result, name: np.roll(result[name], 1, axis=2)})
+    assert other.pop(name) > 1
+    assert max(other.values()) < 1
 
 
 def test_finer_grids_hold_the_coarse_one(model_of, words):

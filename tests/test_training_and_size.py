@@ -32,6 +32,7 @@ def _close() -> Iterator[None]:
     [
         ({}, "step1000-tokens4B", (1000, 4_000_000_000)),
         ({}, "step0-tokens0B", (0, 0)),
+        ({}, "step7-tokens14K", (7, 14_000)),
         ({}, "step300-tokens20M", (300, 20_000_000)),
         ({}, "step738020-tokens3T", (738020, 3_000_000_000_000)),
         ({}, "main", (None, None)),
