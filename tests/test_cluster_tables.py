@@ -97,7 +97,8 @@ def test_states_and_regions_that_have_nothing_in_common_agree_by_chance():
 def test_noise_is_no_state_and_without_clusters_there_is_no_agreement():
     regions = np.where(FOURS == 3, -1, FOURS)
     table = states_of(FOURS, regions)
-    assert table.loc[["states", "regions", "noise of regions"], "value"].tolist() == [4, 3, 0.25]
+    measures = ["states", "regions", "noise of states", "noise of regions"]
+    assert table.loc[measures, "value"].tolist() == [4, 3, 0, 0.25]
     nothing = states_of(FOURS, np.full(N, -1))
     assert set(nothing.index) == {"states", "regions", "noise of states", "noise of regions"}
 

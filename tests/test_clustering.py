@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
+from scipy.stats import rankdata
 from sklearn import metrics
 from sklearn.metrics import adjusted_rand_score
 from threadpoolctl import threadpool_limits
@@ -164,7 +165,7 @@ def test_noise_claims_nothing():
 @pytest.mark.parametrize(("labels", "kinds"), [([0, 1], "ab"), ([-1] * 4, "abcd"), ([0, 0], "aa")])
 def test_partitions_that_cannot_differ_agree(labels: list[int], kinds: str) -> None:
     scores = cl.partition_scores(np.array(labels), list(kinds))
-    assert (scores["ari"], scores["ami"]) == (1, 1)
+    assert [scores[name] for name in ("ari", "ami", "homogeneity", "completeness")] == [1] * 4
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.4, 1.0])
@@ -247,7 +248,7 @@ def test_rand_of_counts_is_the_adjusted_rand_index(noise):
 
 def swapped(x, y):
     first, second = (
-        cl.share_counts([cl.neighbour_shares(cl.neighbours(matrix(p)), KINDS) for p in views])
+        cl.share_counts([cl.neighbour_shares(cl.neighbours(matrix(p), k=5), KINDS) for p in views])
         for views in (x, y)
     )
     return cl.swap_test(first, second, cl.share_of_counts, KINDS, draws=499, seed=0)
@@ -275,6 +276,19 @@ def test_mantel_sees_kinds_and_not_a_confounder_of_theirs():
     r, p = cl.partial_mantel(both, KINDS, {"f": frequency, "g": of_frequency}, draws=199, seed=0)
     assert r > 0.3
     assert p == 1 / 200
+
+
+def test_mantel_is_the_correlation_of_what_cubics_leave():
+    frequency = KINDS + np.random.default_rng(0).normal(size=len(KINDS))
+    distances = matrix(points(5, 1.0))
+    upper = np.triu_indices(len(KINDS), 1)
+    of_pairs = rankdata(np.abs(frequency[:, None] - frequency)[upper])
+    left = [
+        values - np.polyval(np.polyfit(of_pairs, values, 3), of_pairs)
+        for values in (rankdata(distances[upper]), (KINDS[:, None] != KINDS)[upper])
+    ]
+    r, _ = cl.partial_mantel(distances, KINDS, {"f": frequency}, draws=1, seed=0)
+    assert r == pytest.approx(np.corrcoef(*left)[0, 1], abs=1e-6)
 
 
 def test_map_gives_back_a_plane():

@@ -220,7 +220,7 @@ def _entropy(counts: Ints) -> float:
     return float(-(shares * np.log(shares)).sum())
 
 
-def neighbours(distances: ArrayLike, *, k: int = 5) -> Floats:
+def neighbours(distances: ArrayLike, *, k: int) -> Floats:
     """[n, n] how much each other prompt is among the k nearest of each: rows have a sum of k.
 
     Others that tie for the last places share them, so order plays no part.
