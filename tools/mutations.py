@@ -1,14 +1,15 @@
 """Change the code in small ways, and see whether the unit tests notice.
 
-    python tools/mutations.py run [--jobs 2] [--only TEXT]
+    python tools/mutations.py run [--jobs 2] [--only TEXT] [--living]
     python tools/mutations.py draw COUNT [--seed 0]
 
 `draw` adds COUNT mutations of each part to the list, tests/mutations.yaml: a comparison, an
 operator, a constant or a condition of one line turned into another, drawn at random from the
 modules whose faults would be wrong numbers or lost files. `run` tries each in a copy of the
 checkout: first the test that killed it last time, then all modules of unit tests that call the
-function it is in, the shortest first. It writes into the list which test fails, and prints the
-share that was killed and what lives. A mutation that changes nothing that can be observed has a
+function it is in, the shortest first, and then the other tests, but for whole workflows, of modules
+that name its module. It writes into the list which test fails, and prints the share that was killed
+and what lives. A mutation that changes nothing that can be observed has a
 reason in the list (`equivalent`), and is not tried. One whose line is gone leaves the list.
 """
 
@@ -64,6 +65,8 @@ WARM = ("pytest", "hypothesis", "pandas", "seaborn", "torch", "transformers", "t
 TIMEOUT_S = 900  # all unit tests take a quarter of this in one process
 NO_TESTS = 5  # pytest's status where a module has no unit test
 BROKEN = 70  # the status of a process in which not a test but this tool failed
+KILLED = 100  # the status of one in which a test failed, and which group it is of
+WORKFLOWS = "workflow or browser or slurm or conda"
 COMPARISONS = {
     ast.Lt: ("<", "<="), ast.LtE: ("<=", "<"), ast.Gt: (">", ">="), ast.GtE: (">=", ">"),
     ast.Eq: ("==", "!="), ast.NotEq: ("!=", "=="), ast.Is: ("is", "is not"),
@@ -84,6 +87,7 @@ class Mutation:
     line: str
     becomes: str
     killed_by: str | None = None
+    no_unit_test: bool | None = None  # but another one
     equivalent: str | None = None
 
     def apply(self, folder: Path) -> str | None:
@@ -262,8 +266,8 @@ class Covering:
         return sorted(found, key=lambda tests: self.seconds[tests])
 
 
-def pytest_in(folder: Path, tests: Sequence[str], log: Path) -> int:
-    """Run some unit tests on a checkout in this process, until one fails; pytest's status."""
+def pytest_in(folder: Path, tests: Sequence[str], marks: str, log: Path) -> int:
+    """Run some tests on a checkout in this process, until one fails; pytest's status."""
     signal.alarm(TIMEOUT_S)  # and then this process ends
     os.chdir(folder)
     output = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
@@ -272,9 +276,7 @@ def pytest_in(folder: Path, tests: Sequence[str], log: Path) -> int:
     sys.path[:] = [str(folder), *(each for each in sys.path if each != str(ROOT / "tools"))]
     import pytest
 
-    return int(
-        pytest.main(["-x", "-q", "--tb=no", "-p", "no:cacheprovider", "-m", unit_marks(), *tests])
-    )
+    return int(pytest.main(["-x", "-q", "--tb=no", "-p", "no:cacheprovider", "-m", marks, *tests]))
 
 
 def start(what: Callable[[], int]) -> int:
@@ -334,7 +336,7 @@ def cover(jobs: int, folder: Path, plain: Path) -> Covering:
     def noted(name: str) -> int:
         called: set[tuple[str, str]] = set()
         vars(builtins)["called"] = called
-        status = pytest_in(folder, [f"tests/{name}"], folder / f"{name}.log")
+        status = pytest_in(folder, [f"tests/{name}"], unit_marks(), folder / f"{name}.log")
         (folder / f"{name}.calls").write_text(json.dumps(sorted(called)), encoding="utf-8")
         return status
 
@@ -348,7 +350,7 @@ def cover(jobs: int, folder: Path, plain: Path) -> Covering:
         tests = f"tests/{name}"
         if os.waitstatus_to_exitcode(status) not in (0, NO_TESTS):
             # it may be one that reads the library's source
-            pid = start(partial(pytest_in, plain, [tests], plain / f"{name}.log"))
+            pid = start(partial(pytest_in, plain, [tests], unit_marks(), plain / f"{name}.log"))
             if os.waitpid(pid, 0)[1]:
                 sys.exit(f"error: {tests}: fails as it is: mend it first")
         calls = json.loads((folder / f"{name}.calls").read_text(encoding="utf-8"))
@@ -357,15 +359,34 @@ def cover(jobs: int, folder: Path, plain: Path) -> Covering:
     return covering
 
 
-def tried(groups: Sequence[Sequence[str]], folder: Path) -> int:
+def groups_of(mutation: Mutation, covering: Covering, folder: Path) -> list[tuple[list[str], str]]:
+    """What can notice a mutation, and by which marks: known, unit tests, and others."""
+    known = mutation.killed_by or ""
+    package, _, name = mutation.module.removesuffix(".py").replace("/", ".").rpartition(".")
+    names = re.compile(rf"{re.escape(package)}(\.| import .*\b){name}\b")
+    others = [
+        f"tests/{path.name}"
+        for path in sorted((folder / "tests").glob("test_*.py"))
+        if names.search(path.read_text(encoding="utf-8"))
+    ]
+    return [
+        ([known] if "::" in known else [], f"not ({WORKFLOWS})"),
+        (covering.tests_of(mutation, folder), unit_marks()),
+        (others, f"(process or hub or slow) and not ({WORKFLOWS})"),
+    ]
+
+
+def tried(groups: Sequence[tuple[Sequence[str], str]], folder: Path) -> int:
     """Run tests on a mutated checkout, a group after the other, until one fails; 0 if none does."""
-    for tests in groups:
+    for number, (tests, marks) in enumerate(groups):
         if tests:
             # a process each: a module of the library is imported once
-            pid = start(partial(pytest_in, folder, tests, folder / "tests.log"))
+            pid = start(partial(pytest_in, folder, tests, marks, folder / "tests.log"))
             status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            if status == BROKEN:
+                return BROKEN
             if status not in (0, NO_TESTS):
-                return status
+                return KILLED + number
     return 0
 
 
@@ -390,10 +411,11 @@ def copies(count: int, where: Path) -> list[Path]:
     return folders
 
 
-def run(jobs: int, only: str) -> int:
+def run(jobs: int, only: str, living: bool) -> int:
     """Try the mutations of the list; 1 if one lives that is not known to be equivalent."""
     mutations = read_list()
     waiting = [each for each in mutations if only in each.module and not each.equivalent]
+    waiting = [each for each in waiting if not (living and each.killed_by)]
     os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     for name in WARM:
         import_module(name)
@@ -406,8 +428,7 @@ def run(jobs: int, only: str) -> int:
         while waiting or running:
             if waiting and free:
                 mutation, folder = waiting.pop(0), free.pop()
-                known = mutation.killed_by or ""
-                groups = [[known] if "::" in known else [], covering.tests_of(mutation, folder)]
+                groups = groups_of(mutation, covering, folder)
                 before = mutation.apply(folder)
                 if before is None:
                     print(f"gone: {mutation.module}: {mutation.line}", flush=True)
@@ -423,13 +444,16 @@ def run(jobs: int, only: str) -> int:
                 continue
             pid, status = os.wait()
             mutation, folder, before = running.pop(pid)
-            if os.waitstatus_to_exitcode(status) == BROKEN:
+            code = os.waitstatus_to_exitcode(status)
+            if code == BROKEN:
                 sys.exit(f"error: {mutation.module}: {mutation.becomes}: cannot be tried")
             said = (folder / "tests.log").read_text(encoding="utf-8", errors="replace")
             failed = re.findall(r"^(?:FAILED|ERROR) (tests/\S+?)(?: - .*)?$", said, re.MULTILINE)
-            mutation.killed_by = failed[-1] if failed and status else None
-            if status and not failed:
+            mutation.killed_by = failed[-1] if failed and code else None
+            if code and not failed:
                 mutation.killed_by = "tests"  # such as one that never ends
+            if code != KILLED:  # by what was known
+                mutation.no_unit_test = True if code == KILLED + 2 else None
             fate = mutation.killed_by or "LIVES"
             print(f"{fate}: {mutation.module}: {mutation.becomes}", flush=True)
             (folder / mutation.module).write_text(before, encoding="utf-8")
@@ -437,10 +461,14 @@ def run(jobs: int, only: str) -> int:
             os.utime(folder / mutation.module, (when, when))
             free.append(folder)
             write_list(mutations)
-    living = [each for each in mutations if not each.killed_by and not each.equivalent]
-    killed = sum(1 for each in mutations if each.killed_by)
-    print(f"{killed} of {len(mutations)} mutations killed; {len(living)} live")
-    return bool(living)
+    alive = [each for each in mutations if not each.killed_by and not each.equivalent]
+    killed = [each for each in mutations if each.killed_by]
+    unit = sum(1 for each in killed if not each.no_unit_test)
+    print(
+        f"{len(mutations)} mutations: {unit} killed by unit tests, {len(killed) - unit} by others; "
+        f"{len(alive)} live, {len(mutations) - len(killed) - len(alive)} cannot be observed"
+    )
+    return bool(alive)
 
 
 def main() -> int:
@@ -449,6 +477,7 @@ def main() -> int:
     running = commands.add_parser("run", help="try the mutations of the list")
     running.add_argument("--jobs", type=int, default=2)
     running.add_argument("--only", default="", help="those of modules whose path has this in it")
+    running.add_argument("--living", action="store_true", help="those that no test has killed")
     drawing = commands.add_parser("draw", help="add mutations to the list")
     drawing.add_argument("count", type=int, help="so many of each part")
     drawing.add_argument("--seed", type=int, default=0)
@@ -456,7 +485,7 @@ def main() -> int:
     if args.command == "draw":
         draw(args.count, args.seed)
         return 0
-    return run(args.jobs, args.only)
+    return run(args.jobs, args.only, args.living)
 
 
 if __name__ == "__main__":
