@@ -172,6 +172,18 @@ def test_parquet_of_a_version_to_come_is_one_line(tmp_path: Path) -> None:
         files.read_parquet(tmp_path / "t")
 
 
+def test_json_is_sorted_and_ends_in_a_line(tmp_path: Path) -> None:
+    files.write_json(tmp_path / "j", {"b": 1, "a": [2]})
+    text = (tmp_path / "j").read_text(encoding="utf-8")
+    assert text == '{\n  "a": [\n    2\n  ],\n  "b": 1\n}\n'
+
+
+def test_parquet_keeps_what_pandas_says_of_a_table(tmp_path: Path) -> None:
+    files.write_parquet(tmp_path / "t", pd.DataFrame({"x": [1]}), {"of": "m"})
+    kept = pq.read_schema(tmp_path / "t").metadata
+    assert {*kept} == {b"pandas", files.METADATA_KEY}
+
+
 def test_names_that_look_like_numbers_or_gaps_stay_names(tmp_path: Path) -> None:
     names = ["NA", "007", "1e5", "nan", "None"]
     table = pd.DataFrame(

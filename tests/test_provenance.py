@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stable_regions.audit import provenance
-from stable_regions.audit.records import same_code
+from stable_regions.audit.records import resolve_recorded_path, same_code
 from tests.tiny_study import ROOT
 
 MODULES = {
@@ -238,15 +238,29 @@ def test_how_a_model_is_loaded_counts_for_what_runs_one(monkeypatch: pytest.Monk
 def test_a_record_is_of_the_same_code_only_if_it_says_so(tmp_path: Path) -> None:
     script = "scripts/make_tables.py"
     code = provenance.code_digest(ROOT / script)
+    module = "stable_regions.sources.models.local"
+    with_module = {"code": provenance.code_digest(ROOT / script, module), "module": module}
     elsewhere = tmp_path / "script.py"
     elsewhere.write_text("import numpy\n", encoding="utf-8")
     for job, same in (
         ({"script": script, "params": {"code": code}}, True),
         ({"script": script, "params": {}}, False),
+        ({"script": script, "params": with_module}, True),
+        ({"script": script, "params": with_module | {"code": code}}, False),
         ({"script": "scripts/gone.py", "params": {"code": code}}, False),
         ({"script": str(elsewhere), "params": {"code": code}}, False),
     ):
         assert same_code(job) == same
+
+
+def test_a_recorded_path_is_of_the_study_or_else_of_the_checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert resolve_recorded_path("Makefile") == ROOT / "Makefile"
+    assert resolve_recorded_path(str(tmp_path / "gone")) == tmp_path / "gone"
+    (tmp_path / "Makefile").touch()
+    assert resolve_recorded_path("Makefile") == Path("Makefile")
 
 
 def test_versions_are_those_installed() -> None:

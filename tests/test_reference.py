@@ -72,8 +72,12 @@ def test_what_another_processor_may_move_a_number_by(name: str, by: float, same:
 
 def test_scores_whose_intervals_are_apart_are_different() -> None:
     current = run()
-    current["estimates"][SCORE] = [0.8, 0.75, 0.9]
-    assert len(reference.compare(DIGEST, current)["differences"]) == 1
+    for apart in ([0.8, 0.75, 0.9], [0.4, 0.3, 0.45]):  # of [0.47, 0.7]
+        current["estimates"][SCORE] = apart
+        assert len(reference.compare(DIGEST, current)["differences"]) == 1
+    for overlapping in ([0.75, 0.69, 0.9], [0.4, 0.3, 0.48]):
+        current["estimates"][SCORE] = overlapping
+        assert reference.compare(DIGEST, current)["differences"] == []
 
 
 def test_a_model_that_was_trained_elsewhere_is_another_draw() -> None:
@@ -98,6 +102,16 @@ def test_a_claims_estimate_is_a_count_where_its_table_holds_counts() -> None:
         ]
     }
     assert reference._natures(claim, DIGEST["kinds"]) == {"gates, m": "count"}
+
+
+def test_what_another_processor_explains_is_not_said_of_identical_bytes() -> None:
+    same = DIGEST | {"machines": AMD}
+    assert reference.compare(DIGEST, same)["line"] == (
+        "identical bytes: 1 raw outputs and tables, and with them 5 estimates and 1 claims"
+    )
+    assert "this is AMD EPYC, the reference is of Intel" in reference.compare(DIGEST, run())["line"]
+    newer = run(INTEL) | {"versions": [{"torch": "3"}]}
+    assert "other versions of packages" in reference.compare(DIGEST, newer)["line"]
 
 
 def test_another_verdict_comes_before_all_else() -> None:
