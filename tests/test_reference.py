@@ -4,10 +4,12 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from stable_regions.audit import reference
-from stable_regions.base.files import write_json
+from stable_regions.base.errors import UserError
+from stable_regions.base.files import sha256, write_json, write_parquet
 
 INTEL, AMD = (
     [{"processor": name, "system": "Linux"}] for name in ("Intel(R) Xeon(R) Processor", "AMD EPYC")
@@ -46,6 +48,49 @@ def run(on: list[Any] = AMD, **estimates: float) -> dict[str, Any]:
     for name, by in estimates.items():
         current["estimates"][name][0] += by
     return current
+
+
+def test_what_a_digest_holds(tmp_path: Path) -> None:
+    facts = {
+        "engine": "fused", "model": "m", "machine": INTEL[0], "versions": {"torch": "2"},
+        "files": {"model.safetensors": "0", "config.json": "1"},
+    }  # fmt: skip
+    table = pd.DataFrame({"x": [1]})
+    for name in ("a.parquet", "sub/b.parquet", "sub/.hidden.parquet"):
+        write_parquet(tmp_path / name, table, facts)
+    write_parquet(tmp_path / "prompts.parquet", table, {"model": "m"})  # of no engine
+    table.to_csv(tmp_path / "t.csv")
+    row = {"value": 0.123456789, "ci_low": 0.1, "ci_high": 0.2}
+    write_json(tmp_path / "numbers.json", {
+        "study": {"name": "s"}, "experiments": {"sharpness": {"kind": "interpolation"}},
+        "tables": {"sharpness": {"m": row, "n": row | {"ci_low": None, "ci_high": None}}},
+    })  # fmt: skip
+    estimates = [{"of": "m", **dict.fromkeys(("value", "low", "high"), 2.0)},
+                 {"of": "n", "value": 1.0, "low": None, "high": None}]  # fmt: skip
+    claim = {
+        "id": "c", "verdict": "partly", "models": ["m"], "also": [{"what": "w", "outcome": "o"}],
+        "tests": [{"estimand": "e", "estimates": estimates}],
+    }  # fmt: skip
+    write_json(tmp_path / "claims.json", [claim])
+    digest = reference.digest(tmp_path)
+    assert digest == {
+        "study": "s", "kinds": {"sharpness": "interpolation"}, "machines": INTEL,
+        "versions": [{"torch": "2"}], "weights": {"m": {"model.safetensors": "0"}},
+        "data": {
+            name: sha256(tmp_path / name)
+            for name in ("a.parquet", "prompts.parquet", "sub/b.parquet", "t.csv")
+        },
+        "estimates": {"sharpness/m": [0.123457, 0.1, 0.2]},
+        "claims": {
+            "c": {
+                "verdict": "partly", "models": ["m"], "natures": {}, "also": {"w": "o"},
+                "estimates": {"e, m": [2.0] * 3},
+            }
+        },
+    }  # fmt: skip
+    (tmp_path / "claims.json").unlink()
+    with pytest.raises(UserError, match="claims.json: missing: finish the study first"):
+        reference.digest(tmp_path)
 
 
 @pytest.mark.parametrize(
