@@ -29,7 +29,7 @@ from stable_regions.models.load import load_model
 from stable_regions.models.model import check_layer
 from stable_regions.models.sweep import (
     BATCH_BYTES,
-    BATCH_TOKENS,
+    BATCH_POINTS,
     batch_rows,
     clean,
     full_forward,
@@ -313,12 +313,12 @@ def test_batches_change_nothing_but_rounding_and_runs_repeat_to_the_byte(model_o
 
 @pytest.mark.parametrize(("k", "seq"), [(5, 7), (2000, 3), (1, 9)])
 def test_on_a_processor_a_batch_is_no_larger_than_is_fast(model_of, k, seq):
-    """Nor has it fewer tokens than that takes, if they fit; on a GPU it has what fits."""
+    """Nor has it fewer points than that takes, if they fit; on a GPU it has what fits."""
     model, given = model_of(), {"k": k, "seq": seq, "sites": ("post_norm",)}
     fit, row = rows_that_fit(model, **given, budget=2**40)
     rows = batch_rows(model, **given, budget=2**40)
     assert 1 <= rows < fit
-    assert rows in (BATCH_BYTES // row, max(1, BATCH_TOKENS // max(k, seq)))
+    assert rows in (BATCH_BYTES // row, max(1, BATCH_POINTS // k))
     assert (rows + 1) * row > BATCH_BYTES
     assert batch_rows(model, **given, budget=row) == 1
     on_a_gpu = replace(model, device=torch.device("cuda"))

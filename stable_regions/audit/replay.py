@@ -46,6 +46,10 @@ class NamedItems(list):
     def __getitem__(self, key: Any) -> Any:
         return getattr(self, key) if isinstance(key, str) else super().__getitem__(key)
 
+    def get(self, name: str, default: Any = None) -> Any:
+        """A named part, or what is given in its place."""
+        return getattr(self, name) if name in self._names else default
+
     def items(self) -> Iterator[tuple[str, Any]]:
         """The named parts."""
         return ((name, getattr(self, name)) for name in self._names)

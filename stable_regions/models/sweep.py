@@ -36,11 +36,11 @@ from stable_regions.models.model import ADDED, Model, check_layer, layer_read
 
 Points = Callable[[slice], Float[Tensor, "b k d"]]
 
-# On a processor a batch is no larger than this, unless it would have too few tokens for its
+# On a processor a batch is no larger than this, unless it would have too few points for its
 # products to be fast. A larger one takes tensors that the system clears for it anew: of
 # SmolLM2-135M's points each costs 8 % more in batches of 512 MB.
 BATCH_BYTES = 64 * 2**20
-BATCH_TOKENS = 1000
+BATCH_POINTS = 1000
 
 
 def clean(
@@ -233,7 +233,7 @@ def batch_rows(model: Model, *, k: int, seq: int, sites: Sequence[str], budget: 
     rows, row = rows_that_fit(model, k=k, seq=seq, sites=sites, budget=budget)
     if model.device.type != "cpu":
         return rows
-    return min(rows, max(BATCH_BYTES // row, BATCH_TOKENS // max(k, seq), 1))
+    return min(rows, max(BATCH_BYTES // row, BATCH_POINTS // k, 1))
 
 
 def rows_that_fit(
