@@ -510,6 +510,7 @@ def test_named_parts_are_as_a_script_expects_them() -> None:
     given = replay.NamedItems(["a", "b", "c"], {"first": [0, None], "rest": [1, 3]})
     assert (given[0], given.first, list(given.rest)) == ("a", "a", ["b", "c"])  # type: ignore[attr-defined]
     assert (given["first"], list(given[1:])) == ("a", ["b", "c"])
+    assert (given.get("first"), given.get("others", [])) == ("a", [])
     assert dict(replay.NamedItems.of({"x": 1, "y": [2]}).items()) == {"x": 1, "y": [2]}
 
 

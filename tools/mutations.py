@@ -266,8 +266,8 @@ class Covering:
         return sorted(found, key=lambda tests: self.seconds[tests])
 
 
-def pytest_in(folder: Path, tests: Sequence[str], marks: str, log: Path) -> int:
-    """Run some tests on a checkout in this process, until one fails; pytest's status."""
+def pytest_in(folder: Path, tests: Sequence[str], marks: str, log: Path, failures: int = 1) -> int:
+    """Run some tests on a checkout in this process, until so many fail; pytest's status."""
     signal.alarm(TIMEOUT_S)  # and then this process ends
     os.chdir(folder)
     output = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
@@ -276,7 +276,20 @@ def pytest_in(folder: Path, tests: Sequence[str], marks: str, log: Path) -> int:
     sys.path[:] = [str(folder), *(each for each in sys.path if each != str(ROOT / "tools"))]
     import pytest
 
-    return int(pytest.main(["-x", "-q", "--tb=no", "-p", "no:cacheprovider", "-m", marks, *tests]))
+    return int(
+        pytest.main(
+            [
+                f"--maxfail={failures}",
+                "-q",
+                "--tb=no",
+                "-p",
+                "no:cacheprovider",
+                "-m",
+                marks,
+                *tests,
+            ]
+        )
+    )
 
 
 def start(what: Callable[[], int]) -> int:
@@ -336,7 +349,8 @@ def cover(jobs: int, folder: Path, plain: Path) -> Covering:
     def noted(name: str) -> int:
         called: set[tuple[str, str]] = set()
         vars(builtins)["called"] = called
-        status = pytest_in(folder, [f"tests/{name}"], unit_marks(), folder / f"{name}.log")
+        log = folder / f"{name}.log"
+        status = pytest_in(folder, [f"tests/{name}"], unit_marks(), log, failures=1000)
         (folder / f"{name}.calls").write_text(json.dumps(sorted(called)), encoding="utf-8")
         return status
 
