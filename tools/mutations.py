@@ -257,11 +257,11 @@ class Covering:
 
     def tests_of(self, mutation: Mutation, folder: Path) -> list[str]:
         """The modules of tests that can notice a mutation, the shortest first."""
-        name = function_at(folder / mutation.module, mutation.line)  # None: run on import
+        name = function_at(folder / mutation.module, mutation.line)
         found = [
             tests
             for tests, calls in self.calls.items()
-            if any(module == mutation.module and name in (None, of) for module, of in calls)
+            if name is None or (mutation.module, name) in calls  # None: whoever imports it
         ]
         return sorted(found, key=lambda tests: self.seconds[tests])
 
