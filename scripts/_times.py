@@ -6,6 +6,7 @@ and the other would keep a file that was made from what is no more.
 """
 
 import os
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,10 +27,11 @@ def time_for(made: Sequence[float], read: Sequence[float]) -> float | None:
     now, newest = time.time(), max(read, default=0.0)
     latest = LATEST.stat().st_mtime if LATEST.exists() else 0.0
     given = max(latest, newest) + STEP if now < latest or min(made) < newest else None
-    mark = LATEST.with_name(f"latest.{os.getpid()}")
-    mark.touch()
+    # in place of one that may be another user's; jobs of several machines may end at once
+    handle, mark = tempfile.mkstemp(prefix="latest.", dir=LATEST.parent)
+    os.close(handle)
     os.utime(mark, (given or now, given or now))
-    mark.replace(LATEST)  # which may be another user's
+    os.replace(mark, LATEST)
     return given
 
 

@@ -502,7 +502,7 @@ def test_a_window_has_other_names(tmp_path, changes, seen):
         ({"sites": ("gate.x",)}, "site 'gate.x' is unknown"),
         ({"sites": ("gate.3",)}, r"layer 3 is not in 0\.\.2"),
         ({"sites": ("gate.0",)}, "'gate.0' is not after the write layer 0"),
-        ({"budget": 1000}, "need 1 MB beside the weights: set compute.memory_budget_mb"),
+        ({"budget": 1000}, "need 1 MB beside the weights: set memory_budget_mb to 1"),
     ],
 )
 def test_mistakes_are_named(model_of, change, said):

@@ -90,5 +90,5 @@ def test_a_small_budget_gives_the_same(model_of: Callable[..., Model]) -> None:
     )
     for site in SITES:
         torch.testing.assert_close(cut[site], whole[site], **CLOSE)
-    with pytest.raises(UserError, match="points at once need 1 MB .* compute.memory_budget_mb"):
+    with pytest.raises(UserError, match="points at once need 1 MB .* set memory_budget_mb to 1"):
         sweep_at(model, LAYER, prompt(), 3, points(), SITES, budget=10)

@@ -462,7 +462,7 @@ def run(jobs: int, only: str, living: bool) -> int:
             if code == BROKEN:
                 sys.exit(f"error: {mutation.module}: {mutation.becomes}: cannot be tried")
             said = (folder / "tests.log").read_text(encoding="utf-8", errors="replace")
-            failed = re.findall(r"^(?:FAILED|ERROR) (tests/\S+?)(?: - .*)?$", said, re.MULTILINE)
+            failed = re.findall(r"^(?:FAILED|ERROR) (tests/.+?)(?: - .*)?$", said, re.MULTILINE)
             mutation.killed_by = failed[-1] if failed and code else None
             if code and not failed:
                 mutation.killed_by = "tests"  # such as one that never ends

@@ -266,9 +266,10 @@ def rows_that_fit(
         )
     row = numbers * model.dtype.itemsize
     if row > budget:
+        least = -(-row // 2**20)
         raise UserError(
-            f"{k} points at once need {-(-row // 2**20)} MB beside the weights: set "
-            "compute.memory_budget_mb to that, or more"
+            f"{k} points at once need {least} MB beside the weights: set memory_budget_mb to "
+            f"{least} or more"
         )
     return budget // row, row
 
