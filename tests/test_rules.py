@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from scripts._forking import MEMORY
 from stable_regions.audit.records import load_records
 from stable_regions.base.files import read_json
 from stable_regions.estimate.costs import cost_table
@@ -17,6 +18,7 @@ from tests.tiny_study import ROOT
 # A workflow that tells of our rules, as Snakemake has understood them.
 TELL = """
 import json
+import os
 
 
 include: "{root}/Snakefile"
@@ -32,6 +34,7 @@ for each in workflow.rules:
         "benchmark": bool(each.benchmark),
         "message": each.message,
         "asks": list(each.resources),
+        "environ": dict(os.environ),
     }}
     print(json.dumps(has))
 """
@@ -57,6 +60,13 @@ def rules(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     assert done.returncode == 0, done.stderr[-2000:]
     result = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     return [rule for rule in result if rule["script"]]
+
+
+@pytest.mark.workflow
+def test_scripts_start_with_what_keeps_the_memory_that_they_free(
+    rules: list[dict[str, Any]],
+) -> None:
+    assert all(rule["environ"].items() >= MEMORY.items() for rule in rules)
 
 
 @pytest.mark.workflow
