@@ -292,6 +292,11 @@ def pytest_in(folder: Path, tests: Sequence[str], marks: str, log: Path, failure
     )
 
 
+def log_of(folder: Path, name: str = "tests") -> Path:
+    """A file beside a checkout: what lies in it, tests may take for a part of it."""
+    return folder.with_name(f"{folder.name}.{name}.log")
+
+
 def start(what: Callable[[], int]) -> int:
     """Do something in a process that forks from this one, and has its libraries; its number."""
     if pid := os.fork():
@@ -349,9 +354,9 @@ def cover(jobs: int, folder: Path, plain: Path) -> Covering:
     def noted(name: str) -> int:
         called: set[tuple[str, str]] = set()
         vars(builtins)["called"] = called
-        log = folder / f"{name}.log"
+        log = log_of(folder, name)
         status = pytest_in(folder, [f"tests/{name}"], unit_marks(), log, failures=1000)
-        (folder / f"{name}.calls").write_text(json.dumps(sorted(called)), encoding="utf-8")
+        log_of(folder, f"{name}.calls").write_text(json.dumps(sorted(called)), encoding="utf-8")
         return status
 
     while waiting or running:
@@ -364,10 +369,10 @@ def cover(jobs: int, folder: Path, plain: Path) -> Covering:
         tests = f"tests/{name}"
         if os.waitstatus_to_exitcode(status) not in (0, NO_TESTS):
             # it may be one that reads the library's source
-            pid = start(partial(pytest_in, plain, [tests], unit_marks(), plain / f"{name}.log"))
+            pid = start(partial(pytest_in, plain, [tests], unit_marks(), log_of(plain, name)))
             if os.waitpid(pid, 0)[1]:
                 sys.exit(f"error: {tests}: fails as it is: mend it first")
-        calls = json.loads((folder / f"{name}.calls").read_text(encoding="utf-8"))
+        calls = json.loads(log_of(folder, f"{name}.calls").read_text(encoding="utf-8"))
         covering.seconds[tests] = time.monotonic() - began
         covering.calls[tests] = {(module, of) for module, of in calls}
     return covering
@@ -395,7 +400,7 @@ def tried(groups: Sequence[tuple[Sequence[str], str]], folder: Path) -> int:
     for number, (tests, marks) in enumerate(groups):
         if tests:
             # a process each: a module of the library is imported once
-            pid = start(partial(pytest_in, folder, tests, marks, folder / "tests.log"))
+            pid = start(partial(pytest_in, folder, tests, marks, log_of(folder)))
             status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
             if status == BROKEN:
                 return BROKEN
@@ -452,7 +457,7 @@ def run(jobs: int, only: str, living: bool) -> int:
                 # a second apart, so that what is compiled of one mutation is not taken for another
                 when += 2
                 os.utime(folder / mutation.module, (when, when))
-                (folder / "tests.log").write_text("", encoding="utf-8")
+                log_of(folder).write_text("", encoding="utf-8")
                 pid = start(partial(tried, groups, folder))
                 running[pid] = (mutation, folder, before)
                 continue
@@ -461,7 +466,7 @@ def run(jobs: int, only: str, living: bool) -> int:
             code = os.waitstatus_to_exitcode(status)
             if code == BROKEN:
                 sys.exit(f"error: {mutation.module}: {mutation.becomes}: cannot be tried")
-            said = (folder / "tests.log").read_text(encoding="utf-8", errors="replace")
+            said = log_of(folder).read_text(encoding="utf-8", errors="replace")
             failed = re.findall(r"^(?:FAILED|ERROR) (tests/.+?)(?: - .*)?$", said, re.MULTILINE)
             mutation.killed_by = failed[-1] if failed and code else None
             if code and not failed:
