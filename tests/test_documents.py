@@ -162,8 +162,8 @@ def test_the_lines_of_python_run(tiny: Path) -> None:
     run_here(tiny, "-c", code.replace("embedded", "tiny").replace("smollm2-135m", "tiny-llama"))
 
 
-def test_the_benchmark_runs(tiny: Path, tmp_path: Path) -> None:
-    [line] = [line for line in lines() if line.startswith("python -m benchmarks")]
+def test_the_engine_s_benchmark_runs(tiny: Path, tmp_path: Path) -> None:
+    [line] = [line for line in lines() if line.startswith("python -m benchmarks.engine")]
     _, *arguments = line.split()
     model, out = "resources/models/tiny-llama", str(tmp_path)
     run_here(tiny, *arguments, model, "--threads", "1", "--repeats", "1", "--out", out)
