@@ -123,6 +123,7 @@ def test_of_two_sets_of_weights_the_whole_one_is_fetched(
     assert {p.name for p in (tmp_path / "model").iterdir()} - {".hub"} == FETCHED
     assert set(stand_in.files()) == FETCHED
     assert "holds two sets of weights; model.safetensors is read" in caplog.text
+    assert "and model-00001-of-00002.safetensors is not" in caplog.text
     # of a cache that another program filled
     huggingface_hub.snapshot_download("me/model", cache_dir=tmp_path / "cache")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
@@ -190,6 +191,16 @@ def test_a_checkpoint_that_the_cache_has_is_linked(stand_in: Hub, tmp_path: Path
     assert stand_in.files() == []
     blob = (tmp_path / "linked" / "model.safetensors").resolve()
     assert blob.is_relative_to(tmp_path / "cache")
+
+
+def test_a_download_tells_its_megabytes(
+    stand_in: Hub, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = make_repository(tmp_path / "r", weight=np.zeros(250_000, dtype=np.float32))
+    stand_in.repositories["me/model"] = Repository({"main": folder})
+    with caplog.at_level("INFO"):
+        fetch(tmp_path / "model")
+    assert "download me/model: 1 of 1 MB" in caplog.text
 
 
 def test_an_interrupted_download_goes_on(stand_in: Hub, tmp_path: Path) -> None:
@@ -285,6 +296,10 @@ def test_what_the_hub_lacks_is_known_before_anything_is_downloaded(
     assert "me/none: the hub has no such model" in line
     [line] = hub.absent("me/gated", ["main"])
     assert "gated; accept its terms" in line
+    with pytest.MonkeyPatch.context() as old:
+        old.setenv("HF_TOKEN", "old secret")
+        [line] = hub.absent("me/gated", ["main"])
+    assert "me/gated: the hub refuses the token" in line
     [line] = hub.absent("me/pickled", ["main"])
     assert "has no tokenizer.json and no model.safetensors; pytorch_model.bin is a pickle" in line
     [line] = hub.absent("me/texts", ["main"], kind="dataset", files=["data/*.parquet", "x/*.csv"])
@@ -306,6 +321,10 @@ def test_names_are_looked_for_again_when_the_hub_asks_to_wait(
     stand_in.spared, stand_in.limited = spared, 3
     [line] = hub.absent("me/gated", ["main"])
     assert "gated; accept its terms" in line
+    with pytest.MonkeyPatch.context() as old:
+        old.setenv("HF_TOKEN", "old secret")
+        [line] = hub.absent("me/gated", ["main"])
+    assert "me/gated: the hub refuses the token" in line
 
 
 def test_damaged_weights_are_noticed(stand_in: Hub, tmp_path: Path) -> None:
