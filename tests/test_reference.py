@@ -9,7 +9,8 @@ import pytest
 
 from stable_regions.audit import reference
 from stable_regions.base.errors import UserError
-from stable_regions.base.files import sha256, write_json, write_parquet
+from stable_regions.base.files import read_json, sha256, write_json, write_parquet
+from tests.tiny_study import ROOT
 
 INTEL, AMD = (
     [{"processor": name, "system": "Linux"}] for name in ("Intel(R) Xeon(R) Processor", "AMD EPYC")
@@ -19,6 +20,7 @@ SLOPE, GATES, SCORE, TOKENS, TRAINED = (
     "words_scores/m/0/barrier/kind/ari",
     "planes/m/0/post_norm/top_tokens", "training/suite@step8/0/post_norm",
 )  # fmt: skip
+NEAR, BUNCHING = "sharpness_groups/m/0/differs/context/max_slope", "polytopes_bunching/m/0/gates"
 DIGEST: dict[str, Any] = {
     "kinds": {
         "sharpness": "interpolation", "training": "interpolation", "polytopes": "polytopes",
@@ -30,7 +32,8 @@ DIGEST: dict[str, Any] = {
     "data": {"a.parquet": "0"},
     "estimates": {
         SLOPE: [3.9, 3.8, 4.0], GATES: [137.0, 130.0, 144.0], SCORE: [0.58, 0.47, 0.7],
-        TOKENS: [12.0, 10.0, 14.0], TRAINED: [2.0, 1.9, 2.1],
+        TOKENS: [12.0, 10.0, 14.0], TRAINED: [2.0, 1.9, 2.1], NEAR: [1.1, 1.0, 1.2],
+        BUNCHING: [2.0, 1.9, 2.1],
     },
     "claims": {
         "gates": {
@@ -100,6 +103,7 @@ def test_what_a_digest_holds(tmp_path: Path) -> None:
         (GATES, -0.5, True), (GATES, 1.0, True), (GATES, 1.5, False),  # one count
         (TOKENS, 1.0, True), (TOKENS, 2.0, False),
         (SCORE, 0.1, True),  # the intervals are the same
+        (NEAR, 0.01, True), (NEAR, 0.02, False), (BUNCHING, 0.02, True), (BUNCHING, 0.03, False),
     ],
 )  # fmt: skip
 def test_what_another_processor_may_move_a_number_by(name: str, by: float, same: bool) -> None:
@@ -113,6 +117,51 @@ def test_what_another_processor_may_move_a_number_by(name: str, by: float, same:
     )
     if name != SLOPE:  # the same processor gives the same counts and clusters
         assert len(reference.compare(DIGEST, run(INTEL, **{name: by}))["differences"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        ("sharpness_groups/m/0/differs/context/max_slope", "quotient"),
+        ("sharpness_groups/m/0/differs/context/distance", "real"),
+        ("sharpness_groups/m/0/max slope/high/max_slope", "real"),
+        ("sharpness_groups/m/0/max slope/all/low", "real"),
+        ("polytopes_bunching/m/0/post_norm/output", "real"),
+        ("polytopes_pairs/0/bunching", "quotient"),
+        ("polytopes_comparison/m/0/post_norm/speed > 2/density", "quotient"),
+        ("polytopes_comparison/m/0/post_norm/speed > 2/movement", "real"),
+        ("polytopes_comparison/m/0/post_norm/speed > 2/per_region", "count"),
+        ("words_states/m/0/ari", "clustering"),
+        ("words_grids/m/0/barrier/6", "real"),
+        ("another/m/0", "real"),
+    ],
+)
+def test_what_a_number_is(words: str, what: str) -> None:
+    assert reference.nature(words.split("/"), DIGEST["kinds"]) == what
+
+
+def test_a_claims_number_is_what_its_test_names() -> None:
+    claim = {
+        "tests": [
+            {"estimand": "e", "table": "polytopes_comparison", "value": "median",
+             "where": {"layer": 0, "definition": ["speed > 2"], "measure": measure},
+             "estimates": [{"of": measure}]}
+            for measure in ("density", "movement", "per_region")
+        ] + [{"estimand": "e", "value": "bunching", "table": "polytopes_pairs",
+              "estimates": [{"of": "pairs"}]},
+             {"estimand": "e", "raw": "sharpness", "estimates": [{"of": "raw"}]}]
+    }  # fmt: skip
+    assert reference._natures(claim, DIGEST["kinds"]) == {
+        "e, density": "quotient", "e, per_region": "count", "e, pairs": "quotient",
+    }  # fmt: skip
+
+
+def test_references_that_lie_side_by_side_are_the_same_as_far_as_they_can_be() -> None:
+    first, *others = sorted((ROOT / "reference").glob("embedded*.json"), key=lambda p: len(p.name))
+    assert others
+    for other in others:
+        result = reference.compare(read_json(first), read_json(other))
+        assert result["differences"] == [], result["line"]
 
 
 def test_scores_whose_intervals_are_apart_are_different() -> None:
@@ -152,7 +201,7 @@ def test_a_claims_estimate_is_a_count_where_its_table_holds_counts() -> None:
 def test_what_another_processor_explains_is_not_said_of_identical_bytes() -> None:
     same = DIGEST | {"machines": AMD}
     assert reference.compare(DIGEST, same)["line"] == (
-        "identical bytes: 1 raw outputs and tables, and with them 5 estimates and 1 claims"
+        "identical bytes: 1 raw outputs and tables, and with them 7 estimates and 1 claims"
     )
     assert "this is AMD EPYC, the reference is of Intel" in reference.compare(DIGEST, run())["line"]
     newer = run(INTEL) | {"versions": [{"torch": "3"}]}

@@ -13,6 +13,9 @@ which moves the last bits of what a model computes.
   and the count of its path is another by one; so a median of counts, or a difference of medians, is
   another by half or by one, however many pairs it is of. Further it cannot go unless about half of
   all paths change by more than one.
+- A *quotient* by what is small moves further, by ten times as much at most. A slope is relative to
+  the distance of its ends' outputs, and where pairs were chosen for being near, the same rounding
+  is a larger part of that. In a ratio of counts one gate more is one of those below.
 - The *clustering* of prompts is a threshold on a tree: where two branches are all but equally long,
   the last bits decide which are joined, and with it the labels of all prompts below. A score is
   then another by more than any rounding, but no more surprising than other prompts would make it:
@@ -26,7 +29,7 @@ On one make of processor, with one set of versions, counts and clusterings have 
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -66,10 +69,16 @@ def _estimate_name(test: Mapping[str, Any], one: Mapping[str, Any]) -> str:
     return f"{test['estimand']}, {one['of']}"
 
 
+def _words(test: Mapping[str, Any]) -> list[str]:
+    """What names the number of a test: its table, what rows it is of, its column."""
+    rows = (test.get("where") or {}).values()
+    return [str(word) for word in (test.get("table", ""), *rows, test.get("value"))]
+
+
 def _natures(claim: Mapping[str, Any], kinds: Mapping[str, str]) -> dict[str, Nature]:
     """What those of a claim's estimates are that are no real numbers."""
     natures = {
-        _estimate_name(test, one): nature(test.get("table", ""), kinds)
+        _estimate_name(test, one): nature(_words(test), kinds)
         for test in claim["tests"]
         for one in test["estimates"]
     }
@@ -166,10 +175,10 @@ def nearest(references: list[dict[str, Any]], current: Mapping[str, Any]) -> dic
     return (alike or references)[0]
 
 
-def nature(table: str, kinds: Mapping[str, str]) -> Nature:
-    """What an estimate is, by its name: its table and, after slashes, the keys of its row."""
-    name, *keys = table.split("/")
-    experiment, _, what = name.partition("_")
+def nature(words: Sequence[str], kinds: Mapping[str, str]) -> Nature:
+    """What an estimate is, by its table and the keys of its row."""
+    table, *keys = words
+    experiment, _, what = table.partition("_")
     kind = KINDS.get(kinds.get(experiment, ""))
     return kind.nature([what, *keys]) if kind else "real"
 
@@ -180,9 +189,11 @@ def _nature_in(
     return natures.get(name, "real")
 
 
-def _within(a: Interval, b: Interval, absolute: float = TOLERANCE) -> bool:
+def _within(
+    a: Interval, b: Interval, relative: float = TOLERANCE, absolute: float = TOLERANCE
+) -> bool:
     return all(
-        math.isclose(x, y, rel_tol=TOLERANCE, abs_tol=absolute) for x, y in zip(a, b, strict=True)
+        math.isclose(x, y, rel_tol=relative, abs_tol=absolute) for x, y in zip(a, b, strict=True)
     )
 
 
@@ -191,7 +202,8 @@ def _same(a: Interval, b: Interval, what: Nature | Literal["trained"]) -> bool:
     overlap = a[1] <= b[2] and b[1] <= a[2]
     return (
         _within(a, b)
-        or (what == "count" and _within(a, b, 1.0))
+        or (what == "count" and _within(a, b, absolute=1.0))
+        or (what == "quotient" and _within(a, b, 10 * TOLERANCE, 10 * TOLERANCE))
         or (what in ("clustering", "trained") and overlap)
     )
 
@@ -205,7 +217,7 @@ class Comparison:
     verdicts, estimates
         What is different.
     moved
-        Counts and scores of clusters that moved by no more than another processor can move them.
+        What is no real number and moved by no more than another processor can move it.
     """
 
     verdicts: list[str] = field(default_factory=list)
@@ -241,13 +253,13 @@ def differences(reference: Mapping[str, Any], current: Mapping[str, Any]) -> Com
             )
             if not _same(old[name], new[name], what(name)):
                 result.estimates.append(line)
-            elif what(name) in ("count", "clustering") and not _within(old[name], new[name]):
+            elif what(name) not in ("real", "trained") and not _within(old[name], new[name]):
                 result.moved.append(line)
 
     def of_table(name: str) -> Nature | Literal["trained"]:
         if not other.isdisjoint(name.split("/")):
             return "trained"
-        return nature(name, current["kinds"]) if elsewhere else "real"
+        return nature(name.split("/"), current["kinds"]) if elsewhere else "real"
 
     compare_all(reference["estimates"], current["estimates"], of_table)
     for name in dict.fromkeys([*reference["claims"], *current["claims"]]):
@@ -301,8 +313,8 @@ def compare(reference: Mapping[str, Any], current: Mapping[str, Any]) -> dict[st
         )
     if found.moved:
         line += (
-            f"; {len(found.moved)} counts and scores of clusters moved as rounding can move them, "
-            f"such as {found.moved[0]}"
+            f"; of counts, quotients and scores of clusters {len(found.moved)} moved as rounding "
+            f"can move them, such as {found.moved[0]}"
         )
     if other and reference["machines"] != current["machines"]:
         here, there = (

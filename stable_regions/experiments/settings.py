@@ -3,7 +3,7 @@
 Snakemake starts with these classes, so nothing here loads PyTorch, NumPy or pandas.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -77,9 +77,10 @@ class Tables(NamedTuple):
         return [f"{experiment}_{what}" if what else experiment for what in self.what]
 
 
-Nature = Literal["real", "count", "clustering"]
+Nature = Literal["real", "count", "quotient", "clustering"]
 """What a number in a table is: a function of distances that moves with them, a count of things that
-happen or do not (or a median, a difference or a ratio of counts), or a score of clusters.
+happen or do not (or a median or a difference of counts), a quotient by what is small (a ratio of
+counts, or a slope between ends that were chosen for being near), or a score of clusters.
 """
 
 
@@ -104,8 +105,8 @@ class Measurement(Strict):
     on_page
         What the page to explore shows: `paths`, `series`, `planes`, `maps`.
     natures
-        What the numbers of its tables are where they are not real numbers: by the suffix of the
-        table's name, or by a measure in it.
+        What the numbers of its tables are where they are not real numbers: by words that name them,
+        of which the first that all apply count.
     """
 
     verb: ClassVar[str]
@@ -116,7 +117,7 @@ class Measurement(Strict):
     ways: ClassVar[tuple[Way, ...]] = ()
     engine: ClassVar[str | None] = None
     on_page: ClassVar[tuple[str, ...]] = ()
-    natures: ClassVar[Mapping[str, Nature]] = {}
+    natures: ClassVar[Mapping[tuple[str, ...], Nature]] = {}
     kind: str
     """What is measured."""
     prompts: Name
@@ -133,9 +134,10 @@ class Measurement(Strict):
         return f"{kind if cls.has(part) else kind.rpartition('.')[0]}.{part}"
 
     @classmethod
-    def nature(cls, names: Sequence[str]) -> Nature:
-        """What a number is, by the suffix of its table and the keys of its row."""
-        return next((cls.natures[name] for name in names if name in cls.natures), "real")
+    def nature(cls, names: Collection[str]) -> Nature:
+        """What a number is, by the suffix of its table, the keys of its row and its column."""
+        found = (what for words, what in cls.natures.items() if set(words) <= set(names))
+        return next(found, "real")
 
     @classmethod
     def has(cls, part: str) -> bool:

@@ -1,9 +1,16 @@
 """The settings of an interpolation."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
-from stable_regions.experiments.settings import OnPairs, Points, Tables, Way, shard_ranges
+from stable_regions.experiments.settings import (
+    Nature,
+    OnPairs,
+    Points,
+    Tables,
+    Way,
+    shard_ranges,
+)
 from stable_regions.prompts.settings import Prompts, Size
 from stable_regions.study.fields import TwoOrMore
 
@@ -29,6 +36,9 @@ class Settings(OnPairs):
     folder: ClassVar[str] = "interpolation"
     ways: ClassVar[tuple[Way, ...]] = (PATHS, PREDICTIONS)
     on_page: ClassVar[tuple[str, ...]] = ("paths", "series")
+    natures: ClassVar[Mapping[tuple[str, ...], Nature]] = {
+        ("groups", near, "max_slope"): "quotient" for near in ("low", "context")
+    }
     kind: Literal["interpolation"]
     steps: TwoOrMore = 50
     """Points on a path, both ends included."""

@@ -43,9 +43,10 @@ class Settings(Measurement):
     ending: ClassVar[str] = "safetensors"
     ways: ClassVar[tuple[Way, ...]] = (SHORT,)
     on_page: ClassVar[tuple[str, ...]] = ("maps",)
-    natures: ClassVar[Mapping[str, Nature]] = dict.fromkeys(
-        ("scores", "comparisons", "confounded", "sweep"), "clustering"
-    )
+    natures: ClassVar[Mapping[tuple[str, ...], Nature]] = {
+        (table,): "clustering"
+        for table in ("scores", "comparisons", "confounded", "sensitivity", "states")
+    }
     kind: Literal["pairwise"]
     steps: Annotated[int, Field(ge=3, lt=INT32_END)]
     """Points on a path, both ends included."""

@@ -35,7 +35,7 @@ class Settings(Measurement):
     ending: ClassVar[str] = "safetensors"
     ways: ClassVar[tuple[Way, ...]] = (PLANES,)
     on_page: ClassVar[tuple[str, ...]] = ("planes",)
-    natures: ClassVar[Mapping[str, Nature]] = {"top_tokens": "count"}
+    natures: ClassVar[Mapping[tuple[str, ...], Nature]] = {("top_tokens",): "count"}
     kind: Literal["plane"]
     triples: Count = 1
     """Planes, of three prompts each."""

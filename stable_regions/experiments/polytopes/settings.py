@@ -24,7 +24,14 @@ class Settings(OnPairs):
     folder: ClassVar[str] = "polytopes"
     ways: ClassVar[tuple[Way, ...]] = (GATES,)
     on_page: ClassVar[tuple[str, ...]] = ("paths",)
-    natures: ClassVar[Mapping[str, Nature]] = {"gates": "count", "comparison": "count"}
+    natures: ClassVar[Mapping[tuple[str, ...], Nature]] = {
+        ("bunching", "output"): "real",
+        ("bunching",): "quotient",
+        ("comparison", "density"): "quotient",
+        ("comparison", "movement"): "real",
+        ("comparison",): "count",
+        ("gates",): "count",
+    }
     kind: Literal["polytopes"]
     steps: TwoOrMore = 50
     """Points on a path, both ends included."""
