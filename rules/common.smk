@@ -17,6 +17,7 @@ except UserError as error:
 CONFIG = STUDY.config
 COMPUTE = CONFIG.compute
 BENCHMARKS = {}  # by stage: the benchmark files of its jobs
+CODE = {}  # what is read of scripts and modules, each once
 
 
 wildcard_constraints:
@@ -34,7 +35,7 @@ wildcard_constraints:
 @cache
 def digest(script, *modules):
     """The digest of a script's code, with modules that it loads by name."""
-    return code_digest(HERE / "scripts" / script, *modules)
+    return code_digest(HERE / "scripts" / script, *modules, seen=CODE)
 
 
 def code(script, *modules):

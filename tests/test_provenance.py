@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -267,3 +268,20 @@ def test_versions_are_those_installed() -> None:
     import numpy
 
     assert provenance.versions(["numpy"])["numpy"] == numpy.__version__
+
+
+def test_what_was_read_for_one_digest_is_not_read_for_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scripts = sorted((ROOT / "scripts").glob("[!_]*.py"))
+    digests = [provenance.code_digest(script) for script in scripts]
+    read, look = [], provenance._look
+
+    def note(file: Path, notes: dict[str, Any]) -> dict[str, Any]:
+        read.append(file)
+        return look(file, notes)
+
+    monkeypatch.setattr(provenance, "_look", note)
+    seen: provenance.Seen = {}
+    assert [provenance.code_digest(script, seen=seen) for script in scripts] == digests
+    assert len(read) == len({*read}) > len(scripts)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:  # importing it would bring torch into jobs that need none
 
 PACKAGE = Path(__file__).parent.parent
 TYPES_ONLY = ("TYPE_CHECKING", "typing.TYPE_CHECKING")  # a block that never runs
+# Of a file, imported by a script in a folder: its place and a digest, and what it imports.
+Seen = dict[tuple[Path, Path], tuple[str, set[Path]]]
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
@@ -115,7 +117,7 @@ def _on_the_way(folder: Path, name: str) -> Iterator[Path]:
             yield Path(file)
 
 
-def code_digest(script: str | Path, *modules: str) -> str:
+def code_digest(script: str | Path, *modules: str, seen: Seen | None = None) -> str:
     """Digest of a script's code: itself and every module of this checkout that it imports.
 
     A rule passes this as a parameter, so that Snakemake makes a result again when the code behind
@@ -127,33 +129,39 @@ def code_digest(script: str | Path, *modules: str) -> str:
         It may import modules that lie beside it, and those of this package.
     modules
         What it loads by name: no statement in it says which module that is.
+    seen
+        What has been read for other digests of the same code, to which is added.
     """
     script, root = Path(script).resolve(), PACKAGE.resolve().parent
+    seen = {} if seen is None else seen
     # To read all takes a second. What Python keeps of a module, by its version, lies here too.
     path = PACKAGE / "__pycache__" / f"read.{sys.implementation.cache_tag}.json"
     notes = _notes(path)
     noted = dict(notes)
+
+    def look(file: Path) -> tuple[str, set[Path]]:
+        note = _look(file, notes)
+        imported = {
+            each
+            for level, name in note["imports"]
+            for folder in ([file.parents[level - 1]] if level else [script.parent, root])
+            for each in _executed(folder, name)
+        }
+        # by its place in the checkout, though a manifest may name a script that lies elsewhere
+        return f"{Path(os.path.relpath(file, root)).as_posix()}\n{note['does']}", imported
+
     texts: dict[Path, str] = {}
-    modules_seen: set[tuple[Path, str]] = set()
-    todo = [script, *(file for module in modules for file in _executed(root, module))]
+    todo = {script, *(file for module in modules for file in _executed(root, module))}
     while todo:
         file = todo.pop()
-        if file in texts:
-            continue
-        note = _look(file, notes)
-        texts[file] = note["does"]
-        for level, name in note["imports"]:
-            for folder in [file.parents[level - 1]] if level else [script.parent, root]:
-                if (folder, name) not in modules_seen:
-                    modules_seen.add((folder, name))
-                    todo.extend(_executed(folder, name))
+        if (file, script.parent) not in seen:
+            seen[file, script.parent] = look(file)
+        texts[file], imported = seen[file, script.parent]
+        todo |= imported - texts.keys()
     if notes != noted and not sys.dont_write_bytecode:
         with suppress(OSError):  # a checkout that may not be written to
             write_json(path, notes)
-    # a manifest may name a script that lies elsewhere
-    by_path = {Path(os.path.relpath(file, root)).as_posix(): does for file, does in texts.items()}
-    text = "\n".join(f"{name}\n{by_path[name]}" for name in sorted(by_path))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256("\n".join(sorted(texts.values())).encode()).hexdigest()[:16]
 
 
 def model_record(model: "Model", ref: str, compute: Mapping[str, Any]) -> dict[str, Any]:
