@@ -129,26 +129,26 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> BackgroundRun:
 
 
 def second_runs(folder: Path) -> dict[str, BackgroundRun]:
-    """The tiny study once more, otherwise: through Slurm and by conda where they can be had.
+    """A part of the tiny study, otherwise: through Slurm and by conda where they can be had.
 
     Then it is verified, and by conda the embedded study's first figure is made.
     """
     from tests import documents
-    from tests.tiny_study import FIRST_FIGURE, ROOT, command, make_sources
+    from tests.tiny_study import FEW, FIRST_FIGURE, ROOT, command, make_sources
 
     make_sources(folder)
     conda = documents.CONDA if shutil.which("conda") else []
-    study = command(folder, "--cores", "3", *conda)
+    study = command(folder, "--cores", "3", *conda, *FEW)
     if slurm.missing() is None:
         # Slurm forgets a job some minutes after its end, so it is asked again and again
         asked = "scontrol show jobs >> entries"
         line = (
             f"(while :; do {asked}; sleep 60; done) & asking=$!; "
-            f"{shlex.join(slurm.command(folder, *conda))}; status=$?; "
+            f"{shlex.join(slurm.command(folder, *conda, *FEW))}; status=$?; "
             f"kill $asking; {asked}; exit $status"
         )
         study = ["sh", "-c", line]
-    verify = command(folder, "--cores", "2", *conda, *documents.arguments("verify"))
+    verify = command(folder, *documents.arguments("verify"), "--cores", "2", *conda, *FEW)
     runs = {
         "again": BackgroundRun(folder, study),
         "verified": BackgroundRun(folder / "verified", verify),
@@ -176,7 +176,7 @@ def tiny(runs: dict[str, BackgroundRun], tiny_hashes: dict[str, str]) -> Path:
 
 @pytest.fixture(scope="session")
 def again(runs: dict[str, BackgroundRun]) -> Path:
-    """A folder in which it was run once more; while it is verified, Snakemake's lock is on it."""
+    """A folder in which that part was run; while it is verified, Snakemake's lock is on it."""
     return runs["again"].ended()
 
 

@@ -371,7 +371,7 @@ def test_the_command_verifies(again: Path, verified: str) -> None:
     """In the environment that it names, where the study was run by conda."""
     message = verified
     assert "different: " not in message
-    for part in ("files of results/tiny against manifest.json", "rebuilt from raw outputs",
+    for part in ("files of results/few against manifest.json", "rebuilt from raw outputs",
                  "recomputed through them"):  # fmt: skip
         assert any("checked: " in line and part in line for line in message.splitlines()), part
     assert "load checks and tables that need a model" in message

@@ -8,7 +8,7 @@ from stable_regions.audit.records import load_records
 from stable_regions.base.files import sha256
 from tests.documents import CONDA
 from tests.test_environments import NAMED
-from tests.tiny_study import FIRST_FIGURE, ROOT, environments, snakemake
+from tests.tiny_study import FEW, FIRST_FIGURE, ROOT, environments, snakemake
 
 pytestmark = pytest.mark.conda
 # A workflow of one rule, which looks for what only other environments have.
@@ -52,7 +52,7 @@ def test_each_rule_ran_in_the_environment_that_it_names(again: Path) -> None:
 
 
 def test_so_does_a_rule_that_leaves_no_record(again: Path, verified: str) -> None:
-    done = snakemake(again, *CONDA, "trace", "--config", "target=emerge")
+    done = snakemake(again, "trace", *CONDA, *FEW, "--config", "target=emerge")
     assert done.returncode == 0, done.stderr[-3000:]
     assert set(environments(again, done.stderr)) == {sha256(ROOT / NAMED["scripts/trace.py"])}
 

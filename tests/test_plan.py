@@ -27,7 +27,7 @@ from stable_regions.study.study import Study
 from stable_regions.study.work import sources, texts, works
 from tests.documents import CONDA
 from tests.models import FAMILIES, make_model
-from tests.tiny_study import ROOT, environments, snakemake
+from tests.tiny_study import FEW, ROOT, environments, snakemake
 
 COSTS = ROOT / "docs" / "costs.md"
 SHAPE = Shape(model_type="llama", layers=4, width=8, heads=2, mlp=16, vocabulary=100, tied=True)
@@ -253,11 +253,11 @@ def test_the_report_says_the_total_and_what_it_is_of() -> None:
 def test_the_plan_counts_all_jobs_of_the_study(again: Path, verified: str) -> None:
     """In the environment that it names, where the study was run by conda; it leaves no record."""
     conda = CONDA if shutil.which("conda") else []
-    done = snakemake(again, *conda, "plan")
+    done = snakemake(again, "plan", *conda, *FEW)
     assert done.returncode == 0, done.stderr[-2000:]
     if conda:
         assert set(environments(again, done.stderr)) == {sha256(ROOT / "envs" / "audit.yaml")}
-    dry = snakemake(again, *conda, "--dry-run", "--forceall", "--quiet", "rules").stdout
+    dry = snakemake(again, *conda, "--dry-run", "--forceall", "--quiet", "rules", *FEW).stdout
     jobs = next(line.split()[1] for line in dry.splitlines() if line.startswith("total "))
     assert cells(done.stdout.splitlines())["total", ""]["jobs"] == jobs
 

@@ -16,7 +16,7 @@ from stable_regions.audit.records import load_records
 from stable_regions.base.errors import errors_since, log_times
 from tests import slurm
 from tests.documents import CONDA
-from tests.tiny_study import CONFIG, ROOT
+from tests.tiny_study import CONFIG, FEW, ROOT
 
 # What comes after all tables is one entry.
 PAPER = {
@@ -90,7 +90,8 @@ def test_the_profile_puts_rules_in_groups_that_are_there() -> None:
 
 def submit(folder: Path, *arguments: str, config: Path = CONFIG, seconds: int = 600) -> str:
     """Run to the end on Slurm, and give what was printed, and the exit status in a last line."""
-    command = slurm.command(folder, "--configfile", str(config), *arguments)
+    given = [] if "--configfile" in arguments else ["--configfile", str(config)]
+    command = slurm.command(folder, *given, *arguments)
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
     return f"{done.stdout}{done.stderr}\nexit status {done.returncode}"
 
@@ -111,7 +112,7 @@ def known(printed: str, what: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def run(again: Path) -> tuple[Path, str]:
-    """A folder in which the tiny study was run on Slurm, and what that printed."""
+    """A folder in which a part of the tiny study was run on Slurm, and what that printed."""
     return again, (again / "printed").read_text()
 
 
@@ -126,7 +127,7 @@ def beside(run: tuple[Path, str], tmp_path: Path) -> Path:
 @pytest.mark.slurm
 def test_the_study_runs_in_the_queue(run: tuple[Path, str]) -> None:
     folder, printed = run
-    assert (folder / "results/tiny/paper.pdf").read_bytes().startswith(b"%PDF")
+    assert (folder / "results/few/paper.pdf").read_bytes().startswith(b"%PDF")
     records = load_records(folder / "logs")
     assert {"train", "clusters", "independent_check", "paper"} <= {
         record["rule"] for record in records
@@ -151,7 +152,7 @@ def test_jobs_share_entries(run: tuple[Path, str]) -> None:
 
     alike = measured("tiny-llama")
     assert len(alike) > 10
-    assert len(set(alike)) == math.ceil(len(alike) / 20)  # the profile's `group-components`
+    assert len(set(alike)) == math.ceil(len(alike) / slurm.ALIKE)
     other_model = measured("tiny-trained")
     assert len(other_model) >= 2
     assert set(alike).isdisjoint(other_model)
@@ -262,8 +263,8 @@ def test_a_gpu_is_asked_for_by_what_runs_a_model_alone(again: Path, verified: st
         pytest.skip("this Slurm has GPUs")
     options = CONDA if shutil.which("conda") else []  # as it was run: nothing else is to be done
     printed = submit(
-        again, *options, "--retries", "0", "--config", "compute={device: cuda}", "--",
-        "results/tiny/activations/tiny/tiny-llama.safetensors",
+        again, *options, *FEW, "--retries", "0", "--config", "compute={device: cuda}", "--",
+        "results/few/activations/tiny/tiny-llama.safetensors",
     )  # fmt: skip
     assert printed.endswith("exit status 1")
     [line] = [line for line in printed.splitlines() if "sbatch failed" in line]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # to import them takes seconds, and most who use this module 
 
 ROOT = Path(__file__).parent.parent
 CONFIG = ROOT / "tests" / "tiny" / "config.yaml"
+FEW = ("--configfile", str(CONFIG), str(CONFIG.with_name("few.yaml")))  # a part of it
 FIRST_FIGURE = "results/embedded/figures/fig2.pdf"
 
 
