@@ -1,7 +1,9 @@
 """Claims on made-up data where the answer is known, both ways; the ledgers and their mistakes."""
 
 import json
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ from stable_regions.measures.levels import radii
 from stable_regions.measures.paths import alphas
 from stable_regions.paper import claims
 from stable_regions.paper.deviations import tabulate
-from stable_regions.paper.ledger import Claim, Deviation, Trend, load_ledger
+from stable_regions.paper.ledger import Claim, Deviation, Original, Trend, load_ledger
 from tests.bad_input import refused
 from tests.tiny_study import ROOT
 
@@ -693,7 +695,7 @@ def test_an_estimate_without_an_interval_is_open(counted: str) -> None:
     [row] = claims.estimates(claims.Cells.model_validate(entry), table, models("m"), draw)
     assert row == {
         "of": "m", "models": ["m"], "pairs": 6, "value": 1.3, "low": None, "high": None,
-        "outcome": "open", "pairs_to_decide": None,
+        "outcome": "open", "pairs_to_decide": None, "original": None,
     }  # fmt: skip
 
 
@@ -905,6 +907,43 @@ CLAIM = """
 
 
 @pytest.mark.parametrize(
+    ("low", "high", "difference", "inside"),
+    [
+        (3.9, 3.9, 0.1, True), (4.4, 4.4, -0.4, False), (3.0, 3.0, 1.0, False),
+        (1.0, 3.9, 0.1, True), (3.0, 9.0, 0.0, True), (4.3, 9.0, -0.3, False),
+    ],
+)  # fmt: skip
+def test_what_the_paper_gives_stands_beside_an_estimate(
+    low: float, high: float, difference: float, inside: bool
+) -> None:
+    one = claims.Estimate("m", ["m"], 60, value=4.0, low=3.8, high=4.2)
+    original = Original(low=low, high=high, read="text")
+    result = claims.beside(one, original)
+    assert result["difference"] == pytest.approx(difference)
+    assert result["inside"] is inside
+    unsure = replace(one, low=math.nan, high=math.nan)
+    assert claims.beside(unsure, original)["inside"] is None
+
+
+def test_a_number_of_the_paper_is_of_the_estimate_that_it_names() -> None:
+    test = (
+        CLAIMS["regions"]
+        .tests[0]
+        .model_copy(update={"original": [Original(low=5, high=5, read="Figure 4 (c)", of="a")]})
+    )
+    made = [claims.Estimate(name, [name], 60, value=4.0, low=3.8, high=4.2) for name in "ab"]
+    a, b = claims.with_outcomes(test, made)
+    assert (a["original"]["low"], a["original"]["difference"]) == (5, -1)
+    assert b["original"] is None
+
+
+def test_the_papers_own_numbers_are_beside_ours() -> None:
+    result = run("last-token", extremes(low=True, high=False))
+    given = [one["original"]["low"] for test in result["tests"] for one in test["estimates"]]
+    assert given == [1, 0]
+
+
+@pytest.mark.parametrize(
     ("old", "new", "message"),
     [
         ("whose: paper", "whose: mine", "one: whose | 'mine'"),
@@ -917,6 +956,11 @@ CLAIM = """
         ("layer: 0", "layer: -2", "one: tests.0.layer | -2"),
         ("reason: r", "reason: ''", "one: tests.0.reason | ''"),
         ("columns: [a]", "columns: []", "one: tests.0.columns | []"),
+        (
+            "needs: n",
+            "needs: n, original: [{low: 2, high: 1, read: t}]",
+            "one: tests.0.original.0 | low is above high",
+        ),
         ("- id: one\n ", "-", "entry 1: id | missing"),
         ("- id", "id", "not YAML"),
     ],

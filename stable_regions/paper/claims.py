@@ -44,6 +44,7 @@ from stable_regions.paper.ledger import (
     Jumps,
     Law,
     OnTable,
+    Original,
     Rest,
     Series,
     Share,
@@ -376,17 +377,36 @@ def with_outcomes(test: Test, made: list[Estimate]) -> list[dict[str, Any]]:
     """Estimates as plain values, each with its outcome by the test's threshold.
 
     Where that is open, with the pairs that would decide it (`pairs_to_decide`). Without an interval
-    it is open, and the ends are None.
+    it is open, and the ends are None. `original` is what the paper gives for it: see `beside`.
     """
     rows = []
     for one in made:
         outcome = test.outcome(one.low, one.high)
         more = pairs_to_decide(one, test.threshold) if outcome == "open" else None
         row = asdict(one) | {"outcome": outcome, "pairs_to_decide": more}
+        row["original"] = next(
+            (beside(one, each) for each in test.original if each.of in (None, one.of)), None
+        )
         if math.isnan(one.low) or math.isnan(one.high):
             row |= {"low": None, "high": None}
         rows.append(row)
     return rows
+
+
+def beside(one: Estimate, original: Original) -> dict[str, Any]:
+    """What the paper gives for an estimate, and how ours differs from it.
+
+    Returns
+    -------
+    The entry; `difference`, ours less the paper's, from the nearer end where that is a range;
+    `inside`, whether the paper's is inside our interval, or None without an interval.
+    """
+    nearest = min(max(one.value, original.low), original.high)
+    inside = original.low <= one.high and one.low <= original.high
+    return original.model_dump() | {
+        "difference": one.value - nearest,
+        "inside": None if math.isnan(one.low) or math.isnan(one.high) else inside,
+    }
 
 
 def pairs_to_decide(one: Estimate, threshold: float) -> int | None:
@@ -450,7 +470,7 @@ def check(
     Returns
     -------
     The claim's entry, its `verdict`, the `models` used, and its tests: each with its entry, its
-    `estimates` (the fields of `Estimate`, `outcome` and `pairs_to_decide`) and their `state`;
+    `estimates` (see `with_outcomes`) and their `state`;
     `also`, each with its test in the same way and its `outcome`. All of it is plain values.
 
     Raises

@@ -17,12 +17,32 @@ Value = str | int
 LawName = Literal["share of the depth", "width", "parameters", "loss"]
 
 
+class Original(Strict):
+    """What the paper gives for an estimate: a number, or two that it lies between.
+
+    `read` says where it stands, and how it was read if it is not printed. `of` names the one
+    estimate that it is of, where a test has several.
+    """
+
+    low: float
+    high: float
+    read: NonEmptyStr
+    of: NonEmptyStr | None = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Original":
+        if self.low > self.high:
+            raise ValueError("low is above high")
+        return self
+
+
 class Test(Strict):
     """One comparison: an estimand, the columns it is computed from, and what it must reach.
 
     The threshold is a number that the whole interval must be `above`, or `below`; `reason` argues
     for it from the words of the claim or the numbers of the paper. `needs` says what is missing
-    where the data hold nothing to estimate it from.
+    where the data hold nothing to estimate it from. `original` is what the paper gives, on its own
+    models; it decides nothing.
     """
 
     estimand: NonEmptyStr
@@ -31,6 +51,7 @@ class Test(Strict):
     below: float | None = None
     reason: NonEmptyStr
     needs: NonEmptyStr
+    original: list[Original] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _one_threshold(self) -> "Test":
@@ -175,7 +196,7 @@ class Also(Strict):
 class Claim(Strict):
     """A statement in our words, whose it is and where it is made, and the tests that decide it.
 
-    `found` is what the paper says it found, where it gives a number.
+    `original_result` is what the paper says it found, in its terms.
     """
 
     id: Name
