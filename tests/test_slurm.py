@@ -153,7 +153,7 @@ def test_jobs_share_entries(run: tuple[Path, str]) -> None:
     alike = measured("tiny-llama")
     assert len(alike) > 10
     assert len(set(alike)) == math.ceil(len(alike) / slurm.ALIKE)
-    other_model = measured("tiny-trained")
+    other_model = measured("tiny-random")
     assert len(other_model) >= 2
     assert set(alike).isdisjoint(other_model)
     assert len({r["slurm_job"] for r in records if r["rule"] in PAPER}) == 1
