@@ -14,7 +14,9 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
+from stable_regions.base.files import read_json
 from stable_regions.paper import findings, numbers
+from tests.test_claims import extremes, run
 from tests.test_findings import slopes_of
 from tests.tiny_study import ROOT
 
@@ -196,3 +198,20 @@ def test_training_is_told_by_model(tmp_path: Path, count: int) -> None:
         assert re.search(expected, text)
     assert re.search(r"only 3\.00 \[[^]]*\] after 9 tokens, its only checkpoint", text)
     assert f"From the first checkpoint to the last it rises in {count} of the {count} model" in text
+
+
+@pytest.mark.parametrize(("model", "another"), [("qwen2-0.5b@main", False), ("mine", True)])
+def test_the_papers_numbers_stand_beside_ours(tmp_path: Path, model: str, another: bool) -> None:
+    results = study(tmp_path, {"qwen2": 5.49}, {}, ["sharpness"])
+    made = read_json(results / "numbers.json")
+    claim = run("last-token", extremes(low=True, high=False))
+    for test in claim["tests"]:
+        for one in test["estimates"]:
+            one["models"] = [model]
+    cost = {"points": 1, "jobs": 1, "training_tokens": 0}
+    made["claims"] = [claim | {"command": "snakemake", "cost": cost}]
+    (results / "numbers.json").write_text(json.dumps(made))
+    _, text = read(results)
+    assert "1.00 (appendix G: 20 of 20 listed pairs)" in text
+    assert ("(another model)" in text) == another
+    assert ("other models need not agree" in text) == another

@@ -149,10 +149,14 @@ def test_a_claims_number_is_what_its_test_names() -> None:
             for measure in ("density", "movement", "per_region")
         ] + [{"estimand": "e", "value": "bunching", "table": "polytopes_pairs",
               "estimates": [{"of": "pairs"}]},
-             {"estimand": "e", "raw": "sharpness", "estimates": [{"of": "raw"}]}]
+             {"estimand": "e", "raw": "sharpness", "estimates": [{"of": "raw"}]},
+             {"estimand": "of two", "table": "polytopes_comparison", "value": "median",
+              "where": {"measure": ["density", "per_region"]},
+              "estimates": [{"of": "m, density"}, {"of": "m, per_region"}]}]
     }  # fmt: skip
     assert reference._natures(claim, DIGEST["kinds"]) == {
         "e, density": "quotient", "e, per_region": "count", "e, pairs": "quotient",
+        "of two, m, density": "quotient", "of two, m, per_region": "count",
     }  # fmt: skip
 
 

@@ -69,16 +69,18 @@ def _estimate_name(test: Mapping[str, Any], one: Mapping[str, Any]) -> str:
     return f"{test['estimand']}, {one['of']}"
 
 
-def _words(test: Mapping[str, Any]) -> list[str]:
-    """What names the number of a test: its table, what rows it is of, its column."""
-    rows = (test.get("where") or {}).values()
-    return [str(word) for word in (test.get("table", ""), *rows, test.get("value"))]
+def _words(test: Mapping[str, Any], one: Mapping[str, Any]) -> list[str]:
+    """What names an estimate of a test: its table, the keys of its row, its column."""
+    rows = [each for each in (test.get("where") or {}).values() if not isinstance(each, list)]
+    # which of several it is of stands in `of`
+    words = (test.get("table", ""), *rows, *one["of"].split(", "), test.get("value"))
+    return [str(word) for word in words]
 
 
 def _natures(claim: Mapping[str, Any], kinds: Mapping[str, str]) -> dict[str, Nature]:
     """What those of a claim's estimates are that are no real numbers."""
     natures = {
-        _estimate_name(test, one): nature(_words(test), kinds)
+        _estimate_name(test, one): nature(_words(test, one), kinds)
         for test in claim["tests"]
         for one in test["estimates"]
     }
