@@ -65,7 +65,8 @@ TORCH := $(shell grep -o '^torch==[0-9.]*' requirements.lock 2>/dev/null)
 $(VENV)/.complete: requirements.lock
 	@$(PYTHON) tools/check_machine.py
 	@echo "Setting up $(VENV): about 3 minutes and 2.3 GB"
-	$(PYTHON) -m venv --clear $(VENV)
+	rm -rf $(VENV)  # of a link the link, not what another checkout works with
+	$(PYTHON) -m venv $(VENV)
 	$(if $(TORCH),$(PIP) --no-deps $(TORCH))
 	$(PIP) --no-deps --require-hashes --requirement requirements.lock
 	@test -x $(BIN)/snakemake || { echo "error: pip put the packages elsewhere: take 'target' and 'prefix' out of its configuration (pip config list)" >&2; exit 1; }

@@ -1,9 +1,11 @@
 """How Snakemake starts scripts on this machine: each forks from a process that has its libraries.
 
 Without this a script takes up to eight seconds to import them: all in all, a third of the study
-`glance`. With conda, in a container or on a cluster Snakemake starts them by itself.
+`glance`. There is one such process for each environment, by conda too. In a container, and on a
+cluster, where each job has a Snakemake of its own, that starts its script.
 """
 
+import os
 import subprocess
 import sys
 import time
@@ -13,13 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from snakemake.benchmark import BenchmarkRecord, benchmarked
+from snakemake.deployment.conda import Conda
+from snakemake.logging import logger
 from snakemake.script import PythonScript
-from snakemake_interface_executor_plugins.settings import DeploymentMethod
 
 from stable_regions.base.forking import FORKS, Server
 
 # First what sets what libraries read when they are imported.
-ALWAYS = ["scripts._job", "stable_regions.base.files", "stable_regions.audit.records"]
+ALWAYS = [
+    "scripts._job", "stable_regions.base.files", "stable_regions.audit.records",
+    "snakemake.iocontainers", "snakemake.logging",
+]  # fmt: skip
 # What scripts import beside it, by the environment of their rule; of others there are few.
 OF_ENVIRONMENT = {
     "clustering": ["stable_regions.measures.clusters"],
@@ -32,12 +38,20 @@ OF_RULE = {"prompts": ["stable_regions.prompts.words"]}
 # same memory anew for each step, cleared, spends up to a fifth of its time on that.
 MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
 THREADS = ("OMP", "GOTO", "OPENBLAS", "MKL", "NUMEXPR")
+# What Snakemake hides from conda's programs, since it names packages of others.
+FOREIGN = {"R_LIBS", "PYTHONPATH", "PERLLIB", "PERL5LIB"}
 
 
 def forks(workflow: Any) -> bool:
     """Whether the scripts of a workflow are started so."""
-    deployed = workflow.deployment_settings.deployment_method
-    return FORKS and workflow.local_exec and DeploymentMethod.CONDA not in deployed
+    return FORKS and workflow.local_exec
+
+
+def by_conda(modules: list[str], base: str | None, environment: str) -> Server:
+    """A server with the Python of a conda environment, activated as Snakemake does it."""
+    line = Conda(prefix_path=base).shellcmd(environment, 'exec python "$@"')
+    known = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+    return Server(modules, ["bash", "-ec", line, "python"], known)
 
 
 @contextmanager
@@ -51,16 +65,28 @@ def measured(pid: int, record: BenchmarkRecord) -> Iterator[None]:
 
 def let_scripts_fork(workflow: Any) -> None:
     """Have Snakemake start them so."""
-    environments, rules = (
-        {name: Server([*ALWAYS, *some]) for name, some in imported.items()}
-        for imported in (OF_ENVIRONMENT, OF_RULE)
-    )
+    servers: dict[tuple[str | None, str], Server] = {}
     start_alone = PythonScript.execute_script
 
+    def server_of(script: Any) -> Server | None:
+        rule = workflow.get_rule(script.rulename)
+        environment, place = Path(rule.conda_env or "").stem, script.conda_env
+        some = OF_RULE.get(rule.name) or OF_ENVIRONMENT.get(environment)
+        if some is None or script.container_img or script.env_modules:
+            return None
+        modules = [*ALWAYS, *some]
+        if place is None:
+            made = Server(modules)
+        elif Path(place, "bin", "python").exists():
+            logger.info(f"Activating conda environment: {os.path.relpath(place)}")
+            made = by_conda(modules, script.conda_base_path, place)
+        else:
+            return None
+        return servers.setdefault((place, some[0]), made)  # it starts with its first script
+
     def execute_script(self: Any, path: str, edit: bool = False) -> None:
-        rule = workflow.get_rule(self.rulename)
-        server = rules.get(rule.name) or environments.get(Path(rule.conda_env or "").stem)
-        if server is None or edit or self.conda_env or self.container_img or self.env_modules:
+        server = None if edit else server_of(self)
+        if server is None:
             start_alone(self, path, edit)
             return
         changes = {f"{name}_NUM_THREADS": str(self.threads) for name in THREADS}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # the process that hands out tests needs none of what takes s
     from stable_regions.models.model import Model
 
 # Fixtures that wait for runs beside the tests, in the order in which these have their turns.
-RUNS = ("tiny_hashes", "again", "verified", "embedded", "background_run")
+RUNS = ("tiny_hashes", "again", "verified", "embedded", "queued", "background_run")
 # Of a test of many architectures' families these are tried by `make unit` too: of the fused engine
 # the plainest and one that needs most of it, and one that it does not run.
 FAMILIES = ("llama", "gemma2", "gpt2")
@@ -103,11 +103,13 @@ def runs(
         with marks.anything():
             if "tiny_hashes" in needed:
                 runs["tiny"] = tiny_run(tmp_path_factory)
-            if {"again", "verified", "embedded"} & needed:
+            if needed and slurm.missing() is None:
                 # if none runs where it is installed, each start of Snakemake waits nine seconds
-                if slurm.missing() is None:
-                    stack.enter_context(slurm.running())
+                stack.enter_context(slurm.running())
+            if {"again", "verified", "embedded"} & needed:
                 runs |= second_runs(tmp_path_factory.mktemp("again"))
+            if "queued" in needed and slurm.missing() is None:
+                runs["queued"] = queued_run(tmp_path_factory.mktemp("queued"))
             for module in dict.fromkeys(
                 item.module for item in items if needs("background_run", item)
             ):
@@ -128,8 +130,15 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> BackgroundRun:
     return BackgroundRun(folder, command(folder, "--cores", "2"))
 
 
+def conda() -> list[str]:
+    """What has Snakemake run each rule in its own environment, where conda can be had."""
+    from tests import documents
+
+    return documents.CONDA if shutil.which("conda") else []
+
+
 def second_runs(folder: Path) -> dict[str, BackgroundRun]:
-    """A part of the tiny study, otherwise: through Slurm and by conda where they can be had.
+    """A part of the tiny study, otherwise: on more cores, and by conda where it can be had.
 
     Then it is verified, and by conda the embedded study's first figure is made.
     """
@@ -137,27 +146,31 @@ def second_runs(folder: Path) -> dict[str, BackgroundRun]:
     from tests.tiny_study import FEW, FIRST_FIGURE, ROOT, command, make_sources
 
     make_sources(folder)
-    conda = documents.CONDA if shutil.which("conda") else []
-    study = command(folder, "--cores", "3", *conda, *FEW)
-    if slurm.missing() is None:
-        # Slurm forgets a job some minutes after its end, so it is asked again and again
-        asked = "scontrol show jobs >> entries"
-        line = (
-            f"(while :; do {asked}; sleep 60; done) & asking=$!; "
-            f"{shlex.join(slurm.command(folder, *conda, *FEW))}; status=$?; "
-            f"kill $asking; {asked}; exit $status"
-        )
-        study = ["sh", "-c", line]
-    verify = command(folder, *documents.arguments("verify"), "--cores", "2", *conda, *FEW)
+    verify = command(folder, *documents.arguments("verify"), "--cores", "2", *conda(), *FEW)
     runs = {
-        "again": BackgroundRun(folder, study),
+        "again": BackgroundRun(folder, command(folder, "--cores", "3", *conda(), *FEW)),
         "verified": BackgroundRun(folder / "verified", verify),
     }
-    if conda:
+    if conda():
         own = folder / "embedded"
-        embedded = ["--configfile", str(ROOT / "config.yaml"), "--cores", "2", *conda]
+        embedded = ["--configfile", str(ROOT / "config.yaml"), "--cores", "2", *conda()]
         runs["embedded"] = BackgroundRun(own, command(own, *embedded, "--", FIRST_FIGURE))
     return runs
+
+
+def queued_run(folder: Path) -> BackgroundRun:
+    """A smaller part, through Slurm."""
+    from tests.tiny_study import QUEUE, make_sources
+
+    make_sources(folder)
+    # Slurm forgets a job some minutes after its end, so it is asked again and again
+    asked = "scontrol show jobs >> entries"
+    line = (
+        f"(while :; do {asked}; sleep 60; done) & asking=$!; "
+        f"{shlex.join(slurm.command(folder, *conda(), *QUEUE))}; status=$?; "
+        f"kill $asking; {asked}; exit $status"
+    )
+    return BackgroundRun(folder, ["sh", "-c", line])
 
 
 @pytest.fixture(scope="session")
@@ -191,6 +204,12 @@ def verified(again: Path, runs: dict[str, BackgroundRun]) -> str:
 def embedded(runs: dict[str, BackgroundRun]) -> Path:
     """A folder in which the embedded study's first figure was made by conda."""
     return runs["embedded"].ended()
+
+
+@pytest.fixture(scope="session")
+def queued(runs: dict[str, BackgroundRun]) -> Path:
+    """A folder in which a smaller part was run through Slurm."""
+    return runs["queued"].ended()
 
 
 @pytest.fixture(scope="module")

@@ -16,12 +16,12 @@ from tests import tiny_study
 from tests.tiny_study import ROOT
 
 STARTER = os.environ.get("CI_SLURM")
-ALIKE = 10  # jobs that share an entry
+ALIKE = 3  # jobs that share an entry
 # What is about a small Slurm without accounting, and a test's patience; not for users.
 OPTIONS = [
     "--workflow-profile", str(ROOT / "profiles" / "slurm"), "--slurm-status-command", "squeue",
     "--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "10",
-    # Fewer alike than the profile has, so that there are two entries; each starts Snakemake twice.
+    # Fewer alike than the profile has, so that there are two entries.
     "--group-components", f"alike={ALIKE}", "prompts=20", "tables=20", "clusters=20",
 ]  # fmt: skip
 

@@ -30,16 +30,8 @@ def kinds(recorded: dict[str, Any]) -> set[str]:
     return {experiment["kind"] for experiment in recorded["experiments"].values()}
 
 
-def test_a_second_clean_run_gives_the_same_bytes(tiny: Path, again: Path) -> None:
-    """Whatever the number of cores, in whatever environments of the same packages, in a queue.
-
-    The second run is of a part of the study, with an experiment of each kind.
-    """
-    pythons = {record["versions"]["python"] for record in load_records(again / "logs")}
-    if pythons != {platform.python_version()}:  # raw files say what they were made with
-        pytest.skip(f"conda's Python is {pythons}, this one {platform.python_version()}")
-    whole, part = manifest(tiny, "tiny"), manifest(again, "few")
-    assert kinds(part) == kinds(whole)
+def check_the_same(whole: dict[str, Any], part: dict[str, Any]) -> None:
+    """What a part of a study shares with the whole is the same bytes."""
     first, made = jobs(whole), jobs(part)
     assert {key: made[key] for key in made if key in first} == {
         key: first[key] for key in first if key in made
@@ -48,3 +40,21 @@ def test_a_second_clean_run_gives_the_same_bytes(tiny: Path, again: Path) -> Non
     assert {made[key][0] for key in made if key not in first} == {
         "claims", "numbers", "explorer", "paper",
     }  # fmt: skip
+
+
+def test_a_second_clean_run_gives_the_same_bytes(tiny: Path, again: Path) -> None:
+    """Whatever the number of cores, in whatever environments of the same packages.
+
+    The second run is of a part of the study, with an experiment of each kind.
+    """
+    pythons = {record["versions"]["python"] for record in load_records(again / "logs")}
+    if pythons != {platform.python_version()}:  # raw files say what they were made with
+        pytest.skip(f"conda's Python is {pythons}, this one {platform.python_version()}")
+    whole, part = manifest(tiny, "tiny"), manifest(again, "few")
+    assert kinds(part) == kinds(whole)
+    check_the_same(whole, part)
+
+
+@pytest.mark.slurm
+def test_so_does_one_in_a_queue(tiny: Path, queued: Path) -> None:
+    check_the_same(manifest(tiny, "tiny"), manifest(queued, "queue"))

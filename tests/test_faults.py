@@ -158,7 +158,7 @@ def test_a_run_killed_at_twenty_moments_ends_in_the_same_bytes(
 ) -> None:
     """Most kills are of one job, at work for some time; every fourth is of the whole run.
 
-    In between it sleeps.
+    A job that was killed is tried again, a run started again. In between it sleeps.
     """
     make_sources(tmp_path)
     moments = np.linspace(0.02, 0.6, KILLS)  # a job that loads a model works for longer everywhere
@@ -166,7 +166,7 @@ def test_a_run_killed_at_twenty_moments_ends_in_the_same_bytes(
     patience = [*np.random.default_rng(0).permutation(moments[4:]), *moments[:4]]
     kills = done = 0
     for _ in range(2 * KILLS):
-        with Run(tmp_path, "--keep-going", "--", *TARGETS) as run:
+        with Run(tmp_path, "--keep-going", "--retries", "5", "--", *TARGETS) as run:
             while run.process.poll() is None:
                 time.sleep(0.02)
                 if kills == KILLS or recorded(tmp_path) < kills * (JOBS - LEFT) // KILLS:

@@ -18,7 +18,8 @@ import psutil
 import pytest
 from snakemake.script import PythonScript
 
-from scripts._forking import MEMORY, THREADS, let_scripts_fork
+from scripts import _forking
+from scripts._forking import MEMORY, THREADS, by_conda, let_scripts_fork
 from stable_regions.base.forking import Server
 
 pytestmark = pytest.mark.process
@@ -290,3 +291,75 @@ def test_a_rule_s_script_has_its_threads_and_its_folder_for_temporary_files(
     assert threads == 5
     folders = dict.fromkeys(("TMPDIR", "TMP", "TEMPDIR", "TEMP"), "/scratch")
     assert changes == {f"{name}_NUM_THREADS": "5" for name in THREADS} | folders
+
+
+@pytest.fixture
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder like that of a conda environment, with its conda beside it."""
+
+    def conda(prefix_path: str) -> SimpleNamespace:  # Snakemake's asks the one that is installed
+        return SimpleNamespace(
+            shellcmd=lambda place, line: f"source {prefix_path}/bin/activate '{place}'; {line}"
+        )
+
+    monkeypatch.setattr(_forking, "Conda", conda)
+    (tmp_path / "base" / "bin").mkdir(parents=True)
+    (tmp_path / "base" / "bin" / "activate").write_text("export ACTIVE=$1 PATH=$1/bin:$PATH\n")
+    (tmp_path / "env" / "bin").mkdir(parents=True)
+    python = tmp_path / "env" / "bin" / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    return tmp_path / "env"
+
+
+def test_a_server_has_the_python_of_an_active_conda_environment(
+    environment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And no packages of others."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "x.py").write_text(
+        "import os, sys; assert 'json.tool' in sys.modules; "
+        f"assert os.environ['ACTIVE'] == {str(environment)!r}; "
+        "assert 'PYTHONPATH' not in os.environ"
+    )
+    server = by_conda(["json.tool"], str(tmp_path / "base"), str(environment))
+    assert server.run(str(tmp_path / "x.py"), {}, 1) == 0
+
+
+def test_a_conda_that_activates_nothing_is_told(environment: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.py").write_text("")
+    (tmp_path / "base" / "bin" / "activate").write_text("return 7\n")
+    server = by_conda([], str(tmp_path / "base"), str(environment))
+    assert server.run(str(tmp_path / "x.py"), {}, 1) == 7
+
+
+def test_the_scripts_of_an_environment_share_a_server(
+    environment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of conda's its own; what is to run in a container, or lacks a Python, starts alone."""
+    at_work: list[Server] = []
+    alone: list[str] = []
+
+    def run(server: Server, *_: object) -> int:
+        at_work.append(server)
+        return 0
+
+    monkeypatch.setattr(Server, "run", run)
+    monkeypatch.setattr(
+        PythonScript, "execute_script", lambda script, path, edit=False: alone.append(path)
+    )
+    rule = SimpleNamespace(name="figure", conda_env="../envs/figures.yaml")
+    let_scripts_fork(SimpleNamespace(get_rule=lambda name: rule))
+    known = {"rulename": "figure", "threads": 1, "resources": {}, "bench_record": None,
+             "container_img": None, "env_modules": None, "conda_env": None,
+             "conda_base_path": str(tmp_path / "base")}  # fmt: skip
+    for changes in ({}, {}, *[{"conda_env": str(environment)}] * 2):
+        PythonScript.execute_script(SimpleNamespace(**known | changes), "x.py")
+    plain, again, conda, once_more = at_work
+    assert plain is again
+    assert conda is once_more
+    assert conda is not plain
+    for changes in ({"container_img": "some.sif"}, {"conda_env": str(tmp_path / "base")}):
+        PythonScript.execute_script(SimpleNamespace(**known | changes), "alone.py")
+    assert alone == ["alone.py"] * 2
+    assert len(at_work) == 4

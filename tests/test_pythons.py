@@ -128,8 +128,20 @@ def test_figures_are_the_same_bytes(version: str, tiny: Path, tmp_path: Path) ->
         for name, record in records.items()
     }
     for command in (
-        [python, "-m", "venv", str(tmp_path / "venv")],
-        [own, "-m", "pip", "install", "--quiet", "--no-deps", "-r", str(tmp_path / "pins")],
+        [python, "-m", "venv", "--without-pip", str(tmp_path / "venv")],
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "--python",
+            own,
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--no-compile",
+            "-r",
+            str(tmp_path / "pins"),
+        ],
         [own, "-c", DRAW, ROOT, json.dumps(tables)],
     ):
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)

@@ -17,7 +17,9 @@ if TYPE_CHECKING:  # to import them takes seconds, and most who use this module 
 
 ROOT = Path(__file__).parent.parent
 CONFIG = ROOT / "tests" / "tiny" / "config.yaml"
-FEW = ("--configfile", str(CONFIG), str(CONFIG.with_name("few.yaml")))  # a part of it
+# Parts of it.
+FEW = ("--configfile", str(CONFIG), str(CONFIG.with_name("few.yaml")))
+QUEUE = ("--configfile", str(CONFIG), str(CONFIG.with_name("queue.yaml")))
 FIRST_FIGURE = "results/embedded/figures/fig2.pdf"
 
 

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -35,10 +35,20 @@ class Server:
     ----------
     modules
         What it imports, by name: of this checkout, or installed.
+    python
+        The command that starts its Python.
+    environment
+        Given to it, in place of this process's.
     """
 
-    def __init__(self, modules: Iterable[str]) -> None:
+    def __init__(
+        self,
+        modules: Iterable[str],
+        python: Sequence[str] = (sys.executable,),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self._modules = list(modules)
+        self._python, self._environment = python, environment
         self._lock = Lock()
         self._at_work: tuple[subprocess.Popen[bytes], socket.socket] | None = None
 
@@ -93,9 +103,14 @@ class Server:
     def _start(self) -> "tuple[subprocess.Popen[bytes], socket.socket]":
         # each request is one message; when this end closes, the other reads an empty one
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        command = [sys.executable, "-P", __file__, str(its.fileno()), *self._modules]
+        command = [*self._python, "-P", __file__, str(its.fileno()), *self._modules]
         with its:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[its.fileno()])
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                pass_fds=[its.fileno()],
+                env=self._environment,
+            )
         return process, ours
 
 
