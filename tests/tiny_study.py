@@ -4,18 +4,19 @@ import random
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from stable_regions.base.files import sha256
+from stable_regions.base.yaml_file import read_yaml
+from tests import started
 
 if TYPE_CHECKING:  # to import them takes seconds, and most who use this module start processes
     from tokenizers import Tokenizer
     from transformers import PreTrainedConfig
 
-ROOT = Path(__file__).parent.parent
+ROOT = started.ROOT
 CONFIG = ROOT / "tests" / "tiny" / "config.yaml"
 # Parts of it.
 FEW = ("--configfile", str(CONFIG), str(CONFIG.with_name("few.yaml")))
@@ -23,9 +24,10 @@ QUEUE = ("--configfile", str(CONFIG), str(CONFIG.with_name("queue.yaml")))
 FIRST_FIGURE = "results/embedded/figures/fig2.pdf"
 
 
+@cache
 def written_prompts() -> list[str]:
     """The hand-made prompts of config.yaml: each word of theirs becomes one token."""
-    sets = yaml.safe_load((ROOT / "config.yaml").read_text())["prompts"]
+    sets = read_yaml(ROOT / "config.yaml")["prompts"]
     pairs = sets["examples"]["pairs"].values()
     return [text for pair in pairs for text in (pair["a"], pair["b"])]
 
@@ -88,19 +90,21 @@ def make_sources(where: Path) -> None:
     save_model(sources / "tiny-gpt2", gpt2, seed=2)
 
 
-def command(folder: Path, *arguments: str) -> list[str]:
-    """Snakemake in a folder, on the tiny study unless another configuration is given."""
-    started = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
-    if "--configfile" not in arguments:
-        started += ["--configfile", str(CONFIG)]
-    return [*started, "--directory", str(folder), *arguments]
+def arguments(folder: Path, *given: str) -> list[str]:
+    """What Snakemake is told, to run in a folder: the tiny study unless another is given."""
+    configured = [] if "--configfile" in given else ["--configfile", str(CONFIG)]
+    return [*configured, "--directory", str(folder), *given]
 
 
-def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def command(folder: Path, *given: str) -> list[str]:
+    """Snakemake in a folder, as a command."""
+    program = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
+    return [*program, *arguments(folder, *given)]
+
+
+def snakemake(folder: Path, *given: str) -> subprocess.CompletedProcess[str]:
     """Run it to the end, on this machine."""
-    return subprocess.run(
-        command(folder, "--cores", "2", *arguments), capture_output=True, text=True, check=False
-    )
+    return started.snakemake(*arguments(folder, "--cores", "2", *given))
 
 
 def environments(folder: Path, said: str) -> list[str]:
