@@ -156,7 +156,7 @@ def failing_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_run_killed_at_twenty_moments_ends_in_the_same_bytes(
     tiny_hashes: dict[str, str], failing_python: None, tmp_path: Path
 ) -> None:
-    """Most kills are of one job, at work for some time; every fourth is of the whole run.
+    """Most kills are of one job, at work for some time; every sixth is of the whole run.
 
     A job that was killed is tried again, a run started again. In between it sleeps.
     """
@@ -174,7 +174,7 @@ def test_a_run_killed_at_twenty_moments_ends_in_the_same_bytes(
                 job = next((job for job in run.jobs() if spent(job) > patience[kills]), None)
                 if job is not None:
                     kills += 1
-                    job.kill() if kills % 4 else run.kill()
+                    job.kill() if kills % 6 else run.kill()
                     if kills == KILLS // 2:
                         run.sleep(5)
             done += finished(run.shown())
