@@ -56,20 +56,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put what waits for a run beside the tests behind what does not, in the order of the runs.
 
     Mark tests by the fixtures that they use. Of several processes one gets all that waits for runs,
-    so that each is done once; others get whole modules.
+    so that each is done once, and begins with it; others get whole modules, first those that start
+    workflows: what is left in the end is short.
     """
+    long: set[str] = set()
     for item in items:
         group = item.path.stem
         if any(needs(run, item) for run in RUNS):
             item.add_marker("workflow")
             group = "runs"
         item.add_marker(pytest.mark.xdist_group(group))
+        if item.get_closest_marker("workflow"):
+            long.add(item.path.stem)
         if needs("chrome", item):
             item.add_marker("browser")
         family = item.callspec.params.get("family") if hasattr(item, "callspec") else None
         if isinstance(family, str) and family not in FAMILIES:
             item.add_marker("slow")
     items.sort(key=lambda item: [needs(run, item) for run in reversed(RUNS)])
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        waits = {item: any(needs(run, item) for run in RUNS) for item in items}
+        items.sort(key=lambda item: (not waits[item], item.path.stem not in long))
 
 
 @pytest.hookimpl(tryfirst=True)
