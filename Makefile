@@ -23,8 +23,8 @@ endif
 reproduce: setup
 	$(BIN)/snakemake
 
-# Three processes for two cores: many a test waits for one that it started. pytest alone runs all in one.
-PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist loadgroup --no-loadscope-reorder
+# Two processes, since two cores are what is promised; pytest alone runs all in one.
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
 test: setup
 	$(PYTEST) --durations 15

@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 
+import yaml
 from snakemake.dag import DAG
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
@@ -29,6 +30,10 @@ try:
         check_config_file(Path(path))
 except UserError as error:
     raise WorkflowError(str(error))
+
+
+# Snakemake's loader, in C where there is one: the same values, a tenth of a second sooner.
+yaml.FullLoader = getattr(yaml, "CFullLoader", yaml.FullLoader)
 
 
 configfile: HERE / "config.yaml"

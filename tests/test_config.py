@@ -11,7 +11,7 @@ import yaml
 
 from stable_regions.base.errors import UserError
 from stable_regions.study import config
-from tests.bad_input import refused
+from tests.bad_input import SHIPPED, refused
 from tests.models import make_model
 
 ROOT = Path(__file__).parent.parent
@@ -19,7 +19,15 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture
 def raw() -> dict[str, Any]:
-    return copy.deepcopy(yaml.safe_load((ROOT / "config.yaml").read_text()))
+    return copy.deepcopy(SHIPPED)
+
+
+@pytest.mark.skipif(not hasattr(yaml, "CFullLoader"), reason="this PyYAML has no loader in C")
+@pytest.mark.parametrize("path", ["config.yaml", "tests/tiny/config.yaml"])
+def test_the_loader_in_c_that_the_snakefile_takes_gives_the_same_values(path: str) -> None:
+    text = (ROOT / path).read_text(encoding="utf-8")
+    plain, in_c = (yaml.load(text, Loader=one) for one in (yaml.FullLoader, yaml.CFullLoader))
+    assert repr(plain) == repr(in_c)
 
 
 def test_the_shipped_configuration_is_right(raw: dict[str, Any]) -> None:

@@ -170,14 +170,14 @@ def asked(folder: Path, rule: str) -> tuple[int, str]:
 @pytest.mark.slurm
 @pytest.mark.parametrize(
     ("rule", "shares", "minutes", "memory"),
-    [("paper", True, 10, 4000), ("independent_check", False, 33, 1533)],
+    [("paper", True, 10, 4000), ("independent_check", False, 22, 1533)],
 )
 def test_a_group_asks_for_its_jobs_one_after_another(
     run: tuple[Path, str], rule: str, shares: bool, minutes: int, memory: int
 ) -> None:
     """For the memory and the cores of the largest, and for the time of all.
 
-    A job that runs models says what it needs, here eleven minutes for each of three, and 1.5 GB
+    A job that runs models says what it needs, here eleven minutes for each of two, and 1.5 GB
     beside weights and twice the budget of 16 MiB; for others the profile does.
     """
     jobs, shown = asked(run[0], rule)
