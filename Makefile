@@ -62,10 +62,11 @@ setup: $(VENV)/.complete
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 TORCH := $(shell grep -o '^torch==[0-9.]*' requirements.lock 2>/dev/null)
 
+# A link is removed and not emptied: another checkout may work with what it points to.
 $(VENV)/.complete: requirements.lock
 	@$(PYTHON) tools/check_machine.py
 	@echo "Setting up $(VENV): about 3 minutes and 2.3 GB"
-	rm -rf $(VENV)  # of a link the link, not what another checkout works with
+	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
 	$(if $(TORCH),$(PIP) --no-deps $(TORCH))
 	$(PIP) --no-deps --require-hashes --requirement requirements.lock

@@ -65,7 +65,7 @@ def measured(pid: int, record: BenchmarkRecord) -> Iterator[None]:
 
 def let_scripts_fork(workflow: Any) -> None:
     """Have Snakemake start them so."""
-    servers: dict[tuple[str | None, str], Server] = {}
+    servers: dict[tuple[str | None, ...], Server] = {}
     start_alone = PythonScript.execute_script
 
     def server_of(script: Any) -> Server | None:
@@ -82,7 +82,7 @@ def let_scripts_fork(workflow: Any) -> None:
             made = by_conda(modules, script.conda_base_path, place)
         else:
             return None
-        return servers.setdefault((place, some[0]), made)  # it starts with its first script
+        return servers.setdefault((place, *modules), made)  # it starts with its first script
 
     def execute_script(self: Any, path: str, edit: bool = False) -> None:
         server = None if edit else server_of(self)

@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -59,7 +58,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     so that each is done once, and begins with it; others get whole modules, first those that start
     workflows: what is left in the end is short.
     """
-    long: set[str] = set()
+    start_workflows: set[str] = set()  # modules
     for item in items:
         group = item.path.stem
         if any(needs(run, item) for run in RUNS):
@@ -67,7 +66,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             group = "runs"
         item.add_marker(pytest.mark.xdist_group(group))
         if item.get_closest_marker("workflow"):
-            long.add(item.path.stem)
+            start_workflows.add(item.path.stem)
         if needs("chrome", item):
             item.add_marker("browser")
         family = item.callspec.params.get("family") if hasattr(item, "callspec") else None
@@ -75,8 +74,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("slow")
     items.sort(key=lambda item: [needs(run, item) for run in reversed(RUNS)])
     if "PYTEST_XDIST_WORKER" in os.environ:
-        waits = {item: any(needs(run, item) for run in RUNS) for item in items}
-        items.sort(key=lambda item: (not waits[item], item.path.stem not in long))
+        items.sort(
+            key=lambda item: (
+                not any(needs(run, item) for run in RUNS),
+                item.path.stem not in start_workflows,
+            )
+        )
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -137,13 +140,6 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> BackgroundRun:
     return BackgroundRun(folder, command(folder, "--cores", "2"))
 
 
-def conda() -> list[str]:
-    """What has Snakemake run each rule in its own environment, where conda can be had."""
-    from tests import documents
-
-    return documents.CONDA if shutil.which("conda") else []
-
-
 def second_runs(folder: Path) -> dict[str, BackgroundRun]:
     """A part of the tiny study, otherwise: on more cores, and by conda where it can be had.
 
@@ -153,20 +149,22 @@ def second_runs(folder: Path) -> dict[str, BackgroundRun]:
     from tests.tiny_study import FEW, FIRST_FIGURE, ROOT, command, make_sources
 
     make_sources(folder)
-    verify = command(folder, *documents.arguments("verify"), "--cores", "2", *conda(), *FEW)
+    conda = documents.conda()
+    verify = command(folder, *documents.arguments("verify"), "--cores", "2", *conda, *FEW)
     runs = {
-        "again": BackgroundRun(folder, command(folder, "--cores", "3", *conda(), *FEW)),
+        "again": BackgroundRun(folder, command(folder, "--cores", "3", *conda, *FEW)),
         "verified": BackgroundRun(folder / "verified", verify),
     }
-    if conda():
+    if conda:
         own = folder / "embedded"
-        embedded = ["--configfile", str(ROOT / "config.yaml"), "--cores", "2", *conda()]
+        embedded = ["--configfile", str(ROOT / "config.yaml"), "--cores", "2", *conda]
         runs["embedded"] = BackgroundRun(own, command(own, *embedded, "--", FIRST_FIGURE))
     return runs
 
 
 def queued_run(folder: Path) -> BackgroundRun:
     """A smaller part, through Slurm."""
+    from tests import documents
     from tests.tiny_study import QUEUE, make_sources
 
     make_sources(folder)
@@ -174,7 +172,7 @@ def queued_run(folder: Path) -> BackgroundRun:
     asked = "scontrol show jobs >> entries"
     line = (
         f"(while :; do {asked}; sleep 60; done) & asking=$!; "
-        f"{shlex.join(slurm.command(folder, *conda(), *QUEUE))}; status=$?; "
+        f"{shlex.join(slurm.command(folder, *documents.conda(), *QUEUE))}; status=$?; "
         f"kill $asking; {asked}; exit $status"
     )
     return BackgroundRun(folder, ["sh", "-c", line])

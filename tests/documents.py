@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import textwrap
 from pathlib import Path
 
@@ -57,3 +58,8 @@ def arguments(first: str, study: str = "tiny") -> list[str]:
 # Runs each rule in its own environment. They lie where this checkout's own are, so that they are
 # made once.
 CONDA = [*arguments("--sdm"), "--conda-prefix", str(ROOT / ".snakemake" / "conda")]
+
+
+def conda() -> list[str]:
+    """The same where conda can be had, else nothing."""
+    return CONDA if shutil.which("conda") else []

@@ -232,6 +232,17 @@ def test_a_checkout_that_was_moved_is_set_up_again(tmp_path: Path) -> None:
     assert "Setting up" in make(moved).stdout
 
 
+@pytest.mark.process
+def test_the_set_up_leaves_alone_what_a_link_points_to(tmp_path: Path) -> None:
+    folder, another = checkout(tmp_path), tmp_path / "another"
+    another.mkdir()
+    (another / "python").touch()
+    (folder / ".venv").symlink_to(another)
+    make(folder)
+    assert (another / "python").exists()
+    assert not (folder / ".venv").is_symlink()
+
+
 def test_the_set_up_has_its_own_settings_and_a_user_by_some_name(tmp_path: Path) -> None:
     folder = checkout(tmp_path)
     (folder / "requirements.lock").unlink()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import started
+from tests import forked
 from tests.documents import DOCUMENTS, arguments, blocks, given_files, lines, read
 from tests.tiny_study import CONFIG, ROOT, snakemake
 
@@ -98,7 +98,7 @@ def test_every_snakemake_command_can_be_planned(
 ) -> None:
     """In an empty folder, with nothing made yet: the targets are known, the options are right."""
     monkeypatch.setenv("SNAKEMAKE_OUTPUT_CACHE", str(tmp_path))
-    done = started.snakemake(
+    done = forked.snakemake(
         "--directory", str(tmp_path), *shlex.split(arguments), "--dry-run", "--quiet", "all"
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]

@@ -129,21 +129,10 @@ def test_figures_are_the_same_bytes(version: str, tiny: Path, tmp_path: Path) ->
     }
     for command in (
         [python, "-m", "venv", "--without-pip", str(tmp_path / "venv")],
-        [
-            sys.executable,
-            "-m",
-            "pip",
-            "--python",
-            own,
-            "install",
-            "--quiet",
-            "--no-deps",
-            "--no-compile",
-            "-r",
-            str(tmp_path / "pins"),
-        ],
+        [sys.executable, "-m", "pip", "--python", own, "install", "--quiet", "--no-deps",
+         "--no-compile", "-r", str(tmp_path / "pins")],
         [own, "-c", DRAW, ROOT, json.dumps(tables)],
-    ):
+    ):  # fmt: skip
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
     for record in records.values():

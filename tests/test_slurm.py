@@ -14,8 +14,7 @@ import yaml
 
 from stable_regions.audit.records import load_records
 from stable_regions.base.errors import errors_since, log_times
-from tests import slurm
-from tests.documents import CONDA
+from tests import documents, slurm
 from tests.tiny_study import CONFIG, QUEUE, ROOT
 
 # What comes after all tables is one entry.
@@ -261,7 +260,7 @@ def test_a_gpu_is_asked_for_by_what_runs_a_model_alone(queued: Path) -> None:
     kinds = subprocess.run(["sinfo", "-h", "-o", "%G"], capture_output=True, text=True, check=True)
     if "gpu" in kinds.stdout:
         pytest.skip("this Slurm has GPUs")
-    options = CONDA if shutil.which("conda") else []  # as it was run: nothing else is to be done
+    options = documents.conda()  # as it was run: nothing else is to be done
     printed = submit(
         queued, *options, *QUEUE, "--retries", "0", "--config", "compute={device: cuda}", "--",
         "results/queue/activations/tiny/tiny-llama.safetensors",

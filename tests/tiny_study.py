@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from stable_regions.base.files import sha256
 from stable_regions.base.yaml_file import read_yaml
-from tests import started
+from tests import forked
 
 if TYPE_CHECKING:  # to import them takes seconds, and most who use this module start processes
     from tokenizers import Tokenizer
     from transformers import PreTrainedConfig
 
-ROOT = started.ROOT
+ROOT = forked.ROOT
 CONFIG = ROOT / "tests" / "tiny" / "config.yaml"
 # Parts of it.
 FEW = ("--configfile", str(CONFIG), str(CONFIG.with_name("few.yaml")))
@@ -104,7 +104,7 @@ def command(folder: Path, *given: str) -> list[str]:
 
 def snakemake(folder: Path, *given: str) -> subprocess.CompletedProcess[str]:
     """Run it to the end, on this machine."""
-    return started.snakemake(*arguments(folder, "--cores", "2", *given))
+    return forked.snakemake(*arguments(folder, "--cores", "2", *given))
 
 
 def environments(folder: Path, said: str) -> list[str]:

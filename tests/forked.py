@@ -35,6 +35,7 @@ def snakemake(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run Snakemake on this checkout's workflow, with the arguments of its command line."""
     command = ["snakemake", "--snakefile", str(ROOT / "Snakefile"), *arguments]
     environment = dict(os.environ)
+    # no process starts here, but a test that does this is to be marked as if one did
     sys.audit("subprocess.Popen", command[0], command, os.getcwd(), environment)
     with TemporaryDirectory() as place:
         script = Path(place, "1.snakemake.py")
